@@ -1,0 +1,102 @@
+"""CLI: what the stages share at the terminal."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from pipeline import files, plan
+from pipeline.errors import AuditError
+
+Item = TypeVar("Item")
+
+# Progress and errors go to stderr, results to stdout.
+ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stage(compute: Callable[[plan.Job], str], doc: str | None) -> None:
+    """Run a stage as a program: ``--stamp FILE`` in, one line about the outcome out.
+
+    A stage whose artifact was made from this very stamp is not computed again.
+
+    Args:
+        compute: makes the stage's artifact and returns the line.
+        doc: of the program, for its help.
+    """
+
+    def main() -> None:
+        parser = argparse.ArgumentParser(description=doc)
+        parser.add_argument("--stamp", type=Path, required=True)
+        stamp = parser.parse_args().stamp
+        job = plan.read(stamp)
+        artifact = job.artifact(job.stage)
+        if plan.is_made(job):
+            artifact.touch()
+            print(f"{job.stage:9} as before -> {artifact}")
+            return
+        line = compute(job)
+        made = plan.made_path(job.run, job.stage)
+        files.write_text(made, stamp.read_text(encoding="utf-8"))
+        print(f"{job.stage:9} {line} -> {artifact}")
+
+    run(main)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program; a user's error ends it in one line and exit code 1."""
+    try:
+        main()
+    except AuditError as error:
+        ERRORS.print(f"error: {error}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        ERRORS.print("stopped; run make again to go on from here", markup=False)
+        sys.exit(128 + signal.SIGINT)
+
+
+def note(text: str) -> None:
+    """Tell the user something that is not an error."""
+    ERRORS.print(f"note: {text}", markup=False)
+
+
+def tracked(title: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """Yield the items, showing a progress bar of them at a terminal."""
+    with progress() as bar:
+        task = bar.add_task(title, total=total, note="")
+        for item in items:
+            bar.advance(task)
+            yield item
+
+
+def progress() -> Progress:
+    """Return a progress bar that shows a title, a count, a note and the time left."""
+    return Progress(
+        TextColumn("{task.description:9}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=ERRORS,
+        disable=not ERRORS.is_terminal,
+    )
+
+
+def arguments(doc: str | None, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of the programs that read a config."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", default=None)
+    return parser.parse_args(argv)

@@ -1,0 +1,293 @@
+"""Config: the settings of an audit, one TOML section per stage."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from pipeline.attacks import grids
+from pipeline.errors import AuditError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SOURCES = ("digits", "cifar10", "cifar100", "arrays")
+# The files of members and of non-members in the official binary folders.
+CIFAR_FILES = {
+    "cifar10": (tuple(f"data_batch_{i}.bin" for i in range(1, 6)), ("test_batch.bin",)),
+    "cifar100": (("train.bin",), ("test.bin",)),
+}
+NETWORKS = ("cnn", "cnn_digits", "vgg16", "vgg16_32")
+Device = Literal["auto", "Ascend", "GPU", "CPU"]
+Method = Literal["lr", "knn", "mlp", "rf"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Channels = Annotated[
+    tuple[Annotated[float, Field(allow_inf_nan=False)], ...],
+    Field(min_length=1, strict=False),
+]
+
+
+class Data(Section):
+    """Which records are audited, and how they become the network's input."""
+
+    source: str
+    path: str | None = Field(default=None, exclude=True)
+    members: int | None = Field(default=None, ge=1)
+    nonmembers: int | None = Field(default=None, ge=1)
+    choose: Literal["first", "sample"] = "sample"
+    seed: int = Field(default=1, ge=0)
+    canaries: float = Field(default=0.0, ge=0, le=1)
+    image_size: int | None = Field(default=None, ge=1)
+    mean: Channels | None = None
+    std: Channels | None = None
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, source: str) -> str:
+        return _name_or_function(source, SOURCES)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Data":
+        if self.source not in ("digits", "cifar10", "cifar100"):
+            for name in ("image_size", "mean", "std"):
+                if getattr(self, name) is not None:
+                    msg = f"{name} applies to digits, cifar10 and cifar100 only"
+                    raise ValueError(msg)
+        if self.source == "arrays" and self.canaries:
+            msg = "canaries need a target trained here, not signals made elsewhere"
+            raise ValueError(msg)
+        if self.std is not None and min(self.std) <= 0:
+            msg = f"std must be positive, got {min(self.std)}"
+            raise ValueError(msg)
+        return self
+
+
+class Split(Section):
+    """How the audited records are divided into attack-train and attack-eval."""
+
+    eval_fraction: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=1, ge=0)
+
+
+class Training(Section):
+    """The recipe by which a target is trained."""
+
+    optimizer: Literal["sgd", "momentum", "adam"] = "adam"
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    augmentation: Literal["none", "flip", "tutorial"] = "none"
+    seed: int = Field(default=1, ge=0)
+    device: Device = "auto"
+
+
+class Target(Section):
+    """The model under audit: a checkpoint, or a network and how to train it."""
+
+    network: str | None = None
+    n_classes: int | None = Field(default=None, ge=2)
+    checkpoint: str | None = Field(default=None, exclude=True)
+    training: Training | None = None
+
+    @field_validator("network")
+    @classmethod
+    def _known(cls, network: str | None) -> str | None:
+        return network and _name_or_function(network, NETWORKS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _checkpoint_needs_no_training(cls, given: Any) -> Any:
+        # Else an edit of a recipe that is not used would rerun the inference.
+        if isinstance(given, dict) and given.get("checkpoint") is not None:
+            return {k: v for k, v in given.items() if k != "training"}
+        return given
+
+
+class Features(Section):
+    """How the target's signals are extracted."""
+
+    device: Device = "auto"
+    precision: Literal["float32", "float16"] = "float32"
+    batch_size: int = Field(default=256, ge=1)
+    shard_rows: int = Field(default=4096, ge=1)
+    member_augmentation: Literal["none", "tutorial"] = "none"
+    augmentation_seed: int = Field(default=1, ge=0)
+
+
+class AttackMethod(Section):
+    """One learned attack and the grid of its parameters."""
+
+    method: Method
+    params: dict[str, str | list[Any]]
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _any_case(cls, method: Any) -> Any:
+        return method.lower() if isinstance(method, str) else method
+
+
+class Attack(Section):
+    """Which attacks run on the cached features, and how they are searched."""
+
+    search: Literal["grid", "random"] = "grid"
+    n_iter: int = Field(default=10, ge=1)
+    folds: int = Field(default=3, ge=2)
+    seed: int = Field(default=1, ge=0)
+    loss: Literal["exact", "clipped"] = "exact"
+    methods: Annotated[tuple[AttackMethod, ...], Field(min_length=1, strict=False)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unused_without_random_search(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("search", "grid") == "grid":
+            return {k: v for k, v in given.items() if k != "n_iter"}
+        return given
+
+    @field_validator("methods")
+    @classmethod
+    def _once_each(cls, methods: tuple[AttackMethod, ...]) -> tuple[AttackMethod, ...]:
+        names = [method.method for method in methods]
+        for name in names:
+            if names.count(name) > 1:
+                msg = f"names {name!r} twice; put all its values into one grid"
+                raise ValueError(msg)
+        return methods
+
+
+class Report(Section):
+    """When a leak is called one."""
+
+    threshold: float = Field(default=0.6, ge=0, le=1)
+    min_records: int = Field(default=200, ge=1)
+
+
+class Config(Section):
+    """A whole audit."""
+
+    data: Data
+    split: Split = Split()
+    target: Target = Target()
+    features: Features = Features()
+    attack: Attack
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "Config":
+        if self.data.source == "arrays":
+            if self.target != Target() or self.target.checkpoint is not None:
+                msg = "target: must be empty, as the signals were made elsewhere"
+                raise ValueError(msg)
+            return self
+        if self.target.network is None:
+            msg = f"target.network: is missing; use one of {', '.join(NETWORKS)}"
+            raise ValueError(f"{msg} or my_net.py:build")
+        if self.target.checkpoint is None and self.target.training is None:
+            msg = "target: has neither a checkpoint nor a [target.training]"
+            raise ValueError(msg)
+        if self.target.checkpoint is not None and self.data.canaries:
+            msg = "data.canaries: need a target trained here, not a checkpoint"
+            raise ValueError(msg)
+        return self
+
+
+def load(path: Path, data: str | None = None) -> Config:
+    """Read and check a config file.
+
+    Args:
+        path: a TOML file.
+        data: where the data lie, in place of the file's ``data.path``.
+
+    Raises:
+        AuditError: if the file is missing or malformed, or a setting is unknown,
+            missing, or of a wrong type or range.
+    """
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problem = "does not exist"
+        raise AuditError(path, problem, "pass CONFIG=a file in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot be read ({error})"
+        raise AuditError(path, problem, "pass CONFIG=a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise AuditError(path, f"is not TOML: {error}", "correct that line") from None
+    if data is not None and isinstance(given.get("data"), dict):
+        given["data"]["path"] = data
+    try:
+        config = Config.model_validate(given)
+    except ValidationError as error:
+        raise _explained(path, error) from None
+    for method in config.attack.methods:
+        try:
+            grids.check(method.method, method.params)
+        except AuditError as error:
+            where, problem, fix = error.args
+            raise AuditError(f"{path}: {where}", problem, fix) from None
+    return config
+
+
+def _name_or_function(given: str, known: tuple[str, ...]) -> str:
+    file, _, function = given.rpartition(":")
+    if given in known or (file.endswith(".py") and function.isidentifier()):
+        return given
+    advice = grids.nearest(given, known)
+    msg = f"is {given!r}; {advice}, or file.py:function of your own"
+    raise ValueError(msg)
+
+
+def _explained(path: Path, error: ValidationError) -> AuditError:
+    """Say the first thing wrong with a config in one line."""
+    first = error.errors()[0]
+    location = tuple(part for part in first["loc"] if not isinstance(part, int))
+    name = ".".join(map(str, location))
+    where = f"{path}: {name}" if name else str(path)
+    message = first["msg"].removeprefix("Value error, ")
+    match first["type"]:
+        case "extra_forbidden":
+            known = _known_settings(location[:-1])
+            fix = grids.nearest(str(location[-1]), known)
+            return AuditError(where, "is not a setting", fix)
+        case "missing":
+            return AuditError(where, "is missing", "add it, as configs/ shows")
+        case "literal_error":
+            allowed = first["ctx"]["expected"]
+            return AuditError(where, f"is {first['input']!r}", f"use {allowed}")
+        case "value_error":
+            problem, _, fix = message.partition("; ")
+            return AuditError(where, problem, fix or "change or remove it")
+    rule = message[0].lower() + message[1:]
+    return AuditError(where, f"is {first['input']!r}", f"note that {rule}")
+
+
+def _known_settings(location: tuple[int | str, ...]) -> Mapping[str, Any]:
+    """Return the settings known at a place in the config, by name."""
+    model: type[BaseModel] = Config
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            break
+        types = [field.annotation, *get_args(field.annotation)]
+        inner = [t for t in types if isinstance(t, type) and issubclass(t, BaseModel)]
+        model = inner[0] if inner else model
+    return model.model_fields

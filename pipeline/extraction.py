@@ -1,0 +1,40 @@
+"""Extraction: records in, the target's signals out, block by block."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import datasets, device, preprocessing
+from pipeline.config import Data
+from pipeline.store import Records
+
+Extractor = Callable[[NDArray[np.float32], NDArray[np.int32]], device.Outputs]
+
+
+def outputs(
+    extractor: Extractor,
+    data: Data,
+    records: Records,
+    blocks: Sequence[NDArray[np.int64]],
+    augmentation: preprocessing.Draw | None = None,
+) -> Iterator[device.Outputs]:
+    """Yield what the target says of each block of records.
+
+    Args:
+        extractor: from `device.extractor`.
+        data: where the records come from.
+        records: all audited records.
+        blocks: rows of `records`, ascending within and over the blocks.
+        augmentation: of every audited record, if any.
+
+    Raises:
+        AuditError: if a record is not the one it was, or is not finite.
+    """
+    ids = [records.id[rows] for rows in blocks]
+    content = [records.content[rows] for rows in blocks]
+    images = datasets.blocks(data, ids, content)
+    for rows, found in zip(blocks, images, strict=True):
+        how = None if augmentation is None else augmentation[rows]
+        ready = preprocessing.inputs(found, data, device.resize, how)
+        yield extractor(ready, records.label[rows])

@@ -1,0 +1,112 @@
+"""Modules: Python files of the user, named in the config as file.py:function."""
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import AuditError
+
+
+def is_function(name: str) -> bool:
+    """Return whether a config's name means a function of the user's."""
+    return ".py:" in name
+
+
+def path_of(name: str) -> Path:
+    """Return the file of a name such as file.py:function."""
+    return Path(name.rpartition(":")[0])
+
+
+def function(name: str) -> Callable[[], Any]:
+    """Import a function of the user's.
+
+    Args:
+        name: file.py:function, the file relative to the current folder.
+
+    Raises:
+        AuditError: if the file does not import or has no such function.
+    """
+    path, attribute = path_of(name), name.rpartition(":")[2]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise AuditError(path, "is not a Python file", "name a .py file")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        problem = f"does not import ({summary(error)})"
+        raise AuditError(path, problem, f"make `python {path}` run") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        problem = f"has no function {attribute!r}"
+        raise AuditError(path, problem, "define it, or name another")
+    return found  # type: ignore[no-any-return]
+
+
+def call(name: str) -> Any:
+    """Import and call a function of the user's without arguments.
+
+    Raises:
+        AuditError: if it does not import or raises.
+    """
+    build = function(name)
+    try:
+        return build()
+    except Exception as error:
+        problem = f"raises {summary(error)}"
+        raise AuditError(name, problem, "make it run without arguments") from error
+
+
+def summary(error: BaseException) -> str:
+    """Return an exception in one line of at most 160 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip("- \t")]
+    first = lines[0].rstrip(".") if lines else ""
+    return f"{type(error).__name__}: {first}"[:160] if first else type(error).__name__
+
+
+def sources(path: Path) -> list[Path]:
+    """Return a Python file and those beside it that it imports, directly or not.
+
+    An audit that noticed only the named file would keep stale results after an edit
+    of its neighbour.
+    """
+    found: dict[Path, None] = {}
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        if current in found:
+            continue
+        found[current] = None
+        waiting += [
+            beside
+            for name in _imported(current)
+            for beside in (
+                current.parent / f"{name.replace('.', '/')}.py",
+                current.parent / name.replace(".", "/") / "__init__.py",
+            )
+            if beside.is_file()
+        ]
+    return sorted(found)
+
+
+def _imported(path: Path) -> list[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError:
+        # The stage that imports the file will say so.
+        return []
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names += [base] if base else []
+            names += [f"{base}.{a.name}".lstrip(".") for a in node.names]
+    return names

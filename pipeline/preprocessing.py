@@ -1,0 +1,134 @@
+"""Preprocessing: from stored images to the network's input."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import datasets, modules
+from pipeline.config import Data
+from pipeline.errors import AuditError
+
+PADDING = 4  # pixels on each side, from which a crop of the old size is taken
+
+Images = NDArray[np.uint8]  # (n_images, height, width, n_channels)
+Resize = Callable[[Images, int], Images]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where each image of a batch is cropped and whether it is mirrored."""
+
+    offset: NDArray[np.int64]  # (n_images, 2) top and left corner, in pixels
+    mirror: NDArray[np.bool_]  # (n_images,)
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> "Draw":
+        return Draw(self.offset[rows], self.mirror[rows])
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Draw":
+        """Return the draw with all other images left as they are."""
+        offset = np.where(chosen[:, None], self.offset, PADDING)
+        return Draw(offset, self.mirror & chosen)
+
+
+def draw(
+    n_images: int, kind: Literal["flip", "tutorial"], rng: np.random.Generator
+) -> Draw:
+    """Draw the augmentation of each image.
+
+    Args:
+        n_images: how many.
+        kind: "flip" mirrors with probability ½; "tutorial" also crops at random from
+            the image padded with zeros, as MindArmour's tutorial does with members.
+        rng: the source of randomness.
+    """
+    offset = np.full((n_images, 2), PADDING)
+    if kind == "tutorial":
+        offset = rng.integers(0, 2 * PADDING + 1, (n_images, 2))
+    return Draw(offset, rng.random(n_images) < 0.5)
+
+
+def augmented(images: NDArray[Any], how: Draw) -> NDArray[Any]:
+    """Return images cropped from their zero-padded selves and mirrored.
+
+    Args:
+        images: (n_images, height, width, n_channels) of any type.
+        how: the draw of each image.
+    """
+    n, height, width = images.shape[:3]
+    around = (PADDING, PADDING)
+    padded = np.pad(images, ((0, 0), around, around, (0, 0)))
+    rows = how.offset[:, 0, None] + np.arange(height)
+    columns = how.offset[:, 1, None] + np.arange(width)
+    columns = np.where(how.mirror[:, None], columns[:, ::-1], columns)
+    return np.asarray(
+        padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    )
+
+
+def inputs(
+    images: NDArray[Any], data: Data, resize: Resize, how: Draw | None = None
+) -> NDArray[np.float32]:
+    """Return what the network is given for stored images.
+
+    Args:
+        images: a block as `datasets.blocks` yields it.
+        data: the settings of the source; a user's own images are not normalised.
+        resize: the device's bilinear interpolation.
+        how: the augmentation of each image, if any.
+
+    Returns:
+        (n_images, n_channels, height, width), or a user's own shape.
+
+    Raises:
+        AuditError: if a value is not finite.
+    """
+    if modules.is_function(data.source):
+        ready = images
+        if how is not None:
+            if images.ndim != 4:
+                problem = f"yields images of {images.ndim - 1} axes, not channels first"
+                fix = 'give (n_channels, height, width), or set augmentation = "none"'
+                raise AuditError(data.source, problem, fix)
+            ready = augmented(images.transpose(0, 2, 3, 1), how).transpose(0, 3, 1, 2)
+        ready = np.ascontiguousarray(ready, dtype=np.float32)
+    else:
+        shown = images if how is None else augmented(images, how)
+        mean, std = datasets.channels_normalised_by(data)
+        ready = normalised(
+            shown, size=data.image_size, mean=mean, std=std, resize=resize
+        )
+    if not np.isfinite(ready).all():
+        # ReLU on CPU turns NaN into 0, so the logits would not show it.
+        problem = "has pixels that are NaN or infinite"
+        raise AuditError(data.source, problem, "correct the records")
+    return ready
+
+
+def normalised(
+    images: Images,
+    *,
+    size: int | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    resize: Resize,
+) -> NDArray[np.float32]:
+    """Return images resized, rescaled to [0, 1], normalised, channels first.
+
+    Args:
+        images: (n_images, height, width, n_channels) in 0 … 255.
+        size: of the square wanted, in pixels; None keeps the images' own.
+        mean: of each channel after rescaling.
+        std: of each channel after rescaling.
+        resize: the device's bilinear interpolation.
+
+    Returns:
+        (n_images, n_channels, size, size).
+    """
+    if size is not None and images.shape[1:3] != (size, size):
+        images = resize(images, size)
+    scaled = images.astype(np.float32) / np.float32(255)
+    centred = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return np.ascontiguousarray(centred.transpose(0, 3, 1, 2))

@@ -1,0 +1,101 @@
+"""Selection: which records are audited, and on which side of the attack they stand."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def canary_labels(
+    label: NDArray[np.int32], n_classes: int, share: float, seed: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Give a share of records another label than their own.
+
+    A mislabelled record can only be learned by heart, so it shows leakage that a clean
+    record of an easy task would not.
+
+    Args:
+        label: (n_records,) true classes.
+        n_classes: number of classes.
+        share: of the records to relabel, in [0, 1].
+        seed: decides which records and which labels.
+
+    Returns:
+        (n_records,) labels after the change, and (n_records,) whether each was changed.
+
+    Source: canaries as in Steinke, Nasr and Jagielski 2023, arXiv:2305.08846.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(label))[: round(share * len(label))]
+    canary = np.zeros(len(label), dtype=bool)
+    canary[chosen] = True
+    shift = rng.integers(1, n_classes, len(chosen))
+    changed = label.copy()
+    changed[chosen] = (label[chosen] + shift) % n_classes
+    return changed, canary
+
+
+def first_distinct(
+    candidates: NDArray[np.int64],
+    content: NDArray[np.bytes_],
+    taken: NDArray[np.bytes_],
+    count: int | None,
+) -> tuple[NDArray[np.int64], int]:
+    """Take candidates in order, passing over those whose content is taken already.
+
+    Args:
+        candidates: (n_candidates,) record ids, in order of preference.
+        content: (n_candidates,) content hash of each.
+        taken: (n_taken,) content hashes not to be taken again.
+        count: how many to take; None takes all.
+
+    Returns:
+        The ids taken, at most `count`, and the number of duplicates passed over.
+    """
+    duplicate = np.isin(content, taken)
+    ids = candidates[~duplicate][:count]
+    if len(ids) == count and count:
+        last = np.flatnonzero(~duplicate)[count - 1]
+        return ids, int(duplicate[:last].sum())
+    return ids, int(duplicate.sum())
+
+
+def ordered(
+    ids: NDArray[np.int64], choose: Literal["first", "sample"], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the ids in the order in which they are to be chosen."""
+    return ids if choose == "first" else rng.permutation(ids)
+
+
+def eval_side(
+    member: NDArray[np.bool_],
+    label: NDArray[np.integer[Any]],
+    fraction: float,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Divide members and non-members each into attack-train and attack-eval.
+
+    Of each side exactly ``round(fraction * n)`` records go to attack-eval, and of each
+    label within a side as near to that fraction as whole records allow.
+
+    Args:
+        member: (n_records,) which side of the audit a record stands on.
+        label: (n_records,) class of each record.
+        fraction: of each side to hold out, in (0, 1).
+        seed: decides which records.
+
+    Returns:
+        (n_records,) whether a record is held out for attack-eval.
+    """
+    rng = np.random.default_rng(seed)
+    held_out = np.zeros(len(member), dtype=bool)
+    for side in (True, False):
+        rows = np.flatnonzero(member == side)
+        shuffled = rng.permutation(rows)
+        by_label = shuffled[np.argsort(label[shuffled], kind="stable")]
+        # Evenly spaced picks from rows sorted by label share out the remainders of
+        # small classes, so that the total is exact; the random start is fair to all.
+        n_eval = round(fraction * len(rows))
+        picks = (np.arange(n_eval) + rng.random()) * len(rows) / max(n_eval, 1)
+        held_out[by_label[picks.astype(np.int64)]] = True
+    return held_out

@@ -1,0 +1,1 @@
+"""Stages: programs that each turn named files into one."""

@@ -1,0 +1,96 @@
+"""Choose the audited records: members, and like records that are not."""
+
+import numpy as np
+
+from pipeline import cli, datasets, plan, selection, store
+from pipeline.config import Data
+from pipeline.errors import AuditError
+
+
+def compute(job: plan.Job) -> str:
+    """Write the ids, labels and sides of the audited records."""
+    settings = job.section(Data)
+    catalogue = datasets.catalogue(settings)
+
+    records = choose(settings, catalogue)
+
+    store.write_arrays(job.artifact("records"), records, key=job.key)
+    n_members = int(records.member.sum())
+    return (
+        f"{n_members} members, {len(records.id) - n_members} non-members, "
+        f"{records.duplicates_dropped} duplicates dropped"
+    )
+
+
+def choose(settings: Data, catalogue: datasets.Catalogue) -> store.Records:
+    """Choose records by the config; see there for the rules.
+
+    Raises:
+        AuditError: if there are not enough, or of one class only.
+    """
+    label, canary = selection.canary_labels(
+        catalogue.label, catalogue.n_classes, settings.canaries, settings.seed
+    )
+    # Canaries, members and non-members are drawn independently of each other.
+    members_rng, others_rng = np.random.default_rng(settings.seed).spawn(2)
+    ids = np.arange(len(label))
+    content, side = catalogue.content, catalogue.member
+    pool = ids if side is None else ids[side]
+    others = ids if side is None else ids[~side]
+    n_members, n_others = counts(settings, len(pool), len(others), side is None)
+    members = selection.ordered(pool, settings.choose, members_rng)[:n_members]
+    if side is None:
+        others = np.setdiff1d(others, members)
+    others = selection.ordered(others, settings.choose, others_rng)
+    # Where the target's training records are known, all of them count, audited or not.
+    trained_on = members if side is None else pool
+    known = content[trained_on] if content[0] else content[:0]
+    nonmembers, n_dropped = selection.first_distinct(
+        others, content[others], known, n_others
+    )
+    if len(nonmembers) < n_others:
+        if settings.members or settings.nonmembers:
+            problem = f"is {n_others}, but {len(nonmembers)} differ from every member"
+            raise AuditError("data.nonmembers", problem, "lower it")
+        members = members[: len(nonmembers)]
+    chosen = np.sort(np.concatenate((members, nonmembers)))
+    if len(np.unique(catalogue.label[chosen])) < 2:
+        problem = "has records of one class only"
+        raise AuditError(f"data ({settings.source})", problem, "add other classes")
+    return store.Records(
+        id=chosen,
+        label=label[chosen],
+        member=np.isin(chosen, members),
+        canary=canary[chosen],
+        content=content[chosen],
+        duplicates_dropped=np.array(n_dropped),
+        n_classes=np.array(catalogue.n_classes),
+    )
+
+
+def counts(
+    settings: Data, n_pool: int, n_others: int, one_pool: bool
+) -> tuple[int, int]:
+    """Return how many members and non-members to audit.
+
+    One number given holds for both sides; none given, the sides are made equal.
+
+    Raises:
+        AuditError: if the source holds fewer.
+    """
+    most = min(n_pool, n_others) // (2 if one_pool else 1)
+    n_members = settings.members or settings.nonmembers or most
+    n_nonmembers = settings.nonmembers or settings.members or most
+    available = {
+        "members": (n_members, n_pool),
+        "nonmembers": (n_nonmembers, n_others - (n_members if one_pool else 0)),
+    }
+    for name, (wanted, there) in available.items():
+        if wanted > there or not wanted:
+            problem = f"is {wanted}, but {settings.source} has {there} left for it"
+            raise AuditError(f"data.{name}", problem, "lower it, or give more data")
+    return n_members, n_nonmembers
+
+
+if __name__ == "__main__":
+    cli.stage(compute, __doc__)
