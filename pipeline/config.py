@@ -258,7 +258,8 @@ def _name_or_function(given: str, known: tuple[str, ...]) -> str:
 
 def _explained(path: Path, error: ValidationError) -> AuditError:
     """Say the first thing wrong with a config in one line."""
-    first = error.errors()[0]
+    # A misspelt setting is also a missing one; the first says more.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     location = tuple(part for part in first["loc"] if not isinstance(part, int))
     name = ".".join(map(str, location))
     where = f"{path}: {name}" if name else str(path)

@@ -73,7 +73,7 @@ def verdict(
     methods = [attack["method"] for attack in above]
     best = max(above or attacks, key=lambda attack: float(attack["accuracy"]))
     share = f"{best['accuracy']:.0%}"
-    told = f"the best attack ({best['method']}) told members from non-members"
+    told = f"the attack {best['method']} told members from non-members"
     if not enough:
         sentence = (
             f"Cannot tell: only {n_eval} records were judged and {min_records} are "

@@ -11,7 +11,7 @@ from pipeline.networks.vgg import vgg16
 
 NETWORKS: dict[str, Callable[[int], nn.Cell]] = {
     "cnn": lambda n_classes: Cnn((32, 64, 128), 256, (3, 32), n_classes),
-    "cnn_digits": lambda n_classes: Cnn((32,), 128, (1, 8), n_classes),
+    "cnn_digits": lambda n_classes: Cnn((16,), 256, (1, 8), n_classes),
     "vgg16": lambda n_classes: vgg16(n_classes, image_size=224),
     "vgg16_32": lambda n_classes: vgg16(n_classes, image_size=32),
 }

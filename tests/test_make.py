@@ -1,0 +1,467 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import PROJECT, STAGES, Checkout
+
+FROM = {stage: list(STAGES[index:]) for index, stage in enumerate(STAGES)}
+
+EDITS = {
+    "report threshold": ("threshold = 0.6", "threshold = 0.7", ["report"]),
+    "attack grid": ("C = [0.1, 1.0]", "C = [0.1, 2.0]", ["attack", "report"]),
+    "attack seed": ("folds = 3\nseed = 1", "folds = 3\nseed = 2", FROM["attack"]),
+    "split fraction": (
+        "eval_fraction = 0.25",
+        "eval_fraction = 0.3",
+        ["split", "attack", "report"],
+    ),
+    "batch size": ("batch_size = 32", "batch_size = 64", FROM["features"]),
+    "precision": ("shard_rows", 'precision = "float16"\nshard_rows', FROM["features"]),
+    "epochs": ("epochs = 2", "epochs = 1", FROM["target"]),
+    "records": ("members = 60\nnon", "members = 61\nnon", list(STAGES)),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reruns_its_stage_and_those_after(name: str, audited: Checkout) -> None:
+    old, new, expected = EDITS[name]
+    audited.edit(old, new)
+    planned = audited.make("plan").stdout.splitlines()
+    assert [line.split()[0] for line in planned if " runs " in line] == expected
+    # Records and split stand at the head of the chain; make may take either first.
+    assert sorted(audited.ran("audit")) == sorted(expected)
+    assert audited.ran("audit") == []
+
+
+def test_plan_names_the_setting_its_old_and_its_new_value(audited: Checkout) -> None:
+    audited.edit("batch_size = 32", "batch_size = 64")
+    assert "[features] batch_size: 32 -> 64" in audited.make("plan").stdout
+
+
+def test_plan_changes_nothing(audited: Checkout) -> None:
+    audited.edit("threshold = 0.6", "threshold = 0.7")
+    before = {path: path.stat().st_mtime_ns for path in audited.run.rglob("*")}
+    audited.make("plan")
+    after = {path: path.stat().st_mtime_ns for path in audited.run.rglob("*")}
+    assert after == before
+
+
+def test_comments_order_and_times_rerun_nothing(audited: Checkout) -> None:
+    audited.edit("epochs = 2\nbatch_size = 16", "batch_size = 16 # few\nepochs = 2")
+    for path in (PROJECT / "pyproject.toml", audited.config):
+        path.touch()
+    assert audited.ran("audit") == []
+
+
+def test_an_edit_taken_back_costs_nothing(audited: Checkout) -> None:
+    audited.edit("epochs = 2", "epochs = 3")
+    assert audited.ran("records") == []
+    audited.edit("epochs = 3", "epochs = 2")
+    assert audited.ran("audit") == []
+
+
+def test_one_stage_makes_what_it_needs_and_no_more(checkout: Checkout) -> None:
+    assert checkout.ran("split") == ["records", "split"]
+    assert checkout.ran("features") == ["target", "features"]
+
+
+def test_parallel_make_gives_the_same_report(
+    checkout: Checkout, finished: Checkout
+) -> None:
+    assert sorted(checkout.ran("-j4", "audit")) == sorted(STAGES)
+    assert bytes_of(checkout) == bytes_of(finished)
+
+
+def bytes_of(audit: Checkout) -> dict[str, bytes]:
+    """Return every artifact but the memory of digests, which holds times."""
+    return {
+        str(path.relative_to(audit.run)): path.read_bytes()
+        for path in sorted(audit.run.rglob("*"))
+        if path.is_file() and path.name != "digests.json"
+    }
+
+
+def test_the_number_of_jobs_changes_no_byte(audited: Checkout, tmp_path: Path) -> None:
+    other = audited.copy(tmp_path / "other")
+    for audit, jobs in ((audited, "1"), (other, "2")):
+        subprocess.run(["rm", "-r", audit.run / "attack"], check=True)
+        assert audit.make("attack", f"JOBS={jobs}").returncode == 0
+    assert bytes_of(audited) == bytes_of(other)
+
+
+def test_a_value_added_to_a_grid_costs_only_its_own_fits(audited: Checkout) -> None:
+    fits = audited.run / "attack" / "fits"
+    before = {path: path.stat().st_mtime_ns for path in fits.rglob("*.json")}
+    audited.edit("C = [0.1, 1.0]", "C = [0.1, 1.0, 7.0]")
+    audited.ran("audit")
+    after = {path: path.stat().st_mtime_ns for path in fits.rglob("*.json")}
+    assert {path: after[path] for path in before} == before
+    new = [json.loads(path.read_text())["fit"] for path in set(after) - set(before)]
+    assert {fit["params"]["C"] for fit in new} == {7.0}
+    assert sorted(fit["fold"] for fit in new if fit["fold"] is not None) == [0, 1, 2]
+
+
+def killed_while(audit: Checkout, goal: str, files: Callable[[], int]) -> None:
+    """Kill make and all its children once `files` counts three."""
+    process = audit.start(goal)
+    limit = time.monotonic() + 120
+    while files() < 3 and time.monotonic() < limit:
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert files() >= 3
+
+
+def test_features_killed_go_on_to_the_same_bytes(
+    audited: Checkout, tmp_path: Path
+) -> None:
+    audited.edit("shard_rows = 50", "shard_rows = 1")
+    whole = audited.copy(tmp_path / "whole")
+    assert whole.make("features").returncode == 0
+    folder = audited.run / "features"
+    subprocess.run(["rm", "-r", folder], check=True)
+
+    def shards() -> int:
+        return len(list(folder.glob("[0-9]*.h5")))
+
+    killed_while(audited, "features", shards)
+    n_kept = shards()
+    assert n_kept < 120
+    done = audited.make("features")
+    extracted = re.search(r"(\d+) of 120 shards extracted", done.stdout)
+    assert extracted is not None
+    assert int(extracted[1]) == 120 - n_kept
+    for leftover in folder.glob(".*"):
+        leftover.unlink()
+    assert bytes_of(audited) == bytes_of(whole)
+
+
+def test_an_attack_killed_goes_on_to_the_same_bytes(
+    audited: Checkout, tmp_path: Path
+) -> None:
+    audited.edit("n_estimators = [5]", "n_estimators = [300, 301, 302, 303, 304]")
+    whole = audited.copy(tmp_path / "whole")
+    assert whole.make("attack").returncode == 0
+    fits, scores = audited.run / "attack" / "fits", audited.run / "attack" / "scores.h5"
+    scores.unlink()
+    before = set(fits.rglob("*.json"))
+
+    def fitted() -> int:
+        return len(set(fits.rglob("*.json")) - before)
+
+    killed_while(audited, "attack", fitted)
+    assert not scores.exists()
+    kept = {path: path.stat().st_mtime_ns for path in fits.rglob("*.json")}
+    assert audited.make("attack").returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    for leftover in fits.rglob(".*.json*"):
+        leftover.unlink()
+    assert bytes_of(audited) == bytes_of(whole)
+
+
+def test_the_report_has_its_schema(finished: Checkout) -> None:
+    report = json.loads((finished.run / "report" / "report.json").read_text())
+    assert report["schema"] == 1
+    assert report["audit"] == "tiny"
+    assert set(report["target"]) == {
+        "train_accuracy",
+        "test_accuracy",
+        "checkpoint_sha256",
+    }
+    assert report["records"] == {
+        "members": 60,
+        "nonmembers": 60,
+        "attack_train": 90,
+        "attack_eval": 30,
+        "duplicates_dropped": 0,
+        "canaries": 0,
+    }
+    assert [attack["method"] for attack in report["attacks"]] == ["lr", "rf"]
+    for attack in report["attacks"]:
+        assert attack["family"] == "learned"
+        assert attack["n_candidates"] == 2
+        for name in ("accuracy", "precision", "recall", "auc"):
+            assert 0 <= attack[name] <= 1
+    assert set(report["verdict"]) == {"leaks", "methods", "sentence"}
+    assert len(report["provenance"]["key"]) == 64
+    assert "mindspore" in report["provenance"]["versions"]
+
+
+def test_the_terminal_shows_the_report(checkout: Checkout, finished: Checkout) -> None:
+    text = (finished.run / "report" / "report.txt").read_text()
+    report = json.loads((finished.run / "report" / "report.json").read_text())
+    lr = report["attacks"][0]
+    line = (
+        f"Method: lr, {{'recall': {lr['recall']:.4f}, "
+        f"'precision': {lr['precision']:.4f}, 'accuracy': {lr['accuracy']:.4f}}}"
+    )
+    assert line in text.splitlines()
+
+
+# A user's own checkpoint, modules and data
+
+NETWORK = """
+from mindspore import nn
+from sizes import HIDDEN
+
+def build():
+    return nn.SequentialCell(nn.Flatten(), nn.Dense(64, HIDDEN), nn.ReLU(),
+                             nn.Dense(HIDDEN, 10))
+"""
+DATASETS = """
+import numpy as np
+import mindspore.dataset as ds
+
+def datasets():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(80, 1, 8, 8)).astype(np.float32)
+    label = np.arange(80, dtype=np.int32) % 10
+    def side(rows):
+        columns = {"image": images[rows], "label": label[rows]}
+        return ds.NumpySlicesDataset(columns, shuffle=SHUFFLE)
+    return side(slice(0, 40)).batch(16), side(slice(40, 80))
+"""
+
+
+def test_a_users_network_and_what_it_imports_are_watched(checkout: Checkout) -> None:
+    (checkout.folder / "my_net.py").write_text(NETWORK)
+    (checkout.folder / "sizes.py").write_text("HIDDEN = 16\n")
+    checkout.edit('"cnn_digits"', '"my_net.py:build"')
+    assert checkout.ran("features") == ["records", "target", "features"]
+    (checkout.folder / "sizes.py").write_text("HIDDEN = 8\n")
+    assert "sizes.py changed" in checkout.make("plan").stdout
+    assert checkout.ran("features") == ["target", "features"]
+
+
+def users_data(checkout: Checkout, shuffle: str) -> None:
+    (checkout.folder / "my_net.py").write_text(NETWORK)
+    (checkout.folder / "sizes.py").write_text("HIDDEN = 16\n")
+    text = DATASETS.replace("SHUFFLE", shuffle)
+    (checkout.folder / "my_data.py").write_text(text)
+    checkout.edit('"digits"\nmembers = 60\nnonmembers = 60', '"my_data.py:datasets"')
+    checkout.edit('"cnn_digits"', '"my_net.py:build"')
+
+
+def test_a_users_datasets_are_audited(checkout: Checkout) -> None:
+    users_data(checkout, "False")
+    done = checkout.make("audit")
+    assert done.returncode == 0, done.stderr
+    assert "40 members, 40 non-members" in done.stdout
+
+
+def test_a_users_shuffled_dataset_is_refused(checkout: Checkout) -> None:
+    users_data(checkout, "True")
+    assert error_of(checkout, "records") == (
+        "error: my_data.py:datasets: gives other records, or another order, at each "
+        "reading. Fix: leave out shuffling (shuffle=False) and random augmentation."
+    )
+
+
+def test_a_changed_checkpoint_reruns_what_reads_it(audited: Checkout) -> None:
+    report = audited.run / "report" / "report.txt"
+    before = report.read_text()
+    trained = audited.run / "target" / "checkpoint.ckpt"
+    mine = audited.folder / "mine.ckpt"
+    mine.write_bytes(trained.read_bytes())
+    audited.edit('"cnn_digits"', '"cnn_digits"\ncheckpoint = "mine.ckpt"')
+    assert audited.ran("audit") == FROM["target"]
+    # The same weights give the same findings, whatever recipe is not used.
+    assert report.read_text() == before
+    audited.edit("epochs = 2", "epochs = 3")
+    assert audited.ran("audit") == []
+    other = mine.read_bytes()
+    mine.write_bytes(other[:-1] + bytes([other[-1] ^ 1]))
+    assert "checkpoint changed" in audited.make("plan").stdout
+
+
+def arrays(checkout: Checkout, n_records: int = 120) -> Path:
+    rng = np.random.default_rng(0)
+    member = np.arange(n_records) % 2 == 0
+    label = rng.integers(0, 5, n_records).astype(np.int32)
+    logits = rng.normal(size=(n_records, 5)).astype(np.float32)
+    logits[np.arange(n_records), label] += np.where(member, 3, 0)
+    path = checkout.folder / "signals.npz"
+    np.savez(path, logits=logits, label=label, member=member)
+    text = checkout.config.read_text()
+    start, end = text.index("[target]"), text.index("[features]")
+    text = text[:start] + text[end:]
+    checkout.config.write_text(
+        text.replace('"digits"', '"arrays"\npath = "signals.npz"')
+    )
+    return path
+
+
+def test_arrays_need_no_mindspore(checkout: Checkout) -> None:
+    arrays(checkout)
+    blocked = checkout.folder / "blocked"
+    blocked.mkdir()
+    (blocked / "mindspore.py").write_text("raise ImportError('blocked by the test')")
+    done = checkout.make("audit", PYTHONPATH=str(blocked))
+    assert done.returncode == 0, done.stderr
+    assert "This model leaks" in done.stdout.replace("\n", " ")
+
+
+def test_attack_and_report_need_no_mindspore(audited: Checkout) -> None:
+    blocked = audited.folder / "blocked"
+    blocked.mkdir()
+    (blocked / "mindspore.py").write_text("raise ImportError('blocked by the test')")
+    audited.edit("folds = 3", "folds = 4")
+    done = audited.make("audit", PYTHONPATH=str(blocked))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_changed_data_file_reruns_everything(checkout: Checkout) -> None:
+    path = arrays(checkout)
+    checkout.ran("audit")
+    with np.load(path) as file:
+        changed = dict(file)
+    changed["logits"][0, 0] += 1
+    np.savez(path, **changed)
+    assert sorted(checkout.ran("audit")) == sorted(STAGES)
+
+
+# Errors end in one line and lose nothing
+
+
+def error_of(audit: Checkout, *words: str, **more: str) -> str:
+    """Make something that fails; return its one line of error."""
+    done = audit.make(*words, **more)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    others = [
+        line
+        for line in done.stderr.splitlines()
+        if not line.startswith(("error: ", "note: ", "make: ***", "make[1]: ***"))
+    ]
+    assert [line for line in others if "Waiting for unfinished" not in line] == []
+    return lines[0]
+
+
+def test_a_misspelt_setting_is_named_with_the_nearest(audited: Checkout) -> None:
+    before = bytes_of(audited)
+    audited.edit("epochs = 2", "epocs = 2")
+    error = error_of(audited, "audit")
+    assert error == (
+        "error: tiny.toml: target.training.epocs: is not a setting. Fix: use epochs."
+    )
+    assert bytes_of(audited) == before
+
+
+def test_missing_data_are_named(checkout: Checkout) -> None:
+    checkout.edit('"digits"', '"cifar100"')
+    assert error_of(checkout, "audit") == (
+        "error: data.path: is missing. Fix: pass DATA=where they lie, or set data.path."
+    )
+    error = error_of(checkout, "audit", "DATA=nowhere")
+    assert "data.path: nowhere does not exist" in error
+
+
+def test_a_shard_of_another_model_is_refused_with_the_mend(audited: Checkout) -> None:
+    shard = audited.run / "features" / "00001.h5"
+    twin = audited.copy(audited.folder / "twin")
+    twin.edit("epochs = 2", "epochs = 3")
+    assert twin.make("features").returncode == 0
+    shard.write_bytes((twin.run / "features" / "00001.h5").read_bytes())
+    audited.edit("folds = 3", "folds = 4")
+    error = error_of(audited, "audit")
+    assert "features/00001.h5: was made from other inputs" in error
+    mended(audited, error)
+
+
+def test_a_corrupt_shard_is_refused_with_the_mend(audited: Checkout) -> None:
+    shard = audited.run / "features" / "00000.h5"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    audited.edit("folds = 3", "folds = 4")
+    error = error_of(audited, "audit")
+    assert "features/00000.h5: is corrupt" in error
+    mended(audited, error)
+
+
+def mended(audit: Checkout, error: str) -> None:
+    """Run the command that the error names, and see that it helps."""
+    command = error.partition("Fix: run `")[2].partition("`")[0]
+    command = command.replace("make ", f"make PYTHON={sys.executable} ")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MA")}
+    subprocess.run(command, shell=True, cwd=audit.folder, env=environment, check=True)
+    assert audit.ran("audit") == ["attack", "report"]
+
+
+def test_a_candidate_that_fails_is_named(audited: Checkout) -> None:
+    audited.edit("max_depth = [2, 3]", "max_depth = [2], min_samples_split = [1]")
+    error = error_of(audited, "attack")
+    assert "attack.methods.rf" in error
+    assert '"min_samples_split": 1' in error
+    assert "cannot be fitted" in error
+
+
+def test_a_wrong_number_of_jobs_is_refused(audited: Checkout) -> None:
+    audited.edit("folds = 3", "folds = 4")
+    error = error_of(audited, "attack", "JOBS=two")
+    assert error == "error: JOBS: is 'two'. Fix: give a whole number >= 1."
+
+
+def test_too_few_records_for_the_folds_are_refused(checkout: Checkout) -> None:
+    arrays(checkout)
+    checkout.edit("nonmembers = 60", "nonmembers = 3")
+    error = error_of(checkout, "attack")
+    assert "attack.folds: is 3, but the smaller side of attack-train has 2" in error
+
+
+def test_one_class_only_is_refused(checkout: Checkout) -> None:
+    path = arrays(checkout)
+    with np.load(path) as file:
+        changed = dict(file)
+    changed["label"][:] = 0
+    np.savez(path, **changed)
+    assert "has records of one class only" in error_of(checkout, "audit")
+
+
+def test_infinite_logits_are_refused(checkout: Checkout) -> None:
+    path = arrays(checkout)
+    with np.load(path) as file:
+        changed = dict(file)
+    changed["logits"][3, 1] = np.inf
+    np.savez(path, **changed)
+    assert "has logits that are NaN or infinite" in error_of(checkout, "audit")
+
+
+def test_an_absent_device_is_refused(checkout: Checkout) -> None:
+    checkout.edit('device = "CPU"', 'device = "Ascend"')
+    error = error_of(checkout, "features")
+    assert "Ascend cannot be used by MindSpore" in error
+    assert "install CANN" in error
+
+
+def test_an_interpreter_without_the_packages_is_refused(checkout: Checkout) -> None:
+    bare = checkout.folder / "bare"
+    venv.create(bare, with_pip=False)
+    done = subprocess.run(
+        ["make", "audit", f"PYTHON={bare}/bin/python", "CONFIG=tiny.toml"],
+        cwd=checkout.folder,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MA")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "mindspore>=2.10,<2.11 is missing" in done.stderr.splitlines()[0]
+    assert not (checkout.folder / "artifacts").exists()
+
+
+def test_help_is_the_default_goal_and_lists_every_command(checkout: Checkout) -> None:
+    listed = checkout.make().stdout
+    assert listed == checkout.make("help").stdout
+    for goal in ("audit", "test", "setup", "plan", "lint", *STAGES[1:]):
+        assert re.search(rf"^  {goal} ", listed, re.MULTILINE)
