@@ -1,6 +1,7 @@
 """CLI: what the stages share at the terminal."""
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,9 @@ from pipeline import files, plan
 from pipeline.errors import AuditError
 
 Item = TypeVar("Item")
+
+# What the system says where a folder for scratch files is full or cannot be written.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 
 # Progress and errors go to stderr, results to stdout.
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -60,6 +64,13 @@ def run(main: Callable[[], None]) -> None:
         main()
     except AuditError as error:
         ERRORS.print(f"error: {error}", markup=False)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where, fix = error.filename or "disk", "make room, or set TMPDIR elsewhere"
+        told = AuditError(where, str(error.strerror), fix)
+        ERRORS.print(f"error: {told}", markup=False)
         sys.exit(1)
     except KeyboardInterrupt:
         ERRORS.print("stopped; run make again to go on from here", markup=False)

@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        reason = _reason(error)
+        reason = error.strerror or error
         fix = "free some space, or make the folder writable, and run make again"
         raise AuditError(path, f"cannot be written ({reason})", fix) from error
     finally:
@@ -38,13 +38,6 @@ def _forget(path: Path) -> None:
     except OSError:
         # On a read-only disk there is nothing to remove; the first error says why.
         return
-
-
-def _reason(error: OSError) -> str:
-    """Return the cause in a few words: HDF5 buries it in a page of internals."""
-    text = str(error.strerror or error)
-    _, found, tail = text.partition("error message = '")
-    return tail.partition("'")[0] if found else text.partition(" (")[0]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -62,8 +55,17 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         AuditError: if the disk is full or cannot be written.
     """
+    write(path, text.encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that is complete or absent.
+
+    Raises:
+        AuditError: if the disk is full or cannot be written.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def read_json(path: Path, *, key: str, fix: str) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def write_arrays(path: Path, artifact: Artifact, *, key: str) -> None:
     Raises:
         AuditError: if the disk is full or cannot be written.
     """
-    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    # Made in memory: where the disk is full, HDF5 does not fail, it crashes.
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
         file.attrs.update({"format": _format(type(artifact)), "version": VERSION})
         file.attrs["key"] = key
         for field in fields(artifact):
@@ -84,6 +85,9 @@ def write_arrays(path: Path, artifact: Artifact, *, key: str) -> None:
                 options = {"chunks": chunk, "fletcher32": True}
             # Times would make equal artifacts differ in their bytes.
             file.create_dataset(field.name, data=array, track_times=False, **options)
+        file.flush()
+        image = file.id.get_file_image()
+    files.write(path, image)
 
 
 def read_arrays(path: Path, kind: type[Artifact], *, key: str, fix: str) -> Artifact:

@@ -4,6 +4,7 @@ Method names, parameter names and allowed values are those of MindArmour's
 ``MembershipInference.train``. No heavy import here: a config is checked in a blink.
 """
 
+import difflib
 import itertools
 import json
 import math
@@ -204,10 +205,9 @@ def check(method: str, grid: Mapping[str, str | Sequence[Any]]) -> None:
 
 def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     """Return advice that names the nearest known name, or all of them."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"use {near[0]}" if near else f"use one of {', '.join(known)}"
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    return f"use {lower[near[0]]}" if near else f"use one of {', '.join(known)}"
 
 
 def candidates(

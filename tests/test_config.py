@@ -1,0 +1,429 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import config, plan
+from pipeline.errors import AuditError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+
+AUDIT = """
+[data]
+source = "digits"
+members = 50
+choose = "sample"
+canaries = 0.25
+
+[split]
+eval_fraction = 0.2
+
+[target]
+network = "cnn_digits"
+
+[target.training]
+optimizer = "adam"
+learning_rate = 0.01
+epochs = 2
+
+[features]
+precision = "float32"
+
+[attack]
+folds = 3
+
+[[attack.methods]]
+method = "lr"
+params = { C = [1.0] }
+
+[[attack.methods]]
+method = "knn"
+params = { n_neighbors = [3, 5], p = [2] }
+
+[report]
+threshold = 0.6
+"""
+
+
+def edited(folder: Path, *edits: tuple[str, str]) -> Path:
+    """Return a config in which each first text stands replaced by the second."""
+    text = AUDIT
+    for old, new in edits:
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
+        text = text.replace(old, new)
+    path = folder / "audit.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    """Return the message of the refusal, without the path it begins with."""
+    with pytest.raises(AuditError) as caught:
+        config.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def dumps(settings: config.Config) -> str:
+    return plan.canonical(settings.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_that_come_along_load(path: Path, tmp_path: Path) -> None:
+    settings = config.load(path, str(tmp_path))
+    assert settings.data.path == str(tmp_path)
+    assert [m.method for m in settings.attack.methods] == ["lr", "knn", "mlp", "rf"]
+
+
+def test_a_small_config_gives_its_settings_and_the_defaults(tmp_path: Path) -> None:
+    settings = config.load(edited(tmp_path))
+    assert settings.data == config.Data(source="digits", members=50, canaries=0.25)
+    assert settings.target.training == config.Training(learning_rate=0.01, epochs=2)
+    assert settings.features == config.Features()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[split]", "[splits]", "splits: is not a setting. Fix: use split."),
+        ("members", "member", "data.member: is not a setting. Fix: use members."),
+        (
+            "eval_fraction",
+            "eval_fracton",
+            "split.eval_fracton: is not a setting. Fix: use eval_fraction.",
+        ),
+        (
+            "network",
+            "netwrok",
+            "target.netwrok: is not a setting. Fix: use network.",
+        ),
+        (
+            "learning_rate",
+            "lerning_rate",
+            "target.training.lerning_rate: is not a setting. Fix: use learning_rate.",
+        ),
+        (
+            "precision",
+            "precison",
+            "features.precison: is not a setting. Fix: use precision.",
+        ),
+        ("folds", "fold", "attack.fold: is not a setting. Fix: use folds."),
+        (
+            "params = { C",
+            "parms = { C",
+            "attack.methods.parms: is not a setting. Fix: use params.",
+        ),
+        (
+            "n_neighbors",
+            "n_neighbours",
+            "attack.methods.knn.n_neighbours: is not a parameter. "
+            "Fix: use n_neighbors.",
+        ),
+        (
+            "threshold",
+            "treshold",
+            "report.treshold: is not a setting. Fix: use threshold.",
+        ),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_the_nearest(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert refusal(edited(tmp_path, (old, new))) == message
+
+
+def test_a_name_like_no_other_is_refused_with_all_of_its_section(
+    tmp_path: Path,
+) -> None:
+    path = edited(tmp_path, ("eval_fraction", "zzz"))
+    expected = "split.zzz: is not a setting. Fix: use one of eval_fraction, seed."
+    assert refusal(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [
+        ('source = "digits"\n', "data.source"),
+        ("learning_rate = 0.01\n", "target.training.learning_rate"),
+        ("epochs = 2\n", "target.training.epochs"),
+        ('method = "lr"\n', "attack.methods.method"),
+        ("params = { C = [1.0] }\n", "attack.methods.params"),
+    ],
+)
+def test_a_missing_setting_is_named(old: str, name: str, tmp_path: Path) -> None:
+    expected = f"{name}: is missing. Fix: add it, as configs/ shows."
+    assert refusal(edited(tmp_path, (old, ""))) == expected
+
+
+@pytest.mark.parametrize("section", ["data", "attack"])
+def test_a_missing_section_is_named(section: str, tmp_path: Path) -> None:
+    path = tmp_path / "audit.toml"
+    kept = [p for p in AUDIT.split("\n\n") if not re.match(rf"\n?\[+{section}", p)]
+    path.write_text("\n\n".join(kept), encoding="utf-8")
+    expected = f"{section}: is missing. Fix: add it, as configs/ shows."
+    assert refusal(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("members = 50", 'members = "50"', "data.members: is '50'. Fix: note that "),
+        ("members = 50", "members = 50.0", "data.members: is 50.0. Fix: note that "),
+        ("members = 50", "members = true", "data.members: is True. Fix: note that "),
+        ("= 0.25", "= true", "data.canaries: is True. Fix: note that "),
+        ('"digits"', "5", "data.source: is 5. Fix: note that "),
+        ("epochs = 2", "epochs = 2.5", "target.training.epochs: is 2.5. Fix: note "),
+        ("{ C = [1.0] }", "3", "attack.methods.params: is 3. Fix: note that "),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_quoted_with_what_it_should_be(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    found = refusal(edited(tmp_path, (old, new)))
+    assert found.startswith(message)
+    assert "should be a valid " in found
+
+
+def test_a_section_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, ("[report]\nthreshold = 0.6\n", ""))
+    path.write_text("report = 5\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert refusal(path).startswith("report: is 5. Fix: note that input should be ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("= 50", "= 0", "data.members: is 0. Fix: note that input should be greater"),
+        ("= 0.25", "= 1.5", "data.canaries: is 1.5. Fix: note that input should be le"),
+        ("= 0.2\n", "= 1.0\n", "split.eval_fraction: is 1.0. Fix: note that input sho"),
+        ("= 0.2\n", "= 0\n", "split.eval_fraction: is 0. Fix: note that input should"),
+        ("= 0.01", "= 0.0", "target.training.learning_rate: is 0.0. Fix: note that in"),
+        ("= 0.01", "= inf", "target.training.learning_rate: is inf. Fix: note that in"),
+        ("= 0.01", "= nan", "target.training.learning_rate: is nan. Fix: note that in"),
+        ("epochs = 2", "epochs = 0", "target.training.epochs: is 0. Fix: note that in"),
+        ("folds = 3", "folds = 1", "attack.folds: is 1. Fix: note that input should b"),
+        ("= 0.6", "= -0.1", "report.threshold: is -0.1. Fix: note that input should b"),
+        ("[1.0]", "[0]", "attack.methods.lr.C: has the value 0. Fix: use a number > 0"),
+        ("[1.0]", "[]", "attack.methods.lr.C: is an empty list. Fix: give at least o"),
+    ],
+)
+def test_a_value_out_of_range_is_quoted_with_its_range(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert refusal(edited(tmp_path, (old, new))).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"sample"', '"all"', "data.choose: is 'all'. Fix: use 'first' or 'sample'."),
+        (
+            '"adam"',
+            '"rmsprop"',
+            "target.training.optimizer: is 'rmsprop'. "
+            "Fix: use 'sgd', 'momentum' or 'adam'.",
+        ),
+        (
+            '"float32"',
+            '"bfloat16"',
+            "features.precision: is 'bfloat16'. Fix: use 'float32' or 'float16'.",
+        ),
+        (
+            '"lr"',
+            '"svm"',
+            "attack.methods.method: is 'svm'. Fix: use 'lr', 'knn', 'mlp' or 'rf'.",
+        ),
+        (
+            '"digits"',
+            '"digts"',
+            "data.source: is 'digts'. "
+            "Fix: use digits, "
+            "or file.py:function of your own.",
+        ),
+        (
+            '"cnn_digits"',
+            '"resnet"',
+            "target.network: is 'resnet'. Fix: use one of cnn, cnn_digits, vgg16, "
+            "vgg16_32, or file.py:function of your own.",
+        ),
+    ],
+)
+def test_a_value_that_is_none_of_those_allowed_is_refused_with_them(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert refusal(edited(tmp_path, (old, new))) == message
+
+
+@pytest.mark.parametrize(
+    ("old", "given", "section", "name"),
+    [
+        ('"digits"', "mine/my_data.py:datasets", "data", "source"),
+        ('"cnn_digits"', "my_net.py:build", "target", "network"),
+    ],
+)
+def test_a_function_of_the_users_own_is_allowed(
+    old: str, given: str, section: str, name: str, tmp_path: Path
+) -> None:
+    settings = config.load(edited(tmp_path, (old, f'"{given}"')))
+    assert getattr(getattr(settings, section), name) == given
+
+
+@pytest.mark.parametrize("given", ["my_net.py", "my_net.py:", "my_net:build", "a.py:1"])
+def test_a_function_that_is_not_named_as_one_is_refused(
+    given: str, tmp_path: Path
+) -> None:
+    message = refusal(edited(tmp_path, ('"cnn_digits"', f'"{given}"')))
+    assert message.startswith(f"target.network: is {given!r}. Fix: use ")
+    assert message.endswith("or file.py:function of your own.")
+
+
+def test_a_file_that_is_not_toml_is_refused_with_the_line(tmp_path: Path) -> None:
+    message = refusal(edited(tmp_path, ("[report]", "[report")))
+    assert message.startswith("is not TOML: ")
+    assert f"at line {AUDIT[: AUDIT.index('[report]')].count(chr(10)) + 1}," in message
+    assert message.endswith(". Fix: correct that line.")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.toml"
+    path.write_bytes(b"\xff\xfe")
+    assert refusal(path).endswith(". Fix: pass CONFIG=a TOML file.")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path)
+    assert message.startswith("cannot be read (")
+    assert message.endswith(". Fix: pass CONFIG=a TOML file.")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    expected = "does not exist. Fix: pass CONFIG=a file in configs/."
+    assert refusal(tmp_path / "audit.toml") == expected
+
+
+def test_a_method_may_be_written_in_any_case(tmp_path: Path) -> None:
+    settings = config.load(edited(tmp_path, ('"knn"', '"KNN"')))
+    assert [method.method for method in settings.attack.methods] == ["lr", "knn"]
+
+
+def test_the_case_of_a_method_changes_nothing(tmp_path: Path) -> None:
+    before = dumps(config.load(edited(tmp_path)))
+    assert dumps(config.load(edited(tmp_path, ('"knn"', '"KNN"')))) == before
+
+
+def test_a_method_named_twice_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, ('"knn"', '"LR"'), ("n_neighbors = [3, 5], p", "tol"))
+    expected = "attack.methods: names 'lr' twice. Fix: put all its values into one grid"
+    assert refusal(path) == f"{expected}."
+
+
+def test_an_attack_without_methods_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.toml"
+    whole = AUDIT.partition("[attack]")[0]
+    path.write_text(whole + "[attack]\nmethods = []\n", encoding="utf-8")
+    assert refusal(path).startswith("attack.methods: is []. Fix: note that tuple ")
+
+
+def test_canaries_in_a_model_that_is_given_are_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, ("[target]\n", '[target]\ncheckpoint = "my.ckpt"\n'))
+    expected = "data.canaries: need a target trained here, not a checkpoint. Fix: "
+    assert refusal(path).startswith(expected)
+
+
+def test_canaries_in_signals_made_elsewhere_are_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, ('"digits"', '"arrays"'))
+    expected = "data: canaries need a target trained here, not signals made elsewhere. "
+    assert refusal(path).startswith(expected)
+
+
+def test_a_target_of_signals_made_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, ('"digits"', '"arrays"'), ("canaries = 0.25", ""))
+    expected = "target: must be empty, as the signals were made elsewhere. Fix: "
+    assert refusal(path).startswith(expected)
+
+
+def test_normalisation_of_a_users_own_images_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, ('"digits"', '"my_data.py:datasets"\nmean = [0.5]'))
+    expected = "data: mean applies to digits, cifar10 and cifar100 only. Fix: "
+    assert refusal(path).startswith(expected)
+
+
+def test_a_missing_network_is_named_with_those_there_are(tmp_path: Path) -> None:
+    path = edited(tmp_path, ('network = "cnn_digits"\n', ""))
+    assert "target.network: is missing. Fix: use one of cnn, cnn_digits, " in (
+        refusal(path)
+    )
+
+
+def test_a_target_neither_given_nor_trained_here_is_refused(tmp_path: Path) -> None:
+    recipe = AUDIT[AUDIT.index("[target.training]") : AUDIT.index("[features]")]
+    path = edited(tmp_path, (recipe, ""))
+    expected = "target: has neither a checkpoint nor a [target.training]. Fix: "
+    assert refusal(path).startswith(expected)
+
+
+@pytest.mark.parametrize("std", ["0.0", "-1.0"])
+def test_a_deviation_that_is_not_positive_is_refused(std: str, tmp_path: Path) -> None:
+    path = edited(tmp_path, ('"digits"', f'"digits"\nstd = [{std}]'))
+    assert refusal(path).startswith(f"data: std must be positive, got {std}. Fix: ")
+
+
+def test_settings_cannot_be_changed_once_read(tmp_path: Path) -> None:
+    settings = config.load(edited(tmp_path))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.split.seed = 5
+
+
+def test_the_recipe_is_ignored_when_a_checkpoint_is_given(tmp_path: Path) -> None:
+    checkpoint = ("[target]\n", '[target]\ncheckpoint = "my.ckpt"\n')
+    none = ("canaries = 0.25\n", "")
+    one = config.load(edited(tmp_path, checkpoint, none))
+    other = config.load(
+        edited(tmp_path, checkpoint, none, ("epochs = 2", "epochs = 9"))
+    )
+    assert one.target.training is None
+    assert one.target.model_dump() == other.target.model_dump()
+
+
+def test_n_iter_is_ignored_in_a_search_of_the_whole_grid(tmp_path: Path) -> None:
+    before = dumps(config.load(edited(tmp_path)))
+    path = edited(tmp_path, ("folds = 3", "folds = 3\nn_iter = 4"))
+    assert dumps(config.load(path)) == before
+
+
+def test_n_iter_counts_in_a_random_search(tmp_path: Path) -> None:
+    random = 'folds = 3\nsearch = "random"\nn_iter = 4'
+    settings = config.load(edited(tmp_path, ("folds = 3", random)))
+    assert settings.attack.n_iter == 4
+
+
+def test_where_the_data_lie_changes_nothing(tmp_path: Path) -> None:
+    path = edited(tmp_path)
+    one, other = config.load(path, "here"), config.load(path, "there")
+    assert (one.data.path, other.data.path) == ("here", "there")
+    assert dumps(one) == dumps(other)
+
+
+def test_comments_and_the_order_of_settings_change_nothing(tmp_path: Path) -> None:
+    before = dumps(config.load(edited(tmp_path)))
+    path = edited(
+        tmp_path,
+        ("members = 50\n", ""),
+        ("canaries = 0.25", "canaries = 0.25  # a quarter\n\nmembers = 50"),
+        ("{ n_neighbors = [3, 5], p = [2] }", "{ p = [2], n_neighbors = [3, 5] }"),
+    )
+    assert dumps(config.load(path)) == before
+
+
+def test_the_order_of_sections_changes_nothing(tmp_path: Path) -> None:
+    before = dumps(config.load(edited(tmp_path)))
+    report = "[report]\nthreshold = 0.6\n"
+    path = edited(tmp_path, (report, ""), ("[split]", f"{report}\n[split]"))
+    assert dumps(config.load(path)) == before
+
+
+def test_another_value_changes_the_settings(tmp_path: Path) -> None:
+    before = dumps(config.load(edited(tmp_path)))
+    assert dumps(config.load(edited(tmp_path, ("= 50", "= 51")))) != before

@@ -1,0 +1,429 @@
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+from mindspore.dataset import NumpySlicesDataset, vision
+from numpy.typing import NDArray
+
+from pipeline import device, networks, preprocessing, signals
+from pipeline.config import Data, Training
+from pipeline.errors import AuditError
+
+
+@pytest.fixture(autouse=True)
+def _cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # MindSpore leaves its compiler's reports in the current folder when it fails.
+    monkeypatch.chdir(tmp_path)
+    device.start("CPU")
+
+
+class Linear(nn.Cell):
+    """A layer whose logits numpy can compute as well."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.matrix = (rng.normal(size=(6, 5)) * scale).astype(np.float32)
+        self.dense = nn.Dense(6, 5, has_bias=False)
+        self.dense.weight.set_data(ms.Tensor(self.matrix.T))
+
+    def construct(self, x: Any) -> Any:
+        return self.dense(x)
+
+
+def drawn(n: int = 41) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 5, n).astype(np.int32)
+    return rng.normal(size=(n, 6)).astype(np.float32), label
+
+
+def extractor(network: nn.Cell, **more: Any) -> Any:
+    given = {"precision": "float32", "batch_size": 16} | more
+    return device.extractor(network, **given)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_signals_agree_with_numpy_in_float64(scale: float) -> None:
+    network = Linear(scale)
+    images, label = drawn()
+    found = extractor(network)(images, label)
+    logits = images.astype(np.float64) @ network.matrix.astype(np.float64)
+    margin = signals.margin(logits, label)
+    np.testing.assert_allclose(found.logits, logits, rtol=1e-5, atol=2e-6 * scale)
+    # Float32 keeps 2**-24 of the largest logit; a handful of operations follow.
+    tolerance = 16 * 2**-24 * np.abs(logits).max()
+    np.testing.assert_allclose(found.margin, margin, rtol=0, atol=tolerance + 1e-6)
+    loss = signals.loss(margin)
+    found_loss = signals.loss(found.margin)
+    np.testing.assert_allclose(found_loss, loss, rtol=2 * tolerance + 2e-6)
+
+
+def test_a_last_partial_batch_is_neither_dropped_nor_changed() -> None:
+    images, label = drawn(48)
+    whole = extractor(Linear())(images, label)
+    part = extractor(Linear())(images[:41], label[:41])
+    assert len(part.margin) == 41
+    assert np.array_equal(part.logits, whole.logits[:41])
+    assert np.array_equal(part.margin, whole.margin[:41])
+
+
+def test_the_graph_sees_one_shape_only() -> None:
+    shapes: set[tuple[int, ...]] = set()
+    run = device._run
+
+    def spy(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
+        shapes.add(inputs[0].shape)
+        return run(cell, *inputs)
+
+    extract = extractor(Linear())
+    device._run = spy
+    try:
+        for n in (1, 16, 41):
+            assert len(extract(*drawn(n)).margin) == n
+    finally:
+        device._run = run
+    assert shapes == {(16, 6)}
+
+
+def test_extraction_is_in_evaluation_mode() -> None:
+    network = nn.SequentialCell(
+        nn.Dense(6, 8), nn.BatchNorm1d(8), nn.Dropout(p=0.5), nn.Dense(8, 5)
+    )
+    network.set_train(True)
+    images, label = drawn()
+    before = network[1].moving_mean.asnumpy().copy()
+    extract = extractor(network)
+    assert np.array_equal(extract(images, label).logits, extract(images, label).logits)
+    assert np.array_equal(network[1].moving_mean.asnumpy(), before)
+
+
+def test_half_precision_is_near_the_whole() -> None:
+    images, label = drawn()
+    half = extractor(Linear(), precision="float16")(images, label)
+    whole = extractor(Linear())(images, label)
+    assert not np.array_equal(half.logits, whole.logits)
+    np.testing.assert_allclose(half.logits, whole.logits, atol=0.05)
+
+
+class Odd(nn.Cell):
+    """A network that returns something else than logits."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def construct(self, x: Any) -> Any:
+        if self.kind == "scalar":
+            return x.sum()
+        if self.kind == "one class":
+            return x[:, :1]
+        if self.kind == "three axes":
+            return x.reshape(-1, 2, 3)
+        return x * np.inf
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("scalar", "target.network: "),
+        ("one class", "target.network: "),
+        ("three axes", "target.network: "),
+        ("infinite", "target.network: gives logits that are not finite"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused(kind: str, words: str) -> None:
+    with pytest.raises(AuditError) as caught:
+        extractor(Odd(kind))(*drawn())
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_beyond_the_outputs_is_refused() -> None:
+    images, label = drawn()
+    label[7] = 5
+    with pytest.raises(AuditError, match="has 5 outputs, but a record has the label 5"):
+        extractor(Linear())(images, label)
+
+
+def test_inputs_of_a_wrong_shape_are_refused() -> None:
+    with pytest.raises(AuditError, match=r"fails on inputs of shape \(16, 7\)"):
+        extractor(Linear())(np.zeros((3, 7), np.float32), np.zeros(3, np.int32))
+
+
+@pytest.mark.parametrize("name", ["Ascend", "GPU"])
+def test_an_absent_device_is_refused(name: str) -> None:
+    with pytest.raises(AuditError, match=f"device: {name} cannot be used by MindSpore"):
+        device.start(name)
+
+
+def test_auto_takes_the_first_device_there_is() -> None:
+    assert device.start("auto") == "CPU"
+
+
+def test_images_are_made_as_the_tutorials_pipeline_makes_them() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+    mean, std = (0.4465, 0.4822, 0.4914), (0.2010, 0.1994, 0.2023)
+    pipeline = NumpySlicesDataset({"image": images}, shuffle=False).map(
+        [
+            vision.Resize((64, 64)),
+            vision.Rescale(1 / 255, 0.0),
+            vision.Normalize(mean, std),
+            vision.HWC2CHW(),
+        ],
+        input_columns="image",
+    )
+    expected = [
+        row["image"] for row in pipeline.create_dict_iterator(output_numpy=True)
+    ]
+    data = Data(source="cifar100", path="x", image_size=64)
+    found = preprocessing.inputs(images, data, device.resize)
+    np.testing.assert_allclose(found, np.stack(expected), atol=1e-6)
+
+
+def test_digits_can_be_resized() -> None:
+    assert device.resize(np.zeros((2, 8, 8, 1), np.uint8), 16).shape == (2, 16, 16, 1)
+
+
+# Checkpoints
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "a.ckpt"
+    device.save(Linear(), path)
+    return path
+
+
+def refusal(network: nn.Cell, path: Path) -> str:
+    before = {n: p.asnumpy().copy() for n, p in network.parameters_dict().items()}
+    with pytest.raises(AuditError) as caught:
+        device.load(network, path)
+    for name, parameter in network.parameters_dict().items():
+        assert np.array_equal(parameter.asnumpy(), before[name])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["ckpt", "safetensors"])
+def test_a_checkpoint_is_loaded(ending: str, tmp_path: Path) -> None:
+    saved = Linear(3.0)
+    ms.save_checkpoint(saved, str(tmp_path / f"a.{ending}"), format=ending)
+    network = Linear()
+    device.load(network, tmp_path / f"a.{ending}")
+    assert np.array_equal(network.dense.weight.asnumpy(), saved.dense.weight.asnumpy())
+
+
+def test_equal_networks_are_saved_as_equal_files(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    device.save(Linear(), tmp_path / "b.ckpt")
+    assert (tmp_path / "b.ckpt").read_bytes() == checkpoint.read_bytes()
+    device.save(Linear(2.0), tmp_path / "b.ckpt")
+    assert (tmp_path / "b.ckpt").read_bytes() != checkpoint.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "b.ckpt"]
+
+
+def test_the_state_of_the_optimizer_is_passed_over(tmp_path: Path) -> None:
+    network = Linear()
+    optimizer = nn.Momentum(network.trainable_params(), 0.1, 0.9)
+    step = nn.TrainOneStepCell(
+        nn.WithLossCell(network, nn.CrossEntropyLoss()), optimizer
+    )
+    images, label = drawn()
+    step.set_train()(ms.Tensor(images), ms.Tensor(label))
+    ms.save_checkpoint(
+        step, str(tmp_path / "a.ckpt"), append_dict={"epoch_num": 1, "step_num": 2}
+    )
+    found = ms.load_checkpoint(str(tmp_path / "a.ckpt"))
+    assert len(found) > len(network.parameters_dict())
+    loaded = Linear()
+    device.load(loaded, tmp_path / "a.ckpt")
+    assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(Linear(), tmp_path / "none.ckpt")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_checkpoint_is_refused(share: float, checkpoint: Path) -> None:
+    whole = checkpoint.read_bytes()
+    path = checkpoint.with_name("cut.ckpt")
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert "is truncated or not a checkpoint" in refusal(Linear(), path)
+
+
+@pytest.mark.parametrize("name", ["junk.ckpt", "junk.safetensors", "junk.bin"])
+def test_what_is_no_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04junk" * 50)
+    assert "is truncated or not a checkpoint" in refusal(Linear(), tmp_path / name)
+
+
+class Other(nn.Cell):
+    """Parameters of other names and shapes than `Linear`."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        super().__init__()
+        for name, shape in shapes.items():
+            parameter = ms.Parameter(ms.ops.ones(shape), name=name)
+            self.insert_param_to_cell(name.replace(".", "_"), parameter)
+
+
+@pytest.mark.parametrize(
+    ("network", "saved", "words"),
+    [
+        (
+            {"a": (2,), "b": (3,)},
+            {"a": (2,)},
+            "lacks b. Fix: set target.network to the network",
+        ),
+        ({"a": (2,)}, {"a": (2,), "b": (3,)}, "has besides b"),
+        ({"a": (2,)}, {"a": (4,)}, "has in another shape a (4,) for (2,)"),
+        (
+            {f"p{i}": (1,) for i in range(6)},
+            {"q": (1,)},
+            "lacks p0, p1, p2 and 3 more; has besides q",
+        ),
+        # MindSpore would strip this common prefix and load it without a word.
+        ({"a": (2,)}, {"net.a": (2,)}, "lacks a; has besides net.a"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(
+    network: dict[str, tuple[int, ...]],
+    saved: dict[str, tuple[int, ...]],
+    words: str,
+    tmp_path: Path,
+) -> None:
+    device.save(Other(saved), tmp_path / "a.ckpt")
+    assert words in refusal(Other(network), tmp_path / "a.ckpt")
+
+
+def test_a_full_disk_at_saving_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AuditError, match="cannot be written"):
+        device.save(Linear(), tmp_path / "file" / "a.ckpt")
+
+
+# Training
+
+
+def recipe(**more: Any) -> Training:
+    given: dict[str, Any] = {"learning_rate": 0.05, "epochs": 2, "batch_size": 8}
+    return Training(**(given | more))
+
+
+def trained(settings: Training, n: int = 41) -> nn.Cell:
+    images, label = drawn(n)
+    return device.train(
+        lambda: nn.SequentialCell(nn.Dense(6, 16), nn.ReLU(), nn.Dense(16, 5)),
+        lambda rows, _: images[rows],
+        label,
+        settings,
+        advance=lambda *_: None,
+    )
+
+
+def weights(network: nn.Cell) -> list[bytes]:
+    return [p.asnumpy().tobytes() for p in network.get_parameters()]
+
+
+def test_training_is_decided_by_the_seed_to_the_last_bit() -> None:
+    one, again, other = (trained(recipe(seed=seed)) for seed in (1, 1, 2))
+    assert weights(one) == weights(again)
+    assert weights(one) != weights(other)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_training_learns_its_records(optimizer: str) -> None:
+    rate = {"sgd": 0.5, "momentum": 0.1, "adam": 0.02}[optimizer]
+    settings = recipe(optimizer=optimizer, learning_rate=rate, epochs=100)
+    images, label = drawn()
+    found = extractor(trained(settings))(images, label)
+    # A guess is right for a fifth of the random labels.
+    assert (found.logits.argmax(axis=1) == label).mean() > 0.8
+
+
+def test_every_step_is_made_and_told() -> None:
+    images, label = drawn()
+    told: list[float] = []
+    device.train(
+        Linear,
+        lambda rows, _: images[rows],
+        label,
+        recipe(epochs=3),
+        advance=lambda n, loss: told.extend([loss] * n),
+    )
+    assert len(told) == 3 * (41 // 8)
+    assert np.isfinite(told).all()
+
+
+def test_a_batch_larger_than_the_data_still_trains() -> None:
+    start = trained(recipe(epochs=1, batch_size=999, learning_rate=1e-9), n=5)
+    moved = trained(recipe(epochs=9, batch_size=999), n=5)
+    assert weights(start) != weights(moved)
+
+
+def test_training_that_diverges_is_refused() -> None:
+    with pytest.raises(AuditError, match=r"gives a loss of .* in training"):
+        trained(recipe(optimizer="sgd", learning_rate=1e30, epochs=20))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", [1, 1, 1, 1, 1, 1, 1, 1]),
+        ("step", [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+        # Half of 1 + cos of 0, 22.5, 45, ... degrees.
+        ("cosine", [1, 0.96194, 0.85355, 0.69134, 0.5, 0.30866, 0.14645, 0.03806]),
+    ],
+)
+def test_learning_rates_follow_their_schedule(
+    schedule: str, factors: list[float]
+) -> None:
+    settings = recipe(schedule=schedule, learning_rate=0.5, epochs=2)
+    found = device.learning_rates(settings, 4)
+    np.testing.assert_allclose(found, 0.5 * np.array(factors), atol=1e-5)
+
+
+# Networks
+
+
+def test_vgg16_has_the_parameters_of_the_tutorial() -> None:
+    network = networks.build("vgg16", 100)
+    shapes = {name: p.shape for name, p in network.parameters_dict().items()}
+    convolutions = [shape for shape in shapes.values() if len(shape) == 4]
+    widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+    inputs = [3, *widths[:-1]]
+    assert convolutions == [(o, i, 3, 3) for i, o in zip(inputs, widths, strict=True)]
+    # Places within layers: convolution, batch norm, ReLU, and a pooling after a group.
+    for index in (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40):
+        assert f"layers.{index}.weight" in shapes
+        assert f"layers.{index + 1}.gamma" in shapes
+        assert f"layers.{index}.bias" not in shapes
+    assert shapes["classifier.0.weight"] == (4096, 512 * 7 * 7)
+    assert shapes["classifier.3.weight"] == (4096, 4096)
+    assert shapes["classifier.6.weight"] == (100, 4096)
+    # 13 × (weight, gamma, beta, mean, variance) and 3 × (weight, bias).
+    assert len(shapes) == 13 * 5 + 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("cnn", (3, 32)), ("cnn_digits", (1, 8)), ("vgg16_32", (3, 32))]
+)
+def test_a_network_gives_logits_of_its_images(
+    name: str, shape: tuple[int, int]
+) -> None:
+    channels, side = shape
+    images = np.zeros((2, channels, side, side), np.float32)
+    network = networks.build(name, 7)
+    found = extractor(network, batch_size=2)(images, np.zeros(2, np.int32))
+    assert found.logits.shape == (2, 7)
+
+
+def test_a_users_function_must_return_a_network(tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text("def build(): return [1]")
+    with pytest.raises(AuditError, match=r"returns list, not a mindspore.nn.Cell"):
+        networks.build("my_net.py:build", 10)

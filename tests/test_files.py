@@ -1,0 +1,170 @@
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import files
+from pipeline.errors import AuditError
+
+PROJECT = Path(__file__).parents[1]
+
+# A limit on the size of files makes the kernel refuse to write on, as a full disk does.
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from pipeline import files
+from pipeline.errors import AuditError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    files.write_json(Path(sys.argv[1]), {"key": "a" * 5000})
+except AuditError as error:
+    print(error)
+"""
+
+
+def test_a_file_is_written_with_the_folders_above_it(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "text.txt"
+    files.write_text(path, "½\n")
+    assert path.read_text(encoding="utf-8") == "½\n"
+
+
+def test_a_file_that_is_replaced_has_the_new_content(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    files.write_text(path, "old and longer")
+    files.write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
+
+
+def test_a_crash_in_mid_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "text.txt"
+    files.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == ["text.txt"]
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_nothing_has_the_real_name_before_the_file_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    with files.replacing(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        assert not path.exists()
+        assert temporary.parent == tmp_path
+    assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    with files.replacing(path) as one, files.replacing(path) as other:
+        one.write_text("one", encoding="utf-8")
+        other.write_text("other", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "one"  # it was the last to finish
+    assert os.listdir(tmp_path) == ["text.txt"]
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        f"{path}: cannot be written (File too large). Fix: free some space, or make "
+        "the folder writable, and run make again.\n"
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    path = tmp_path / "file" / "folder" / "text.txt"
+    with pytest.raises(AuditError) as caught:
+        files.write_text(path, "")
+    assert str(caught.value) == (
+        f"{path}: cannot be written (Not a directory). Fix: free some space, or make "
+        "the folder writable, and run make again."
+    )
+
+
+def test_json_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    content = {"key": "k", "b": [1, None, 0.1], "a": {"x": "½"}}
+    files.write_json(tmp_path / "a.json", content)
+    assert files.read_json(tmp_path / "a.json", key="k", fix="") == content
+
+
+def test_equal_json_gives_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        files.write_json(tmp_path / name, {"key": "k", "a": [1.5, 2]})
+    one, other = ((tmp_path / name).read_bytes() for name in ("one", "other"))
+    assert one == other
+
+
+def test_json_made_from_other_inputs_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"key": "0123456789abcdef"})
+    with pytest.raises(AuditError) as caught:
+        files.read_json(path, key="fedcba9876543210", fix="run `make target`")
+    assert str(caught.value) == (
+        f"{path}: was made from other inputs (01234567, not fedcba98). "
+        "Fix: run `make target`."
+    )
+
+
+def test_missing_json_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(AuditError) as caught:
+        files.read_json(path, key="k", fix="run `make target`")
+    assert str(caught.value) == f"{path}: is missing. Fix: run `make target`."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"key": "k"',
+        b"[1, 2]",
+        b'"key"',
+        b"{}",
+        b"null",
+        b"\xff\xfe",
+        b"\x00" * 9,
+    ],
+    ids=repr,
+)
+def test_json_that_is_cut_short_or_foreign_is_refused(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(AuditError) as caught:
+        files.read_json(path, key="k", fix="run `make target`")
+    assert str(caught.value) == f"{path}: is corrupt. Fix: run `make target`."
+
+
+# The last is longer than what is read at once.
+@pytest.mark.parametrize("content", [b"", b"abc", b"\x01\x02\x03" * 700_000])
+def test_the_digest_of_a_file_is_that_of_its_content(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert files.sha256(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_digest_of_abc_is_the_published_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    assert files.sha256(tmp_path / "file") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

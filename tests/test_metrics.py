@@ -1,0 +1,152 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from pipeline import metrics
+
+Sides = tuple[NDArray[np.float64], NDArray[np.bool_]]
+
+
+@st.composite
+def both_sides(draw: st.DrawFn) -> Sides:
+    """Scores of few values, so that many tie, with at least one record of a side."""
+    n_members = draw(st.integers(1, 12))
+    n_others = draw(st.integers(1, 12))
+    member = draw(st.permutations([True] * n_members + [False] * n_others))
+    score = [draw(st.integers(-3, 3)) / 4 for _ in member]
+    return np.array(score), np.array(member)
+
+
+@st.composite
+def decisions(draw: st.DrawFn) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    pairs = draw(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1))
+    decision, member = zip(*pairs, strict=True)
+    return np.array(decision), np.array(member)
+
+
+def slow_auc(score: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
+    wins = Fraction(0)
+    for one in score[member]:
+        for other in score[~member]:
+            wins += 1 if one > other else Fraction(int(one == other), 2)
+    return float(wins / (int(member.sum()) * int((~member).sum())))
+
+
+@settings(derandomize=True, deadline=None)
+@given(decisions())
+def test_accuracy_is_the_share_of_right_decisions(
+    given_: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+) -> None:
+    decision, member = given_
+    right = sum(d == m for d, m in zip(decision, member, strict=True))
+    assert metrics.accuracy(decision, member) == right / len(member)
+
+
+@settings(derandomize=True, deadline=None)
+@given(decisions())
+def test_precision_is_the_share_of_members_among_those_taken_for_members(
+    given_: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+) -> None:
+    decision, member = given_
+    taken = [m for d, m in zip(decision, member, strict=True) if d]
+    expected = sum(taken) / len(taken) if taken else None
+    assert metrics.precision(decision, member) == expected
+
+
+@settings(derandomize=True, deadline=None)
+@given(decisions())
+def test_recall_is_the_share_of_members_that_were_taken_for_members(
+    given_: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+) -> None:
+    decision, member = given_
+    found = [d for d, m in zip(decision, member, strict=True) if m]
+    expected = sum(found) / len(found) if found else None
+    assert metrics.recall(decision, member) == expected
+
+
+def test_rates_of_one_confusion_table_are_those_counted_by_hand() -> None:
+    # Three members of which two are found, five others of which one is mistaken.
+    member = np.array([1, 1, 1, 0, 0, 0, 0, 0], dtype=bool)
+    decision = np.array([1, 1, 0, 1, 0, 0, 0, 0], dtype=bool)
+    assert metrics.accuracy(decision, member) == 6 / 8
+    assert metrics.precision(decision, member) == 2 / 3
+    assert metrics.recall(decision, member) == 2 / 3
+
+
+def test_precision_is_undefined_when_no_record_is_taken_for_a_member() -> None:
+    member = np.array([True, False])
+    assert metrics.precision(np.zeros(2, dtype=bool), member) is None
+
+
+def test_recall_is_undefined_without_members() -> None:
+    decision = np.array([True, False])
+    assert metrics.recall(decision, np.zeros(2, dtype=bool)) is None
+
+
+@settings(derandomize=True, deadline=None)
+@given(both_sides())
+def test_auc_is_the_share_of_pairs_won_with_ties_counted_half(sides: Sides) -> None:
+    assert metrics.auc(*sides) == pytest.approx(slow_auc(*sides), rel=1e-14)
+
+
+@settings(derandomize=True, deadline=None)
+@given(both_sides())
+def test_auc_is_that_of_scikit_learn(sides: Sides) -> None:
+    # It integrates the curve by trapezia, in another order of additions.
+    score, member = sides
+    assert metrics.auc(score, member) == pytest.approx(
+        roc_auc_score(member, score), rel=1e-12, abs=1e-15
+    )
+
+
+@settings(derandomize=True, deadline=None)
+@given(both_sides())
+def test_auc_of_reversed_scores_is_the_complement(sides: Sides) -> None:
+    score, member = sides
+    expected = 1 - metrics.auc(score, member)
+    assert metrics.auc(-score, member) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        ([4, 3, 2, 1], 3 / 4),  # member, other, member, other: 3 of 4 pairs are won
+        ([4, 2, 3, 1], 1.0),
+        ([1, 3, 2, 4], 0.0),
+        ([2, 2, 3, 1], 7 / 8),  # the tie of the first two is half a win
+        ([5, 5, 5, 5], 1 / 2),
+        ([np.inf, 0, 1, -np.inf], 1.0),
+    ],
+)
+def test_auc_of_four_records_is_that_counted_by_hand(
+    score: list[float], expected: float
+) -> None:
+    member = np.array([True, False, True, False])
+    assert metrics.auc(np.array(score, dtype=float), member) == expected
+
+
+@pytest.mark.parametrize("n_members", [0, 3])
+def test_auc_refuses_records_of_one_side(n_members: int) -> None:
+    member = np.arange(3) < n_members
+    message = f"AUC needs both sides, got {n_members} members of 3 records"
+    with pytest.raises(ValueError, match=message):
+        metrics.auc(np.zeros(3), member)
+
+
+def test_inputs_may_be_read_only_and_stay_as_they_are() -> None:
+    score = np.array([0.3, 0.1, 0.2])
+    decision = np.array([True, False, True])
+    member = np.array([True, False, False])
+    before = [array.copy() for array in (score, decision, member)]
+    for array in (score, decision, member):
+        array.flags.writeable = False
+    metrics.auc(score, member)
+    for rate in (metrics.accuracy, metrics.precision, metrics.recall):
+        rate(decision, member)
+    for array, old in zip((score, decision, member), before, strict=True):
+        assert np.array_equal(array, old)

@@ -1,0 +1,192 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import modules
+from pipeline.errors import AuditError
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Return a function that writes a Python file of the user's."""
+    # An import of a user's file puts its folder there.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def written(name: str, code: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("my_net.py:build", True), ("a/b.py:c", True), ("cnn", False), ("cnn.py", False)],
+)
+def test_a_function_is_named_by_its_file(name: str, expected: bool) -> None:
+    assert modules.is_function(name) is expected
+
+
+def test_the_file_of_a_name_is_what_stands_before_the_colon() -> None:
+    assert modules.path_of("a/my_net.py:build") == Path("a/my_net.py")
+
+
+def test_a_function_is_called_without_arguments(write: Write) -> None:
+    path = write("mine.py", "def build():\n    return 7\n")
+    assert modules.call(f"{path}:build") == 7
+
+
+def test_a_module_may_import_its_neighbours(write: Write) -> None:
+    write("beside_mine.py", "SEVEN = 7\n")
+    path = write("mine.py", "import beside_mine\nbuild = lambda: beside_mine.SEVEN\n")
+    assert modules.call(f"{path}:build") == 7
+
+
+def test_a_module_that_does_not_import_is_refused(write: Write) -> None:
+    path = write("mine.py", "import no_such_module\n")
+    with pytest.raises(AuditError) as caught:
+        modules.function(f"{path}:build")
+    assert str(caught.value) == (
+        f"{path}: does not import (ModuleNotFoundError: No module named "
+        f"'no_such_module'). Fix: make `python {path}` run."
+    )
+
+
+def test_a_module_that_is_not_python_is_refused_in_one_line(write: Write) -> None:
+    path = write("mine.py", "def build(:\n")
+    with pytest.raises(AuditError) as caught:
+        modules.function(f"{path}:build")
+    assert str(caught.value).startswith(f"{path}: does not import (SyntaxError: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    with pytest.raises(AuditError, match="mine.py: does not import .FileNotFoundError"):
+        modules.function(f"{path}:build")
+
+
+@pytest.mark.parametrize("code", ["", "build = 3\n"])
+def test_a_module_without_the_function_is_refused(code: str, write: Write) -> None:
+    path = write("mine.py", code)
+    with pytest.raises(AuditError) as caught:
+        modules.function(f"{path}:build")
+    assert str(caught.value) == (
+        f"{path}: has no function 'build'. Fix: define it, or name another."
+    )
+
+
+def test_a_function_that_raises_is_refused_with_its_reason(write: Write) -> None:
+    path = write("mine.py", "def build():\n    raise ValueError('first\\nsecond')\n")
+    with pytest.raises(AuditError) as caught:
+        modules.call(f"{path}:build")
+    assert str(caught.value) == (
+        f"{path}:build: raises ValueError: first. Fix: make it run without arguments."
+    )
+
+
+def test_a_function_that_wants_arguments_is_refused(write: Write) -> None:
+    path = write("mine.py", "def build(n):\n    return n\n")
+    with pytest.raises(AuditError, match=r"raises TypeError: build\(\) missing 1 "):
+        modules.call(f"{path}:build")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("wrong"), "ValueError: wrong"),
+        (ValueError("wrong."), "ValueError: wrong"),
+        (ValueError(), "ValueError"),
+        (
+            ValueError("\n-----\n\n  the first words \nmore"),
+            "ValueError: the first words",
+        ),
+        (KeyError("name"), "KeyError: 'name'"),
+    ],
+)
+def test_a_summary_is_the_kind_and_the_first_line(
+    error: Exception, expected: str
+) -> None:
+    assert modules.summary(error) == expected
+
+
+def test_a_summary_is_short() -> None:
+    found = modules.summary(RuntimeError("long " * 100))
+    assert len(found) == 160
+    assert found.startswith("RuntimeError: long long ")
+
+
+def test_the_sources_of_a_lone_module_are_itself(write: Write) -> None:
+    path = write("mine.py", "import os\nimport numpy as np\nfrom json import dumps\n")
+    write("other.py", "")
+    assert modules.sources(path) == [path]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import beside",
+        "import beside as b",
+        "import os, beside",
+        "from beside import something",
+        "from . import beside",
+        "from .beside import something",
+        "def build():\n    import beside",
+        "try:\n    import beside\nexcept ImportError:\n    pass",
+    ],
+)
+def test_the_sources_hold_a_neighbour_however_it_is_imported(
+    code: str, write: Write
+) -> None:
+    path = write("mine.py", code + "\n")
+    beside = write("beside.py", "")
+    assert modules.sources(path) == [beside, path]
+
+
+@pytest.mark.parametrize("code", ["import parts", "from parts import something"])
+def test_the_sources_hold_a_package(code: str, write: Write) -> None:
+    path = write("mine.py", code + "\n")
+    package = write("parts/__init__.py", "")
+    assert modules.sources(path) == [path, package]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import parts.layers", "from parts import layers", "from parts.layers import a"],
+)
+def test_the_sources_hold_a_module_of_a_package(code: str, write: Write) -> None:
+    path = write("mine.py", code + "\n")
+    layers = write("parts/layers.py", "")
+    assert layers in modules.sources(path)
+
+
+def test_the_sources_hold_what_a_package_imports_of_its_own(write: Write) -> None:
+    path = write("mine.py", "import parts\n")
+    package = write("parts/__init__.py", "from .layers import a\n")
+    layers = write("parts/layers.py", "from . import sizes\n")
+    sizes = write("parts/sizes.py", "")
+    assert modules.sources(path) == [path, package, layers, sizes]
+
+
+def test_the_sources_hold_neighbours_of_neighbours(write: Write) -> None:
+    path = write("mine.py", "import one\n")
+    others = [write("one.py", "from two import a\n"), write("two.py", "")]
+    assert modules.sources(path) == [path, *others]
+
+
+def test_the_sources_of_modules_that_import_each_other_are_both(write: Write) -> None:
+    path = write("mine.py", "import one\n")
+    one = write("one.py", "import mine\n")
+    assert modules.sources(path) == [path, one]
+
+
+def test_the_sources_of_a_file_that_is_not_python_are_itself(write: Write) -> None:
+    path = write("mine.py", "import (\n")
+    write("beside.py", "")
+    assert modules.sources(path) == [path]

@@ -1,0 +1,333 @@
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline import files, plan, store
+from pipeline.errors import AuditError
+
+PROJECT = Path(__file__).parents[1]
+FIX = "run `make features`"
+
+RECORDS = store.Records(
+    id=np.array([2, 5, 9]),
+    label=np.array([0, 1, 1], dtype=np.int32),
+    member=np.array([True, False, True]),
+    canary=np.array([False, False, True]),
+    content=np.array([b"aa", b"bb", b"cc"]),
+    duplicates_dropped=np.array(4),
+    n_classes=np.array(2),
+)
+SPLIT = store.Split(attack_train=np.array([2, 9]), attack_eval=np.array([5]))
+SHARD = store.Shard(
+    id=np.array([2, 5]),
+    label=np.array([0, 1], dtype=np.int32),
+    logits=np.array([[0.5, -1.5, 1e30], [3.0, 0.1, -0.0]], dtype=np.float32),
+    margin=np.array([0.25, -1e-300]),
+    loss=np.array([1e-300, 27.5]),
+)
+SCORES = store.Scores(
+    id=np.array([5, 9]),
+    member=np.array([False, True]),
+    method=np.array([b"lr", b"knn"]),
+    score=np.array([[0.1, 0.9], [0.5, 0.5]]),
+    decision=np.array([[False, True], [True, False]]),
+)
+ARTIFACTS = [RECORDS, SPLIT, SHARD, SCORES]
+
+# A limit on the size of files makes the kernel refuse to write on, as a full disk does.
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from pipeline import store
+from pipeline.errors import AuditError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+n, limit = int(sys.argv[2]), int(sys.argv[3])
+column = np.arange(n)
+shard = store.Shard(column, column, column[:, None] * np.ones(10), column, column)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+try:
+    store.write_arrays(Path(sys.argv[1]), shard, key="k")
+except AuditError as error:
+    print(error)
+"""
+
+
+def kind_of(artifact: Any) -> str:
+    return type(artifact).__name__.lower()
+
+
+def written(folder: Path, artifact: Any, key: str = "k") -> Path:
+    path = folder / "artifact.h5"
+    store.write_arrays(path, artifact, key=key)
+    return path
+
+
+def refusal(path: Path, kind: Any = store.Shard, key: str = "k") -> str:
+    """Return the message of the refusal, without path and fix."""
+    with pytest.raises(AuditError) as caught:
+        store.read_arrays(path, kind, key=key, fix=FIX)
+    where, problem, fix = caught.value.args
+    assert (where, fix) == (path, FIX)
+    return str(problem)
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS, ids=kind_of)
+def test_an_artifact_comes_back_as_it_was_written(
+    artifact: Any, tmp_path: Path
+) -> None:
+    path = written(tmp_path, artifact)
+    found = store.read_arrays(path, type(artifact), key="k", fix=FIX)
+    for field in fields(artifact):
+        one, other = getattr(artifact, field.name), getattr(found, field.name)
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
+
+
+def test_an_artifact_of_several_chunks_comes_back(tmp_path: Path) -> None:
+    ids = np.arange(2 * store.CHUNK_ROWS + 3)
+    path = written(tmp_path, store.Split(ids, ids[::-1]))
+    found = store.read_arrays(path, store.Split, key="k", fix=FIX)
+    assert np.array_equal(found.attack_eval, ids[::-1])
+
+
+def test_an_empty_artifact_comes_back(tmp_path: Path) -> None:
+    empty = np.empty(0, dtype=np.int64)
+    path = written(tmp_path, store.Split(empty, empty))
+    found = store.read_arrays(path, store.Split, key="k", fix=FIX)
+    assert found.attack_eval.shape == (0,)
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS, ids=kind_of)
+def test_equal_artifacts_give_equal_bytes(artifact: Any, tmp_path: Path) -> None:
+    one = written(tmp_path / "one", artifact).read_bytes()
+    other = written(tmp_path / "other", artifact).read_bytes()
+    assert one == other
+
+
+def test_writing_leaves_read_only_arrays_as_they_are(tmp_path: Path) -> None:
+    ids = np.arange(5)
+    ids.flags.writeable = False
+    written(tmp_path, store.Split(ids, ids))
+    assert ids.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_file_says_what_it_is(tmp_path: Path) -> None:
+    with h5py.File(written(tmp_path, SHARD)) as file:
+        assert dict(file.attrs) == {
+            "format": "membership-audit/shard",
+            "version": store.VERSION,
+            "key": "k",
+        }
+
+
+def test_a_crash_in_mid_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, SHARD, key="old")
+    monkeypatch.setattr(h5py.Group, "create_dataset", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.write_arrays(path, SHARD, key="new")
+    assert os.listdir(tmp_path) == ["artifact.h5"]
+    found = store.read_arrays(path, store.Shard, key="old", fix=FIX)
+    assert np.array_equal(found.logits, SHARD.logits)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "limit"),
+    [
+        (1, 100),  # not even the head of the file fits
+        (1, 3_000),
+        (1_000, 20_000),
+        (100_000, 50_000),  # the first chunks do not
+        (100_000, 5_000_000),
+    ],
+)
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing(
+    n_rows: int, limit: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "00000.h5"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path), str(n_rows), str(limit)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == (
+        f"{path}: cannot be written (File too large). Fix: free some space, or make "
+        "the folder writable, and run make again.\n"
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(AuditError, match=r"cannot be written \(File exists\)"):
+        store.write_arrays(tmp_path / "file" / "00000.h5", SHARD, key="k")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "artifact.h5") == "is missing"
+
+
+def test_a_file_made_from_other_inputs_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD, key="0123456789")
+    expected = "was made from other inputs (01234567, not abcdefgh)"
+    assert refusal(path, key="abcdefghij") == expected
+
+
+def test_an_artifact_of_another_stage_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, SPLIT)
+    expected = "has format membership-audit/split, not membership-audit/shard"
+    assert refusal(path) == expected
+
+
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.h5"
+    with h5py.File(path, "w") as file:
+        file["id"] = np.arange(3)
+    assert refusal(path) == "has format None, not membership-audit/shard"
+
+
+def test_another_version_of_the_format_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD)
+    with h5py.File(path, "r+") as file:
+        file.attrs["version"] = 2
+    assert refusal(path) == "has version 2, not 1"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_file_that_is_cut_short_is_refused(share: float, tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert refusal(path) == "is corrupt"
+
+
+def test_a_file_without_one_of_its_arrays_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD)
+    with h5py.File(path, "r+") as file:
+        del file["margin"]
+    assert refusal(path) == "is corrupt"
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(store.Shard)])
+def test_a_flipped_bit_in_any_array_is_noticed(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD)
+    with h5py.File(path) as file:
+        place = file[name].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert refusal(path) == "is corrupt"
+
+
+def test_a_file_is_whole_if_it_can_be_read_with_its_key(tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD)
+    assert store.is_whole(path, store.Shard, key="k")
+    assert not store.is_whole(path, store.Shard, key="other")
+    assert not store.is_whole(tmp_path / "missing.h5", store.Shard, key="k")
+
+
+@pytest.mark.parametrize(
+    ("n_records", "n_rows", "expected"),
+    [
+        (7, 3, [[0, 1, 2], [3, 4, 5], [6]]),
+        (6, 3, [[0, 1, 2], [3, 4, 5]]),
+        (2, 5, [[0, 1]]),
+        (2, 1, [[0], [1]]),
+        (0, 3, []),
+    ],
+)
+def test_row_blocks_are_all_rows_in_order(
+    n_records: int, n_rows: int, expected: list[list[int]]
+) -> None:
+    found = store.row_blocks(n_records, n_rows)
+    assert [block.tolist() for block in found] == expected
+
+
+def test_shards_are_named_by_their_index(tmp_path: Path) -> None:
+    assert store.shard_path(tmp_path, 12) == tmp_path / "00012.h5"
+
+
+def numbered(folder: Path, index: int, key: str = "k") -> Path:
+    """Write a shard of which each row tells the shard it is of."""
+    path = store.shard_path(folder, index)
+    shard = replace(SHARD, id=SHARD.id + 10 * index, loss=SHARD.loss + index)
+    store.write_arrays(path, shard, key=key)
+    return path
+
+
+def test_shards_are_read_as_one_in_their_order(tmp_path: Path) -> None:
+    paths = [numbered(tmp_path, index) for index in range(3)]
+    found = store.shards(paths, key="k", fix=FIX)
+    assert found.id.tolist() == [2, 5, 12, 15, 22, 25]
+    assert found.logits.shape == (6, 3)
+    assert np.array_equal(found.loss[2:4], SHARD.loss + 1)
+
+
+def test_a_shard_of_other_inputs_is_refused_by_name(tmp_path: Path) -> None:
+    paths = [numbered(tmp_path, 0), numbered(tmp_path, 1, key="other")]
+    with pytest.raises(AuditError, match=r"00001\.h5: was made from other inputs"):
+        store.shards(paths, key="k", fix=FIX)
+
+
+def job_in(run: Path) -> plan.Job:
+    """Return the job of an attack whose features have the key k."""
+    paths = {"arguments": "CONFIG=configs/mine.toml DATA=there"}
+    inputs = {"records": "r", "split": "s", "features": "k"}
+    return plan.Job("attack", "a", run, {}, inputs, paths)
+
+
+def test_all_shards_of_the_features_are_read(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    for index in range(2):
+        numbered(job.folder("features"), index)
+    files.write_json(job.artifact("features"), {"key": "k", "shards": 2})
+    assert store.read_features(job).id.tolist() == [2, 5, 12, 15]
+
+
+def test_an_artifact_upstream_is_read_with_the_key_it_must_have(
+    tmp_path: Path,
+) -> None:
+    job = job_in(tmp_path)
+    store.write_arrays(job.artifact("split"), SPLIT, key="s")
+    found = store.upstream(job, "split", store.Split)
+    assert np.array_equal(found.attack_train, SPLIT.attack_train)
+
+
+def test_a_refusal_of_an_artifact_upstream_names_the_command_that_makes_it(
+    tmp_path: Path,
+) -> None:
+    job = job_in(tmp_path)
+    path = job.artifact("split")
+    store.write_arrays(path, SPLIT, key="other")
+    with pytest.raises(AuditError) as caught:
+        store.upstream(job, "split", store.Split)
+    assert str(caught.value) == (
+        f"{path}: was made from other inputs (other, not s). Fix: run `rm -f {path} && "
+        "make split CONFIG=configs/mine.toml DATA=there`."
+    )
+
+
+def test_a_refusal_of_json_upstream_names_the_command_that_makes_it(
+    tmp_path: Path,
+) -> None:
+    job = job_in(tmp_path)
+    path = job.artifact("features")
+    with pytest.raises(AuditError) as caught:
+        store.upstream_json(job, "features")
+    assert str(caught.value) == (
+        f"{path}: is missing. Fix: run `rm -f {path} && "
+        "make features CONFIG=configs/mine.toml DATA=there`."
+    )
