@@ -45,11 +45,24 @@ def test_a_crash_in_mid_write_leaves_the_old_file_and_nothing_else(
 ) -> None:
     path = tmp_path / "text.txt"
     files.write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise ZeroDivisionError
+
+    def crash() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        crash()
     assert os.listdir(tmp_path) == ["text.txt"]
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    files.write_text(path, "old")
+    with path.open(encoding="utf-8") as reader:
+        files.write_text(path, "new")
+        assert reader.read() == "old"
 
 
 def test_nothing_has_the_real_name_before_the_file_is_whole(tmp_path: Path) -> None:

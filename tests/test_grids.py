@@ -12,7 +12,7 @@ from sklearn.model_selection import ParameterGrid
 from pipeline.attacks import grids, learned
 from pipeline.errors import AuditError
 
-# The grids of MindArmour's tutorial, "Using Membership Inference to Test Model Security".
+# Those of MindArmour's tutorial "Using Membership Inference to Test Model Security".
 TUTORIAL: dict[str, dict[str, Any]] = {
     "lr": {"C": "logspace(-4, 2, 10)"},
     "knn": {"n_neighbors": [3, 5, 7]},

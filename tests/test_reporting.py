@@ -124,8 +124,8 @@ def test_no_leak_is_told_with_the_threshold_and_the_best_method() -> None:
     worse, best = attack("lr", accuracy=0.5), attack("rf", accuracy=0.54)
     assert judged(worse, best)["sentence"] == (
         "No leak was found by these attacks: the attack rf told members from "
-        "non-members rightly for 54% of 200 records, and none exceeded 60% in accuracy, "
-        "precision and recall alike."
+        "non-members rightly for 54% of 200 records, and none exceeded 60% in "
+        "accuracy, precision and recall alike."
     )
 
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,13 @@ def test_an_empty_artifact_comes_back(tmp_path: Path) -> None:
 def test_equal_artifacts_give_equal_bytes(artifact: Any, tmp_path: Path) -> None:
     one = written(tmp_path / "one", artifact).read_bytes()
     other = written(tmp_path / "other", artifact).read_bytes()
+    assert one == other
+
+
+def test_the_time_of_writing_changes_no_byte(tmp_path: Path) -> None:
+    one = written(tmp_path / "one", RECORDS).read_bytes()
+    time.sleep(1.1)  # HDF5 notes times in whole seconds
+    other = written(tmp_path / "other", RECORDS).read_bytes()
     assert one == other
 
 
