@@ -139,7 +139,7 @@ class AttackMethod(Section):
     """One learned attack and the grid of its parameters."""
 
     method: Method
-    params: dict[str, str | list[Any]]
+    params: dict[str, Any]
 
     @field_validator("method", mode="before")
     @classmethod

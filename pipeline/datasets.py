@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import h5py
 import numpy as np
@@ -23,6 +22,7 @@ CIFAR_STD = (0.2010, 0.1994, 0.2023)
 # Digits come as 0 … 16; times 15 they fill a byte without rounding.
 DIGIT_SCALE = 15
 HASH_BYTES = 16
+MOST_LABEL = 2**31 - 1  # labels are kept in 32 bits
 READ_ROWS = 1024  # images held in memory at once while a file is read through
 
 
@@ -210,6 +210,7 @@ def _users_batches(
     source: str, dataset: Any
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int32]]]:
     """Yield images and labels of a dataset, batched whether it is or not."""
+    shape: tuple[int, ...] | None = None
     try:
         for row in dataset.create_dict_iterator(output_numpy=True, num_epochs=1):
             image, label = row["image"], row["label"]
@@ -222,8 +223,17 @@ def _users_batches(
             if not np.issubdtype(label.dtype, np.integer):
                 problem = f"has labels of type {label.dtype}"
                 raise AuditError(source, problem, "cast them to int32")
+            if label.size and not 0 <= label.min() <= label.max() <= MOST_LABEL:
+                wrong = label[(label < 0) | (label > MOST_LABEL)][0]
+                fix = "give labels from 0 upwards"
+                raise AuditError(source, f"has the label {wrong}", fix)
+            if (shape := shape or image.shape[1:]) != image.shape[1:]:
+                problem = f"has images of shapes {shape} and {image.shape[1:]}"
+                raise AuditError(source, problem, "make them of one shape")
             yield np.asarray(image, dtype=np.float32), label.astype(np.int32)
-    except RuntimeError as error:
+    except AuditError:
+        raise
+    except Exception as error:
         problem = f"cannot be read ({modules.summary(error)})"
         raise AuditError(source, problem, "make its pipeline run") from error
 
@@ -234,9 +244,8 @@ def _users_catalogue(source: str) -> Catalogue:
         if not np.array_equal(one, other):
             raise _unrepeatable(source)
     label, content, member = first
-    if not len(label) or label.min() < 0:
-        problem = f"has the label {label.min()}" if len(label) else "has no records"
-        raise AuditError(source, problem, "give labels from 0 upwards")
+    if not len(label):
+        raise AuditError(source, "has no records", "return datasets that are not empty")
     return Catalogue(label, member, content, int(label.max()) + 1)
 
 
@@ -340,6 +349,6 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
                 return {name: file[name] for name in names if name in file}
         with h5py.File(path, "r") as file:
             return {name: file[name][()] for name in names if name in file}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except Exception as error:  # a damaged archive may raise anything
         problem = f"cannot be read ({modules.summary(error)})"
         raise AuditError(path, problem, "give an .npz or .h5 file") from error

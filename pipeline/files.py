@@ -84,7 +84,7 @@ def read_json(path: Path, *, key: str, fix: str) -> dict[str, Any]:
         found = content["key"]
     except FileNotFoundError:
         raise AuditError(path, "is missing", fix) from None
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise AuditError(path, "is corrupt", fix) from None
     check_key(path, found, key, fix)
     return dict(content)

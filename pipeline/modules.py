@@ -30,16 +30,18 @@ def function(name: str) -> Callable[[], Any]:
         AuditError: if the file does not import or has no such function.
     """
     path, attribute = path_of(name), name.rpartition(":")[2]
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"users_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise AuditError(path, "is not a Python file", "name a .py file")
     module = importlib.util.module_from_spec(spec)
+    # Where dataclasses, among others, look up the module they are made in.
+    sys.modules[spec.name] = module
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         problem = f"does not import ({summary(error)})"
         raise AuditError(path, problem, f"make `python {path}` run") from error
     found = getattr(module, attribute, None)
@@ -58,7 +60,7 @@ def call(name: str) -> Any:
     build = function(name)
     try:
         return build()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         problem = f"raises {summary(error)}"
         raise AuditError(name, problem, "make it run without arguments") from error
 
@@ -71,7 +73,7 @@ def summary(error: BaseException) -> str:
 
 
 def sources(path: Path) -> list[Path]:
-    """Return a Python file and those beside it that it imports, directly or not.
+    """Return a Python file and those beside and below it that it imports, in any way.
 
     An audit that noticed only the named file would keep stale results after an edit
     of its neighbour.
@@ -80,33 +82,32 @@ def sources(path: Path) -> list[Path]:
     waiting = [path]
     while waiting:
         current = waiting.pop()
-        if current in found:
-            continue
-        found[current] = None
-        waiting += [
-            beside
-            for name in _imported(current)
-            for beside in (
-                current.parent / f"{name.replace('.', '/')}.py",
-                current.parent / name.replace(".", "/") / "__init__.py",
-            )
-            if beside.is_file()
-        ]
+        if current not in found:
+            found[current] = None
+            waiting += _imported(current, path.parent)
     return sorted(found)
 
 
-def _imported(path: Path) -> list[str]:
+def _imported(path: Path, top: Path) -> list[Path]:
+    """Return the files that a module may import, of those that exist under `top`."""
     try:
         tree = ast.parse(path.read_bytes())
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         # The stage that imports the file will say so.
         return []
-    names: list[str] = []
+    names: list[tuple[Path, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names += [(top, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            names += [base] if base else []
-            names += [f"{base}.{a.name}".lstrip(".") for a in node.names]
-    return names
+            # One dot means the module's own package, each further dot the one above.
+            root = path.parents[node.level - 1] if node.level else top
+            base = f"{node.module}." if node.module else ""
+            names += [(root, base + alias.name) for alias in node.names]
+    files: list[Path] = []
+    for root, name in names:
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):
+            module = root.joinpath(*parts[:depth])
+            files += [module.with_name(module.name + ".py"), module / "__init__.py"]
+    return [file for file in files if file.is_file()]

@@ -200,10 +200,12 @@ def reasons(stage: str, stamp: Mapping[str, Any], run: Path) -> list[str]:
     Returns:
         A reason for each change; none if the artifact is as it would be made now.
     """
-    text = _text(made_path(run, stage))
-    if not (run / STAGES[stage].artifact).exists() or text is None:
+    try:
+        made = json.loads(_text(made_path(run, stage)) or "")
+    except ValueError:
         return ["not made yet"]
-    made = json.loads(text)
+    if not (run / STAGES[stage].artifact).exists():
+        return ["its artifact is gone"]
     # Sections of stages upstream are those stages' reasons.
     own = STAGES[stage].sections[0]
     changed = [
@@ -282,6 +284,8 @@ def _data_files(data: Data) -> dict[str, Path]:
 
 
 def _existing(where: str, path: Path) -> Path:
+    if path.is_dir() and where != "data.path":
+        raise AuditError(where, f"{path} is a folder", "name a file")
     if not path.exists():
         fix = (
             "correct the path, or pass DATA=" if where == "data.path" else "correct it"
@@ -295,8 +299,11 @@ class _Digests:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        text = _text(path)
-        self._known: dict[str, list[Any]] = json.loads(text) if text else {}
+        try:
+            self._known: dict[str, list[Any]] = json.loads(_text(path) or "{}")
+        except ValueError:
+            fix = f"run `rm {path}`; only time is lost"
+            raise AuditError(path, "is corrupt", fix) from None
         self._before = dict(self._known)
 
     def digest(self, path: Path) -> str:

@@ -427,3 +427,33 @@ def test_the_order_of_sections_changes_nothing(tmp_path: Path) -> None:
 def test_another_value_changes_the_settings(tmp_path: Path) -> None:
     before = dumps(config.load(edited(tmp_path)))
     assert dumps(config.load(edited(tmp_path, ("= 50", "= 51")))) != before
+
+
+def test_a_number_in_place_of_a_grid_is_refused_by_its_name(tmp_path: Path) -> None:
+    message = refusal(edited(tmp_path, ("[1.0]", "1.0")))
+    assert message.endswith(
+        "is 1.0, neither a list nor a range. "
+        'Fix: write a list, or a range such as "logspace(-4, 2, 10)".'
+    )
+
+
+def test_a_folder_in_place_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    checkpoint = ("[target]\n", f'[target]\ncheckpoint = "{tmp_path}"\n')
+    settings = config.load(edited(tmp_path, checkpoint, ("canaries = 0.25\n", "")))
+    with pytest.raises(AuditError, match=r"target\.checkpoint: .* is a folder"):
+        plan.stamps(settings, tmp_path / "run")
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    checkpoint = ("[target]\n", '[target]\ncheckpoint = "none.ckpt"\n')
+    settings = config.load(edited(tmp_path, checkpoint, ("canaries = 0.25\n", "")))
+    with pytest.raises(AuditError, match=r"target\.checkpoint: none\.ckpt does not"):
+        plan.stamps(settings, tmp_path / "run")
+
+
+def test_a_corrupt_memory_of_digests_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stamps" / "digests.json"
+    path.parent.mkdir()
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(AuditError, match=r"digests\.json: is corrupt. Fix: run `rm "):
+        plan.stamps(config.load(edited(tmp_path)), tmp_path)

@@ -437,7 +437,7 @@ def test_negative_labels_are_refused(returns: Returns) -> None:
 
 def test_datasets_without_records_are_refused(returns: Returns) -> None:
     returns(lambda: (Fake(IMAGES, []), Fake(IMAGES, [])))
-    assert refusal() == "has no records. Fix: give labels from 0 upwards."
+    assert refusal() == "has no records. Fix: return datasets that are not empty."
 
 
 def test_a_pipeline_that_fails_is_refused_in_one_line(returns: Returns) -> None:
@@ -611,3 +611,48 @@ def test_signals_in_a_file_that_is_cut_short_are_refused(save: Save) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(AuditError, match="cannot be read"):
         datasets.signals(data)
+
+
+def test_a_label_beyond_32_bits_is_refused(returns: Returns) -> None:
+    labels = LABELS.astype(np.int64)
+    labels[3] = 2**40
+    returns(lambda: (Fake(IMAGES, labels), Fake(IMAGES, labels)))
+    assert str(2**40) in refusal()
+
+
+def test_images_of_different_sizes_are_refused(returns: Returns) -> None:
+    images = [np.zeros((1, 2, 2), np.float32), np.zeros((1, 3, 3), np.float32)]
+    returns(lambda: (Fake(images, LABELS[:2]), Fake(images, LABELS[:2])))
+    assert "has images of shapes (1, 2, 2) and (1, 3, 3)" in refusal()
+
+
+def test_signals_in_a_renamed_npy_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signals.npz"
+    with path.open("wb") as file:
+        np.save(file, LOGITS)
+    with pytest.raises(AuditError, match="cannot be read"):
+        datasets.signals(Data(source="arrays", path=str(path)))
+
+
+def test_a_flipped_byte_in_compressed_signals_never_ends_in_a_traceback(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "signals.npz"
+    np.savez_compressed(path, **SIGNALS)
+    whole, refused = path.read_bytes(), 0
+    for place in range(40, len(whole), 3):
+        flipped = bytes([whole[place] ^ 255])
+        path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        try:
+            datasets.signals(Data(source="arrays", path=str(path)))
+        except AuditError:
+            refused += 1
+    assert refused > 100
+
+
+def test_signals_in_groups_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signals.h5"
+    with h5py.File(path, "w") as file:
+        file.create_group("logits")
+    with pytest.raises(AuditError, match=r"signals\.h5: "):
+        datasets.signals(Data(source="arrays", path=str(path)))

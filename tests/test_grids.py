@@ -1,3 +1,4 @@
+import datetime
 import json
 import math
 from decimal import Decimal
@@ -306,3 +307,8 @@ def test_advice_names_the_nearest_of_the_known_names() -> None:
 
 def test_advice_names_all_known_names_if_none_is_near() -> None:
     assert grids.nearest("zzz", ["seed", "folds"]) == "use one of seed, folds"
+
+
+def test_a_date_in_a_table_of_parameters_is_refused() -> None:
+    with pytest.raises(AuditError, match="use a table of numbers or None"):
+        grids.check("knn", {"metric_params": [{"V": datetime.date(2020, 1, 1)}]})

@@ -190,3 +190,45 @@ def test_the_sources_of_a_file_that_is_not_python_are_itself(write: Write) -> No
     path = write("mine.py", "import (\n")
     write("beside.py", "")
     assert modules.sources(path) == [path]
+
+
+@pytest.mark.parametrize("code", ["import parts.layers", "from parts.layers import a"])
+def test_the_sources_hold_the_package_of_a_module(code: str, write: Write) -> None:
+    path = write("mine.py", code + "\n")
+    package, layers = write("parts/__init__.py", ""), write("parts/layers.py", "")
+    assert modules.sources(path) == [path, package, layers]
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("import beside", "beside.py"),
+        ("from parts import sizes", "parts/sizes.py"),
+        ("from ..parts import sizes", "parts/sizes.py"),
+    ],
+)
+def test_the_sources_hold_what_a_module_of_a_package_imports_from_above(
+    code: str, name: str, write: Write
+) -> None:
+    path = write("mine.py", "import parts.layers\n")
+    write("parts/layers.py", code + "\n")
+    assert write(name, "") in modules.sources(path)
+
+
+def test_a_module_may_hold_a_dataclass_and_postponed_annotations(write: Write) -> None:
+    path = write(
+        "mine.py",
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Sizes:\n    width: int = 7\n"
+        "def build():\n    return Sizes().width\n",
+    )
+    assert modules.call(f"{path}:build") == 7
+
+
+def test_a_module_that_exits_is_refused(write: Write) -> None:
+    path = write("mine.py", "import sys\nsys.exit(0)\n")
+    with pytest.raises(AuditError, match="does not import"):
+        modules.function(f"{path}:build")
+    path = write("mine.py", "import sys\ndef build():\n    sys.exit(0)\n")
+    with pytest.raises(AuditError, match="raises SystemExit"):
+        modules.call(f"{path}:build")

@@ -28,6 +28,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
 def _integer(least: int) -> Rule:
     return Rule(
         lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least,
@@ -59,7 +67,7 @@ COUNT = _integer(1)
 FLAG = _among(True, False)
 NONE = _among(None)
 TEXT = Rule(lambda v: isinstance(v, str), "a name")
-TABLE = Rule(lambda v: isinstance(v, dict), "a table")
+TABLE = Rule(lambda v: isinstance(v, dict) and _is_json(v), "a table of numbers")
 SEED = _either(_integer(0), NONE)
 LAYERS = Rule(
     lambda v: isinstance(v, list | tuple) and all(COUNT.allows(width) for width in v),
@@ -163,13 +171,15 @@ def values(where: str, given: str | Sequence[Any]) -> list[Any]:
     Raises:
         AuditError: if a range is malformed or the list is empty.
     """
-    if not isinstance(given, str):
+    if isinstance(given, list | tuple):
         if not given:
             problem = "is an empty list"
             raise AuditError(where, problem, "give at least one value")
         return [None if v in ("None", "none") else v for v in given]
     try:
-        kind, first, last, count = _RANGE.fullmatch(given.replace(" ", "")).groups()  # type: ignore[union-attr]
+        kind, first, last, count = _RANGE.fullmatch(
+            str(given).replace(" ", "")
+        ).groups()  # type: ignore[union-attr]
         low, high, steps = float(first), float(last), int(count)
         points = [low + i * (high - low) / max(steps - 1, 1) for i in range(steps)]
         points = points if kind == "linspace" else [10.0**point for point in points]
