@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import mindspore as ms
@@ -180,16 +181,14 @@ def save(network: nn.Cell, path: Path) -> None:
     Raises:
         AuditError: if the disk is full or cannot be written.
     """
-    with files.replacing(path) as temporary:
-        # MindSpore insists on the ending.
-        whole = temporary.with_name(temporary.name + ".ckpt")
+    # MindSpore leaves scraps beside a file that it fails to write.
+    with files.replacing(path) as temporary, TemporaryDirectory(dir=path.parent) as own:
+        whole = Path(own) / "checkpoint.ckpt"
         try:
             ms.save_checkpoint(network, str(whole))
-            whole.replace(temporary)
         except RuntimeError as error:
             raise OSError(summary(error)) from error
-        finally:
-            whole.unlink(missing_ok=True)
+        whole.replace(temporary)
 
 
 # Training

@@ -31,7 +31,9 @@ def table(attacks: Sequence[dict[str, Any]]) -> Table:
     shown.add_column(names[-1], overflow="fold")
     for attack in attacks:
         rates = [_rate(attack[n]) for n in ("auc", "accuracy", "precision", "recall")]
-        best = ", ".join(f"{name}={value}" for name, value in attack["params"].items())
+        best = ", ".join(
+            f"{name}={_short(value)}" for name, value in attack["params"].items()
+        )
         tried = str(attack["n_candidates"])
         shown.add_row(attack["method"], *rates, tried, best)
     return shown
@@ -128,6 +130,10 @@ def text(report: dict[str, Any], width: int) -> str:
     console.print()
     console.print(report["verdict"]["sentence"])
     return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _rate(value: float | None) -> str:
