@@ -9,6 +9,7 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -309,6 +310,48 @@ def test_arrays_need_no_mindspore(checkout: Checkout) -> None:
     done = checkout.make("audit", PYTHONPATH=str(blocked))
     assert done.returncode == 0, done.stderr
     assert "This model leaks" in done.stdout.replace("\n", " ")
+
+
+def test_arrays_may_say_which_side_a_record_is_on(checkout: Checkout) -> None:
+    path = arrays(checkout)
+    with np.load(path) as file:
+        given = dict(file)
+    np.savez(path, train=np.arange(120) < 70, **given)
+    checkout.ran("split")
+    with h5py.File(checkout.run / "split" / "split.h5") as file:
+        train, evaluation = file["attack_train"][()], file["attack_eval"][()]
+    assert train.max() < 70 <= evaluation.min()
+    assert len(train) + len(evaluation) == 120
+
+
+def test_the_tutorials_augmentation_changes_members_only(checkout: Checkout) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("train.bin", "test.bin"):
+        rows = rng.integers(0, 256, (60, 3074)).astype(np.uint8)
+        rows[:, :2] %= 5
+        (checkout.folder / name).write_bytes(rows.tobytes())
+    network = NETWORK.replace("64, HIDDEN", "3072, HIDDEN").replace("10)", "100)")
+    (checkout.folder / "my_net.py").write_text(network)
+    (checkout.folder / "sizes.py").write_text("HIDDEN = 8\n")
+    checkout.edit('"cnn_digits"', '"my_net.py:build"')
+    checkout.edit('"digits"', '"cifar100"\npath = "."')
+    logits = []
+    for _ in range(2):
+        checkout.ran("features")
+        shards = []
+        for path in sorted((checkout.run / "features").glob("[0-9]*.h5")):
+            with h5py.File(path) as file:
+                shards.append(file["logits"][()])
+        logits.append(np.concatenate(shards))
+        text = checkout.config.read_text()
+        more = 'member_augmentation = "tutorial"\nshard_rows'
+        checkout.config.write_text(text.replace("shard_rows", more))
+    with h5py.File(checkout.run / "records" / "records.h5") as file:
+        member = file["member"][()]
+    changed = (logits[0] != logits[1]).any(axis=1)
+    # One draw in 162 leaves an image where it is.
+    assert changed[member].mean() > 0.9
+    assert not changed[~member].any()
 
 
 def test_attack_and_report_need_no_mindspore(audited: Checkout) -> None:

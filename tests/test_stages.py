@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+
+from pipeline import datasets
+from pipeline.config import Data
+from pipeline.errors import AuditError
+from stages import records
+
+
+def catalogue(
+    content: str, member: str | None = None, n_classes: int = 3
+) -> datasets.Catalogue:
+    """Return records with one letter each as content, members marked by "m"."""
+    n = len(content)
+    return datasets.Catalogue(
+        label=(np.arange(n) % n_classes).astype(np.int32),
+        member=None if member is None else np.array([side == "m" for side in member]),
+        content=np.array(list(content), dtype="S32"),
+        n_classes=n_classes,
+    )
+
+
+def data(**more: object) -> Data:
+    return Data.model_validate({"source": "digits", **more})
+
+
+TWO_SIDES = catalogue("abcdefghij", "mmmmmmoooo")
+
+
+def test_the_sides_are_equal_unless_configured() -> None:
+    found = records.choose(data(), TWO_SIDES)
+    assert found.id[~found.member].tolist() == [6, 7, 8, 9]
+    assert found.member.sum() == 4
+    assert (found.id == np.sort(found.id)).all()
+    assert set(found.id[found.member]) < set(range(6))
+
+
+def test_one_number_holds_for_both_sides() -> None:
+    for name in ("members", "nonmembers"):
+        found = records.choose(data(**{name: 3}), TWO_SIDES)
+        assert (found.member.sum(), (~found.member).sum()) == (3, 3)
+
+
+def test_two_numbers_may_differ() -> None:
+    found = records.choose(data(members=5, nonmembers=2), TWO_SIDES)
+    assert (found.member.sum(), (~found.member).sum()) == (5, 2)
+
+
+def test_the_first_records_are_taken_in_order() -> None:
+    found = records.choose(data(choose="first", members=3), TWO_SIDES)
+    assert found.id.tolist() == [0, 1, 2, 6, 7, 8]
+
+
+def test_the_seed_decides_a_sample() -> None:
+    long = catalogue("".join(map(chr, range(65, 115))), "m" * 25 + "o" * 25)
+    one, again, other = (
+        records.choose(data(members=10, seed=seed), long).id for seed in (1, 1, 2)
+    )
+    assert one.tolist() == again.tolist() != other.tolist()
+
+
+def test_one_pool_is_divided_without_overlap() -> None:
+    found = records.choose(data(), catalogue("abcdefghijk"))
+    assert (found.member.sum(), (~found.member).sum()) == (5, 5)
+    assert len(set(found.id.tolist())) == 10
+
+
+def test_a_non_member_that_equals_any_training_record_is_dropped() -> None:
+    # Record 5 is not audited, but the target knows it: record 6 is its twin.
+    twins = catalogue("abcdefaxfyzw", "mmmmmmoooooo")
+    found = records.choose(data(choose="first", members=2, nonmembers=3), twins)
+    assert found.id.tolist() == [0, 1, 7, 9, 10]
+    assert found.duplicates_dropped == 2
+
+
+def test_in_one_pool_only_audited_members_count_as_known() -> None:
+    found = records.choose(
+        data(choose="first", members=2, nonmembers=2), catalogue("abacdef")
+    )
+    assert found.id.tolist() == [0, 1, 3, 4]
+    assert found.duplicates_dropped == 1
+
+
+def test_the_sides_stay_equal_when_duplicates_leave_too_few() -> None:
+    found = records.choose(data(), catalogue("abcdeaxy", "mmmmmooo"))
+    assert (found.member.sum(), (~found.member).sum()) == (2, 2)
+
+
+def test_records_without_content_are_no_duplicates() -> None:
+    unknown = catalogue("aaaaaa", "mmmooo")
+    unknown.content[:] = b""
+    found = records.choose(data(), unknown)
+    assert (len(found.id), int(found.duplicates_dropped)) == (6, 0)
+
+
+def test_canaries_are_drawn_on_both_sides_before_members_are_chosen() -> None:
+    long = catalogue("".join(map(chr, range(33, 113))), "m" * 40 + "o" * 40)
+    few = records.choose(data(members=20, canaries=0.25), long)
+    more = records.choose(data(members=40, canaries=0.25), long)
+    assert more.canary.sum() == 20
+    assert more.canary[more.member].any()
+    assert more.canary[~more.member].any()
+    assert (more.label != long.label[more.id]).tolist() == more.canary.tolist()
+    at = np.searchsorted(more.id, few.id)
+    assert few.label.tolist() == more.label[at].tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {"members": 7, "nonmembers": 1},
+            "data.members: is 7, but digits has 6 left for it. "
+            "Fix: lower it, or give more data.",
+        ),
+        (
+            {"members": 5},
+            "data.nonmembers: is 5, but digits has 4 left for it. "
+            "Fix: lower it, or give more data.",
+        ),
+    ],
+)
+def test_more_records_than_there_are_are_refused(
+    settings: dict[str, int], line: str
+) -> None:
+    with pytest.raises(AuditError) as caught:
+        records.choose(data(**settings), TWO_SIDES)
+    assert str(caught.value) == line
+
+
+def test_more_non_members_than_differ_from_members_are_refused() -> None:
+    with pytest.raises(AuditError, match="is 3, but 2 differ from every member"):
+        records.choose(data(members=3), catalogue("abcaxy", "mmmooo"))
+
+
+def test_a_source_with_one_side_only_is_refused() -> None:
+    with pytest.raises(AuditError, match=r"data.members: is 0, but digits has 3 left"):
+        records.choose(data(), catalogue("abc", "mmm"))
+
+
+def test_records_of_one_class_are_refused() -> None:
+    with pytest.raises(AuditError, match="has records of one class only"):
+        records.choose(data(), catalogue("abcd", "mmoo", n_classes=1))
