@@ -46,7 +46,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         AuditError: if the disk is full or cannot be written.
     """
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,6 +23,8 @@ from pipeline.attacks import learned
 from pipeline.attacks.grids import Candidate
 from pipeline.errors import AuditError
 
+Result = dict[str, Any]  # what a fit found, as JSON
+
 # The slowest methods first, so that none of their fits is left for the end.
 SLOWEST_FIRST = ("mlp", "rf", "knn", "lr")
 
@@ -96,56 +98,53 @@ def best_of_each(
     Raises:
         AuditError: if a candidate fails or gives a score that is not finite.
     """
-    folds = range(setting.folds)
     fits = [
         Fit(method, params, fold)
         for method in sorted(grids, key=SLOWEST_FIRST.index)
         for params in grids[method]
-        for fold in folds
+        for fold in range(setting.folds)
     ]
-    total = len(fits) + len(grids)
+    done: dict[str, Result] = {}
+
+    def best(method: str) -> Trial:
+        # max takes the first of equals.
+        trials = _trials(method, grids[method], setting, done)
+        return max(trials, key=lambda trial: trial.mean_accuracy)
+
+    def results(pool: joblib.Parallel) -> Iterator[dict[str, Result]]:
+        yield from _run(pool, fits, setting)
+        finals = [Fit(method, best(method).params, None) for method in grids]
+        yield from _run(pool, finals, setting)
+
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         pool = joblib.Parallel(jobs, return_as="generator_unordered", max_nbytes=None)
-        done: dict[str, dict[str, Any]] = {}
-
-        def stream() -> Iterator[None]:
-            for results in _run(pool, fits, setting):
-                done.update(results)
-                yield
-            for results in _run(pool, finals(), setting):
-                done.update(results)
-                yield
-
-        def finals() -> list[Fit]:
-            return [Fit(m, best(m).params, None) for m in grids]
-
-        def trials(method: str) -> tuple[Trial, ...]:
-            found = []
-            for params in grids[method]:
-                rows = [done[_digest(Fit(method, params, f), setting)] for f in folds]
-                found.append(
-                    Trial(
-                        params,
-                        tuple(row["accuracy"] for row in rows),
-                        tuple(row["auc"] for row in rows),
-                        all(row["converged"] for row in rows),
-                    )
-                )
-            return tuple(found)
-
-        def best(method: str) -> Trial:
-            # max takes the first of equals.
-            return max(trials(method), key=lambda trial: trial.mean_accuracy)
-
-        for _ in track(stream(), total):
-            pass
+        for result in track(results(pool), len(fits) + len(grids)):
+            done.update(result)
     found = []
     for method in grids:
         winner = best(method)
         final = done[_digest(Fit(method, winner.params, None), setting)]
+        trials = _trials(method, grids[method], setting, done)
         score, decision = np.array(final["score"]), np.array(final["decision"])
-        found.append(Found(method, trials(method), winner, score, decision))
+        found.append(Found(method, trials, winner, score, decision))
     return found
+
+
+def _trials(
+    method: str,
+    candidates: Sequence[Candidate],
+    setting: Setting,
+    done: Mapping[str, Result],
+) -> tuple[Trial, ...]:
+    """Put the folds of each candidate together."""
+    trials = []
+    for params in candidates:
+        fits = [Fit(method, params, fold) for fold in range(setting.folds)]
+        rows = [done[_digest(fit, setting)] for fit in fits]
+        accuracy = tuple(row["accuracy"] for row in rows)
+        auc = tuple(row["auc"] for row in rows)
+        trials.append(Trial(params, accuracy, auc, all(r["converged"] for r in rows)))
+    return tuple(trials)
 
 
 def summary(found: Found) -> dict[str, Any]:
@@ -200,7 +199,7 @@ def fold_sides(
 
 def _run(
     pool: joblib.Parallel, fits: Sequence[Fit], setting: Setting
-) -> Iterator[dict[str, dict[str, Any]]]:
+) -> Iterator[dict[str, Result]]:
     """Yield the result of each fit under its digest, remembered or fitted now."""
     missing = []
     for fit in fits:
@@ -220,7 +219,7 @@ def _run(
         yield {digest: result}
 
 
-def _fit(digest: str, fit: Fit, setting: Setting) -> tuple[str, Fit, dict[str, Any]]:
+def _fit(digest: str, fit: Fit, setting: Setting) -> tuple[str, Fit, Result]:
     """Fit one candidate in a worker; all it needs is read from disk."""
     where = f"attack.methods.{fit.method} {json.dumps(fit.params)}"
     train = np.load(setting.train, mmap_mode="r")
@@ -244,7 +243,7 @@ def _fit(digest: str, fit: Fit, setting: Setting) -> tuple[str, Fit, dict[str, A
     if not np.isfinite(judged.score).all():
         problem = "gives scores that are not finite"
         raise AuditError(where, problem, "correct or remove this candidate")
-    result: dict[str, Any] = {"converged": judged.converged}
+    result: Result = {"converged": judged.converged}
     if fit.fold is None:
         result["score"] = judged.score.tolist()
         result["decision"] = judged.decision.tolist()

@@ -172,6 +172,10 @@ def test_class_weights_of_a_table_name_the_classes() -> None:
     assert classifier.class_weight == {0: 1.0, 1: 3.0}
 
 
+def test_no_penalty_is_an_infinite_c() -> None:
+    assert np.inf == learned.estimator("lr", {"penalty": None}, 1).C
+
+
 def test_features_are_the_loss_and_then_the_logits() -> None:
     found = learned.features(np.array([0.5, 2.0]), np.array([[1.0, 2.0], [3.0, 4.0]]))
     assert found.tolist() == [[0.5, 1.0, 2.0], [2.0, 3.0, 4.0]]

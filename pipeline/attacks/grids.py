@@ -25,7 +25,8 @@ class Rule(NamedTuple):
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _is_json(value: Any) -> bool:
@@ -274,7 +275,9 @@ def _modern(method: str, candidate: Candidate, notes: dict[str, None]) -> Candid
     if method == "lr" and "penalty" in modern:
         penalty = modern.pop("penalty")
         if penalty is None:
-            modern["C"] = math.inf
+            # JSON knows no infinity, which is how scikit-learn spells it now.
+            modern.pop("C", None)
+            modern["penalty"] = None
             replaced("penalty", "none", "C = inf, no penalty")
         elif penalty == "elasticnet":
             modern["l1_ratio"] = 0.5

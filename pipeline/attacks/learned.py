@@ -1,5 +1,6 @@
 """Learned attacks: classifiers that tell members from non-members by their signals."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -58,6 +59,9 @@ def estimator(method: str, params: Mapping[str, Any], seed: int) -> ClassifierMi
     if isinstance(weights := settings.get("class_weight"), dict):
         # TOML and JSON know names only; the classes are 0, non-member, and 1, member.
         settings["class_weight"] = {int(name): w for name, w in weights.items()}
+    if settings.get("penalty", "") is None:
+        del settings["penalty"]
+        settings["C"] = math.inf
     if "l1_ratio" in settings and not PENALTY_BY_RATIO:
         ratio = settings["l1_ratio"]
         settings["penalty"] = "l1" if ratio == 1 else "elasticnet"
