@@ -86,10 +86,11 @@ stamps: $(READY)
 setup: $(READY)
 
 .venv/ready: pyproject.toml
-	@for python in python3 python3.12 python3.11 python3.10; do \
+	@[ -x .venv/bin/pip ] && exit; \
+	for python in python3 python3.12 python3.11 python3.10; do \
 	  $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && break; \
 	done || { echo "error: no Python 3.10 to 3.12 found. Fix: install one, or pass PYTHON=." >&2; exit 1; }; \
-	echo "setting up .venv with $$($$python --version)" && $$python -m venv --clear .venv
+	echo "setting up .venv with $$($$python --version)" && $$python -m venv .venv
 	@.venv/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 

@@ -268,8 +268,10 @@ def _module_files(where: str, name: str) -> dict[str, Path]:
 
 def _data_files(data: Data) -> dict[str, Path]:
     """Return the files of the data that decide the audit."""
+    if data.source == "digits":
+        return {}
     if data.path is None:
-        if data.source == "digits" or modules.is_function(data.source):
+        if modules.is_function(data.source):
             return {}
         fix = "pass DATA=where they lie, or set data.path"
         raise AuditError("data.path", "is missing", fix)

@@ -451,6 +451,12 @@ def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
         plan.stamps(settings, tmp_path / "run")
 
 
+def test_digits_need_no_data_wherever_they_are_said_to_lie(tmp_path: Path) -> None:
+    path = edited(tmp_path)
+    plain = plan.stamps(config.load(path), tmp_path / "run")
+    assert plan.stamps(config.load(path, "nowhere"), tmp_path / "run") == plain
+
+
 def test_a_corrupt_memory_of_digests_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "stamps" / "digests.json"
     path.parent.mkdir()
