@@ -35,7 +35,7 @@ INPUTS := --config $(CONFIG) $(if $(DATA),--data $(DATA))
 audit: $(RUN)/report/report.json
 	@echo "the report is in $(RUN)/report/"
 
-## split: choose the audited records and divide them into attack-train and attack-eval
+## split: choose the audited records and divide them for the attacks
 .PHONY: split
 split: $(RUN)/split/split.h5
 
@@ -118,5 +118,5 @@ clean:
 ## help: list these commands
 .PHONY: help
 help:
-	@echo 'make audit [CONFIG=configs/NAME.toml] [DATA=folder or file] [JOBS=n] [PYTHON=path]'
+	@echo 'make audit [CONFIG=configs/NAME.toml] [DATA=path] [JOBS=n] [PYTHON=path]'
 	@sed -n 's/^## \(.*\): /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
