@@ -63,18 +63,20 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except AuditError as error:
-        ERRORS.print(f"error: {error}", markup=False)
-        sys.exit(1)
+        _fail(error)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         where, fix = error.filename or "disk", "make room, or set TMPDIR elsewhere"
-        told = AuditError(where, str(error.strerror), fix)
-        ERRORS.print(f"error: {told}", markup=False)
-        sys.exit(1)
+        _fail(AuditError(where, str(error.strerror), fix))
     except KeyboardInterrupt:
         ERRORS.print("stopped; run make again to go on from here", markup=False)
         sys.exit(128 + signal.SIGINT)
+
+
+def _fail(error: AuditError) -> None:
+    ERRORS.print(f"error: {error}", markup=False)
+    sys.exit(1)
 
 
 def note(text: str) -> None:

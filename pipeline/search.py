@@ -106,14 +106,10 @@ def best_of_each(
     ]
     done: dict[str, Result] = {}
 
-    def best(method: str) -> Trial:
-        # max takes the first of equals.
-        trials = _trials(method, grids[method], setting, done)
-        return max(trials, key=lambda trial: trial.mean_accuracy)
-
     def results(pool: joblib.Parallel) -> Iterator[dict[str, Result]]:
         yield from _run(pool, fits, setting)
-        finals = [Fit(method, best(method).params, None) for method in grids]
+        winners = {m: _best(_trials(m, grids[m], setting, done)) for m in grids}
+        finals = [Fit(m, winner.params, None) for m, winner in winners.items()]
         yield from _run(pool, finals, setting)
 
     with joblib.parallel_config("loky", inner_max_num_threads=1):
@@ -122,9 +118,9 @@ def best_of_each(
             done.update(result)
     found = []
     for method in grids:
-        winner = best(method)
-        final = done[_digest(Fit(method, winner.params, None), setting)]
         trials = _trials(method, grids[method], setting, done)
+        winner = _best(trials)
+        final = done[_digest(Fit(method, winner.params, None), setting)]
         score, decision = np.array(final["score"]), np.array(final["decision"])
         found.append(Found(method, trials, winner, score, decision))
     return found
@@ -145,6 +141,11 @@ def _trials(
         auc = tuple(row["auc"] for row in rows)
         trials.append(Trial(params, accuracy, auc, all(r["converged"] for r in rows)))
     return tuple(trials)
+
+
+def _best(trials: Sequence[Trial]) -> Trial:
+    # max takes the first of equals.
+    return max(trials, key=lambda trial: trial.mean_accuracy)
 
 
 def summary(found: Found) -> dict[str, Any]:
