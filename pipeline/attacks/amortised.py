@@ -1,0 +1,389 @@
+"""Amortised: the likelihood ratio learned from references that play the target.
+
+Every reference is attacked as if it were the target, by the other references. Whose
+member a record is of it is known for every record, so a classifier can learn what a
+Gaussian can only assume, from n_references × n_records rows, and score the real target
+without knowing any of its members. Records are cross-fitted: no row of a record trains
+the networks that score it.
+
+With too few references to attack one another, a logistic regression learns from the
+target's own attack-train records instead, cross-fitted too.
+
+Every score is higher for a likelier member.
+"""
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+from pipeline.attacks import lira, rmia
+from pipeline.attacks.evidence import Evidence, Side, evidence, view_spread
+from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
+
+FOLDS = 2  # of records, each scored by networks that never saw it
+NETWORKS = 3  # averaged in each fold; one alone is noisy at low false-positive rates
+HIDDEN = (48, 48)
+EPOCHS = 12
+BATCH = 1024
+RATE = 2e-3
+FARTHEST = 6.0  # standard deviations at which features are clipped
+# More rows than these teach no more, and a million records have 64 times as many.
+MOST_ROWS = 200_000
+LABEL_FOLDS = 5
+LABEL_PENALTY = 1.0  # inverse strength of the logistic regression's ridge
+
+
+class Scale(NamedTuple):
+    """Location and scale of each model's margins over all records, in nats."""
+
+    centre: NDArray[np.float64]  # (n_models,)
+    spread: NDArray[np.float64]  # (n_models,)
+
+
+def scale_of(margin: NDArray[np.floating[Any]]) -> Scale:
+    """Return how each model's margins are spread.
+
+    Args:
+        margin: (n_models, n_records, n_views).
+    """
+    flat = np.asarray(margin, dtype=np.float64).reshape(len(margin), -1)
+    spread = flat.std(axis=1)
+    return Scale(flat.mean(axis=1), np.where(spread > 0, spread, 1.0))
+
+
+def levelled(
+    margin: NDArray[np.floating[Any]], own: Scale, common: Scale
+) -> NDArray[np.float64]:
+    """Return margins on a common scale: models differ in how far they were trained.
+
+    Args:
+        margin: (n_models, n_records, n_views).
+        own: of these models.
+        common: of the references, whose mean location and scale are given to all.
+    """
+    ratio = common.spread.mean() / own.spread
+    centred = np.asarray(margin, dtype=np.float64) - own.centre[:, None, None]
+    return np.asarray(centred * ratio[:, None, None] + common.centre.mean())
+
+
+def features(
+    target: NDArray[np.floating[Any]], known: Evidence, prior: lira.Hierarchy | None
+) -> NDArray[np.float32]:
+    """Return what is known of each record, in numbers that do not name it.
+
+    They are the margin and the log of the confidence of the target, the means of the
+    IN and OUT references of both, as counted and as shrunk towards the prior, the
+    differences, the two likelihood ratios that theory gives (LiRA's under `prior`,
+    RMIA's), and with several views how much the target and either side vary over them.
+
+    Args:
+        target: (n_records, n_views) margins in nats.
+        known: of the references.
+        prior: of the records' means; None where no record has both sides.
+
+    Returns:
+        (n_records, n_features).
+    """
+    n_views = target.shape[1]
+    phi = np.asarray(target, dtype=np.float64).mean(axis=1)
+    basis = mean_axis(n_views)
+    sides = [along(side.margin, basis) for side in (known.inside, known.outside)]
+    filled = with_both_sides(*sides)
+    log_p = rmia.log_confidence(target)
+    log_in, log_out = _both_confidences(known)
+    log_prior = np.logaddexp(log_in, log_out) - np.log(2)
+    columns = [phi, log_p, log_in, log_out]
+    columns += [log_p - log_prior, log_p - log_in, log_p - log_out]
+    for side in filled:
+        columns += [side.mean[:, 0], phi - side.mean[:, 0]]
+    if prior is not None:
+        centre, variance = lira.posterior(prior, sides[0], sides[1])
+        z = (phi - centre) / np.sqrt(variance)
+        ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(variance[1] / variance[0]))
+        shrunk = np.logaddexp(*_log_sigmoid(centre)) - np.log(2)
+        columns += [ratio, *centre, *(phi - centre), *z, log_p - shrunk]
+    if n_views > 1:
+        columns += [view_spread(target), target.min(axis=1), target.max(axis=1)]
+        columns += [known.inside.view_spread, known.outside.view_spread]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _both_confidences(
+    known: Evidence,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the log mean confidences, a missing side's as the other's mean shift."""
+
+    def as_moments(side: Side) -> Moments:
+        count = side.margin.count
+        mean = np.where(count > 0, side.log_confidence, 0.0)[:, None]
+        return Moments(count, mean, np.zeros((len(count), 1, 1)))
+
+    inside, outside = with_both_sides(
+        as_moments(known.inside), as_moments(known.outside)
+    )
+    return inside.mean[:, 0], outside.mean[:, 0]
+
+
+def _log_sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return -np.logaddexp(0.0, -x)
+
+
+def helpers(
+    member: NDArray[np.bool_], actor: int, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which references stand IN and OUT of a record while one plays the target.
+
+    The actor is left out, and with it as many models of the other side, so that the
+    counts that are left do not tell on which side the actor was: its complementary
+    twin; or, where it has none but every record has as many IN references, for each
+    record one drawn at random.
+
+    Args:
+        member: (n_models, n_records).
+        actor: the reference that plays the target.
+        rng: draws.
+
+    Returns:
+        (n_models, n_records) IN and (n_models, n_records) OUT.
+    """
+    present = np.ones(member.shape, dtype=bool)
+    present[actor] = False
+    opposite = member != member[actor]
+    twins = np.flatnonzero(opposite.all(axis=1))
+    counts = member.sum(axis=0)
+    if len(twins):
+        present[twins[0]] = False
+    elif (counts == counts[0]).all():
+        draw = np.where(opposite, rng.random(member.shape), -1.0)
+        chosen = draw.argmax(axis=0)
+        present[chosen, np.arange(member.shape[1])] = False
+    return member & present, ~member & present
+
+
+def can_play(member: NDArray[np.bool_]) -> bool:
+    """Return whether references can attack one another: two are left for each actor.
+
+    Args:
+        member: (n_models, n_records).
+    """
+    rng = np.random.default_rng(0)
+    for actor in range(len(member)):
+        inside, outside = helpers(member, actor, rng)
+        seen_in, seen_out = inside.any(axis=0), outside.any(axis=0)
+        if not ((seen_in & seen_out).any() and (seen_in | seen_out).all()):
+            return False
+    return len(member) > 0
+
+
+def rows(
+    margin: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    prior: lira.Hierarchy,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Return the features of every record under every reference as the target.
+
+    Args:
+        margin: (n_models, n_records, n_views) of the references.
+        member: (n_models, n_records).
+        prior: fitted to all references; a handful of numbers that name no record.
+        seed: of the draws of `helpers`.
+
+    Returns:
+        (n_models, n_records, n_features).
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for actor in range(len(margin)):
+        inside, outside = helpers(member, actor, rng)
+        known = evidence(margin, inside, outside)
+        found.append(features(margin[actor], known, prior))
+    return np.stack(found)
+
+
+class Judge(NamedTuple):
+    """Networks, and the standardisation of what they are given."""
+
+    centre: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    networks: list[MLPClassifier]
+
+
+def fitted(given: NDArray[np.float32], member: NDArray[np.bool_], seed: int) -> Judge:
+    """Fit networks that tell IN rows from OUT rows.
+
+    Args:
+        given: (n_rows, n_features).
+        member: (n_rows,).
+        seed: of first weights and of the order of rows.
+    """
+    centre, spread = given.mean(axis=0), given.std(axis=0)
+    spread = np.where(spread > 0, spread, 1).astype(np.float32)
+    ready = _standard(given, centre, spread)
+    networks = []
+    with warnings.catch_warnings():
+        # They stop after EPOCHS, on purpose.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for own_seed in np.random.SeedSequence(seed).generate_state(NETWORKS):
+            network = MLPClassifier(
+                HIDDEN,
+                alpha=1e-3,
+                batch_size=min(BATCH, len(ready)),
+                learning_rate_init=RATE,
+                max_iter=EPOCHS,
+                random_state=int(own_seed),
+            )
+            networks.append(network.fit(ready, member))
+    return Judge(centre, spread, networks)
+
+
+def judged(judge: Judge, given: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return (n_rows,) log-odds of membership, averaged over the networks."""
+    ready = _standard(given, judge.centre, judge.spread)
+    total = np.zeros(len(ready))
+    for network in judge.networks:
+        p = network.predict_proba(ready).astype(np.float64)
+        # float32 probabilities reach 0 and 1; the margin of error there is tiny's.
+        p = np.maximum(p, np.finfo(np.float32).tiny)
+        total += np.log(p[:, 1]) - np.log(p[:, 0])
+    return total / len(judge.networks)
+
+
+def _standard(
+    given: NDArray[np.float32], centre: NDArray[np.float32], spread: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    return np.clip((given - centre) / spread, -FARTHEST, FARTHEST).astype(np.float32)
+
+
+def scores(
+    target: NDArray[np.floating[Any]],
+    margin: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Score every record of the target; no membership of the target is used.
+
+    Args:
+        target: (n_records, n_views) its margins.
+        margin: (n_models, n_records, n_views) of the references.
+        member: (n_models, n_records) whether a reference was trained on a record.
+        seed: of folds, samples and networks.
+
+    Returns:
+        (n_records,) log-odds of membership.
+
+    Raises:
+        ValueError: if there are too few references to attack one another.
+    """
+    if not can_play(member):
+        msg = f"{len(member)} references are too few to attack one another"
+        raise ValueError(msg)
+    common, own = scale_of(margin), scale_of(target[None])
+    references = levelled(margin, common, common)
+    phi = levelled(target[None], own, common)[0]
+    known = evidence(references, member, ~member)
+    prior = hierarchy_of(phi, known)
+    given = features(phi, known, prior)
+
+    order, first, second = (
+        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
+    )
+    # Few enough records for MOST_ROWS, in folds of equal size.
+    n_records = len(phi)
+    place = order.permutation(n_records)
+    fold = place % FOLDS
+    sampled = place < max(MOST_ROWS // len(margin), FOLDS)
+    out = np.empty(n_records)
+    for one in range(FOLDS):
+        train = sampled & (fold != one)
+        taught = rows(
+            references[:, train], member[:, train], prior, int(first.integers(2**31))
+        )
+        judge = fitted(
+            taught.reshape(-1, taught.shape[-1]),
+            member[:, train].ravel(),
+            int(second.integers(2**31)),
+        )
+        out[fold == one] = judged(judge, given[fold == one])
+    return out
+
+
+def hierarchy_of(
+    target: NDArray[np.floating[Any]], known: Evidence
+) -> lira.Hierarchy | None:
+    """Return the prior of the records' means, or None where no record has both sides.
+
+    Args:
+        target: (n_records, n_views) margins.
+        known: of the references.
+    """
+    basis = mean_axis(target.shape[1])
+    inside = along(known.inside.margin, basis)
+    outside = along(known.outside.margin, basis)
+    if not ((inside.count > 0) & (outside.count > 0)).any():
+        return None
+    return lira.fitted_hierarchy(target @ basis, inside, outside)
+
+
+def scores_by_labels(
+    target: NDArray[np.floating[Any]],
+    margin: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    target_member: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Score every record where references are too few to attack one another.
+
+    Args:
+        target: (n_records, n_views) margins of the target.
+        margin: (n_models, n_records, n_views) of the references.
+        member: (n_models, n_records) whether a reference was trained on a record.
+        known: (n_records,) attack-train records, whose membership may be used.
+        target_member: (n_records,) memberships; those not known are not looked at.
+        seed: of the folds.
+
+    Returns:
+        (n_records,) log-odds; of a known record from a fit without it.
+    """
+    found = evidence(margin, member, ~member)
+    prior = hierarchy_of(target, found)
+    if found.inside.margin.count.any() and found.outside.margin.count.any():
+        given = features(target, found, prior).astype(np.float64)
+    else:
+        side = found.inside if found.inside.margin.count.any() else found.outside
+        given = _one_sided(target, side)
+    if prior is None:
+        # Each record has one side only, and the two sides mean different things.
+        which = (found.inside.margin.count > 0)[:, None]
+        given = np.hstack((given, given * which, which))
+    spread = given.std(axis=0)
+    ready = (given - given.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    ready = np.clip(ready, -FARTHEST, FARTHEST)
+    rng = np.random.default_rng(seed)
+    fold = np.full(len(given), -1)
+    for side_member in (True, False):
+        own = rng.permutation(np.flatnonzero(known & (target_member == side_member)))
+        fold[own] = np.arange(len(own)) % LABEL_FOLDS
+    out = np.empty(len(given))
+    for one in (*range(LABEL_FOLDS), -1):
+        train = known & (fold != one)
+        judge = LogisticRegression(C=LABEL_PENALTY, max_iter=1000)
+        judge.fit(ready[train], target_member[train])
+        if (fold == one).any():
+            out[fold == one] = judge.decision_function(ready[fold == one])
+    return out
+
+
+def _one_sided(target: NDArray[np.floating[Any]], side: Side) -> NDArray[np.float64]:
+    phi = np.asarray(target, dtype=np.float64).mean(axis=1)
+    mean = side.margin.mean.mean(axis=1)
+    log_p = rmia.log_confidence(target)
+    ratio = log_p - side.log_confidence
+    spread = view_spread(target)
+    return np.stack((phi, mean, phi - mean, log_p, ratio, spread), axis=1)

@@ -1,0 +1,68 @@
+"""Percentiles: a record's place among others' signals, as a p-value.
+
+The p-value of a non-member is uniform, up to ties; a small one makes a member.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def attack_p(
+    signal: NDArray[np.floating[Any]], population: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Return the p-value of each record against a population of non-members.
+
+    Args:
+        signal: (n_records,) higher for a likelier member.
+        population: (n_population,) signals of records that the target was not
+            trained on and that are not among those attacked.
+
+    Returns:
+        (n_records,) (1 + number of the population at or above) / (1 + n_population).
+
+    Source: Ye et al. 2022, arXiv:2111.09679, attack P; the added one makes it valid
+    (Phipson and Smyth 2010, arXiv:1603.05766).
+    """
+    below = np.searchsorted(np.sort(population), signal, side="left")
+    return np.asarray((1 + len(population) - below) / (1 + len(population)))
+
+
+def attack_r(
+    above: NDArray[np.integer[Any]], count: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """Return the p-value of each record against its own OUT references.
+
+    Args:
+        above: (n_records,) OUT references whose signal is at or above the target's.
+        count: (n_records,) OUT references; of none the p-value is 1.
+
+    Source: Ye et al. 2022, arXiv:2111.09679, attack R.
+    """
+    return np.asarray((1 + above) / (1 + count))
+
+
+def tail_rate(
+    signal: NDArray[np.floating[Any]], member: NDArray[np.bool_], rate: float
+) -> float:
+    """Return the true-negative rate of a threshold at a false-negative rate.
+
+    Members are missing from the tail of high losses, and how much so foretells the
+    true-positive rate that reference attacks reach, with no reference at all.
+
+    Args:
+        signal: (n_records,) higher for a likelier member.
+        member: (n_records,) whether a record is one.
+        rate: largest share of members below the threshold.
+
+    Returns:
+        The share of non-members strictly below the lowest signal that leaves at most
+        that share of members below it.
+
+    Source: Dodd et al. 2025, arXiv:2510.19773.
+    """
+    inside = np.sort(signal[member])
+    allowed = int(np.floor(rate * len(inside)))
+    threshold = inside[min(allowed, len(inside) - 1)]
+    return float(np.mean(signal[~member] < threshold))
