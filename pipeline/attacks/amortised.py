@@ -110,7 +110,7 @@ def features(
     if n_views > 1:
         columns += [view_spread(target), target.min(axis=1), target.max(axis=1)]
         columns += [known.inside.view_spread, known.outside.view_spread]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.asarray(np.stack(columns, axis=1), dtype=np.float32)
 
 
 def _both_confidences(
@@ -183,7 +183,7 @@ def can_play(member: NDArray[np.bool_]) -> bool:
 def rows(
     margin: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
-    prior: lira.Hierarchy,
+    prior: lira.Hierarchy | None,
     seed: int,
 ) -> NDArray[np.float32]:
     """Return the features of every record under every reference as the target.
@@ -257,7 +257,7 @@ def judged(judge: Judge, given: NDArray[np.float32]) -> NDArray[np.float64]:
 def _standard(
     given: NDArray[np.float32], centre: NDArray[np.float32], spread: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    return np.clip((given - centre) / spread, -FARTHEST, FARTHEST).astype(np.float32)
+    return np.clip((given - centre) / spread, -FARTHEST, FARTHEST)
 
 
 def scores(

@@ -20,6 +20,7 @@ Variance = Literal["record", "fixed"]
 MOST_SHAPE = 1e3
 # Of a prior covariance's smallest to its largest variance.
 LEAST_SHARE = 1e-6
+TINY = float(np.finfo(np.float64).tiny)
 
 
 def online(
@@ -240,7 +241,7 @@ def _minus_log_tail(
 ) -> NDArray[np.float64]:
     tail = special.stdtr(freedom, -z)
     # Where the tail underflows, its leading term t(z)·z/freedom keeps the order.
-    far = tail <= np.finfo(float).tiny
+    far = tail <= TINY
     safe = np.where(far, 1.0, tail)
     leading = stats.t.logpdf(z, freedom) + np.log(np.maximum(z, 1.0) / freedom)
     return np.where(far, -leading, -np.log(safe))
@@ -297,9 +298,9 @@ def fitted_hierarchy(
             covariance[row, row] = 2 * shared - covariance[0, 1]
             noise[row] = np.mean((away[row] ** 2 - covariance[row, row]) * n[row])
     values, vectors = np.linalg.eigh(covariance)
-    least = LEAST_SHARE * max(float(np.abs(values).max()), np.finfo(float).tiny)
+    least = LEAST_SHARE * max(float(np.abs(values).max()), TINY)
     covariance = (vectors * np.maximum(values, least)) @ vectors.T
-    floor = LEAST_SHARE * max(float(np.trace(covariance)), np.finfo(float).tiny)
+    floor = LEAST_SHARE * max(float(np.trace(covariance)), TINY)
     return Hierarchy(centre, covariance, np.maximum(noise, floor))
 
 

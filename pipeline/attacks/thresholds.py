@@ -52,17 +52,13 @@ def modified_entropy(
     """
     log_p = log_softmax(logits)
     own = np.arange(log_p.shape[1]) == np.asarray(label)[:, None]
-    # 1 − p as the sum of all others would cost n_classes² terms; expm1 keeps small p,
-    # and where p is nearly 1 the sum without the largest keeps 1 − p.
-    top = log_p.argmax(axis=1)
-    at_top = np.arange(log_p.shape[1]) == top[:, None]
+    # log(1 − p): of the largest p from all the others, which neither cancels nor
+    # underflows; of any other p from p itself.
+    at_top = np.arange(log_p.shape[1]) == log_p.argmax(axis=1)[:, None]
+    of_others = np.where(at_top, -np.inf, log_p)
+    rest = np.logaddexp.reduce(of_others, axis=1)
     p = np.exp(log_p)
-    rest = np.where(at_top, 0.0, p).sum(axis=1)
-    least = np.finfo(float).tiny
-    log_of_rest = np.log(np.maximum(rest, least))
-    log_others = np.where(
-        at_top, log_of_rest[:, None], np.log1p(-np.where(at_top, 0.0, p))
-    )
+    log_others = np.where(at_top, rest[:, None], np.log1p(-np.where(at_top, 0.0, p)))
     terms = np.where(own, np.exp(log_others) * log_p, p * log_others)
     return np.asarray(terms.sum(axis=1))
 

@@ -1,0 +1,202 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline import metrics
+from pipeline.attacks import amortised, lira, rmia
+from pipeline.attacks.evidence import evidence, together
+from pipeline.attacks.moments import along, mean_axis
+
+
+def toy(
+    n_models: int, n_records: int = 3000, seed: int = 0, n_views: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Margins that are Gaussian about a record's own IN and OUT mean; noise 1."""
+    rng = np.random.default_rng(seed)
+    outside = rng.normal(0, 2, n_records)
+    member = rng.random(n_records) < 0.5
+    given = np.zeros((n_models, n_records), dtype=bool)
+    for pair in range(0, n_models - 1, 2):
+        given[pair] = rng.random(n_records) < 0.5
+        given[pair + 1] = ~given[pair]
+    if n_models % 2:
+        given[-1] = rng.random(n_records) < 0.5
+    shape = (*given.shape, n_views)
+    margin = (outside + 1.5 * given)[..., None] + rng.normal(size=shape)
+    target = outside + 1.5 * member
+    target = target[:, None] + rng.normal(size=(n_records, n_views))
+    for array in (target, margin, given):
+        array.flags.writeable = False
+    return target, margin, given, member, outside
+
+
+def test_amortised_comes_near_the_optimum_of_the_gaussian_toy() -> None:
+    target, margin, given, member, outside = toy(16)
+    score = amortised.scores(target, margin, given, seed=1)
+    phi = target[:, 0]
+    optimum = stats.norm.logpdf(phi, outside + 1.5) - stats.norm.logpdf(phi, outside)
+    assert metrics.auc(score, member) > metrics.auc(optimum, member) - 0.03
+    known = evidence(margin, given, ~given)
+    fixed = lira.online(target, known.inside.margin, known.outside.margin, "fixed")
+    assert metrics.auc(score, member) > metrics.auc(fixed, member)
+
+
+@pytest.mark.parametrize("n_models", [4, 5])
+def test_a_target_that_learned_nothing_shows_nothing(n_models: int) -> None:
+    _, margin, given, _, outside = toy(n_models)
+    rng = np.random.default_rng(9)
+    blank = (outside + rng.normal(size=len(outside)))[:, None]
+    # Unrelated to the target: no score may tell it.
+    member = rng.random(len(outside)) < 0.5
+    score = amortised.scores(blank, margin, given, seed=1)
+    assert metrics.auc(score, member) == pytest.approx(0.5, abs=0.04)
+
+
+def test_references_that_learned_nothing_teach_nothing() -> None:
+    # If the left-out model's side could be read off the counts, or a record's rows
+    # taught its own score, this would be far from one half.
+    _, _, given, _, outside = toy(8)
+    rng = np.random.default_rng(3)
+    for balanced in (given, np.sort(rng.random(given.shape), axis=0) < 0.5):
+        margin = (outside + rng.normal(size=balanced.shape))[..., None]
+        scale = amortised.scale_of(margin)
+        level = amortised.levelled(margin, scale, scale)
+        prior = amortised.hierarchy_of(level[0], evidence(level, balanced, ~balanced))
+        taught = amortised.rows(level, balanced, prior, seed=1)
+        half = len(outside) // 2
+        judge = amortised.fitted(
+            taught[:, :half].reshape(-1, taught.shape[-1]),
+            balanced[:, :half].ravel(),
+            1,
+        )
+        score = amortised.judged(judge, taught[:, half:].reshape(-1, taught.shape[-1]))
+        found = metrics.auc(score, balanced[:, half:].ravel())
+        assert found == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_complementary_twin_is_left_out_with_the_actor() -> None:
+    _, _, given, _, _ = toy(6, 50)
+    inside, outside = amortised.helpers(given, 2, np.random.default_rng(0))
+    assert not inside[2:4].any()
+    assert not outside[2:4].any()
+    assert (inside.sum(axis=0) == 2).all()
+    assert (outside.sum(axis=0) == 2).all()
+
+
+def test_without_a_twin_the_counts_do_not_tell_the_actors_side() -> None:
+    rng = np.random.default_rng(0)
+    given = rng.permuted(np.arange(8)[:, None] % 2 * np.ones((8, 200)), axis=0) > 0
+    inside, outside = amortised.helpers(given, 3, rng)
+    assert (inside.sum(axis=0) == 3).all()
+    assert (outside.sum(axis=0) == 3).all()
+    assert not inside[3].any()
+
+
+def test_unbalanced_references_lose_the_actor_alone() -> None:
+    given = np.random.default_rng(0).random((5, 100)) < 0.5
+    inside, outside = amortised.helpers(given, 1, np.random.default_rng(0))
+    others = np.arange(5) != 1
+    assert np.array_equal(inside[others], given[others])
+    assert np.array_equal(outside[others], ~given[others])
+
+
+@pytest.mark.parametrize(("n_models", "able"), [(0, False), (1, False), (2, False)])
+def test_few_references_cannot_play(n_models: int, able: bool) -> None:
+    _, margin, given, _, _ = toy(n_models, 100)
+    assert amortised.can_play(given) is able
+    with pytest.raises(ValueError, match=f"{n_models} references are too few"):
+        amortised.scores(np.zeros((100, 1)), margin, given, seed=1)
+
+
+def test_four_references_can_play() -> None:
+    assert amortised.can_play(toy(4, 100)[2])
+
+
+def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter() -> None:
+    target, margin, given, _, _ = toy(4, 400, n_views=3)
+    one = amortised.scores(target, margin, given, seed=1)
+    assert np.array_equal(one, amortised.scores(target, margin, given, seed=1))
+    other = amortised.scores(target[:, ::-1], margin[..., ::-1], given, seed=1)
+    np.testing.assert_allclose(one, other, atol=1e-2)
+
+
+def test_a_targets_own_scale_does_not_change_its_scores() -> None:
+    target, margin, given, _, _ = toy(4, 400)
+    one = amortised.scores(target, margin, given, seed=1)
+    other = amortised.scores(3 * target + 7, margin, given, seed=1)
+    np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 3])
+def test_scores_by_labels_beat_the_margin_alone(n_models: int) -> None:
+    target, margin, given, member, _ = toy(n_models)
+    known = np.arange(len(member)) < 2000
+    score = amortised.scores_by_labels(target, margin, given, known, member, seed=1)
+    for side in (known, ~known):
+        alone = metrics.auc(target[side, 0], member[side])
+        assert metrics.auc(score[side], member[side]) > alone + 0.03
+
+
+def test_scores_by_labels_do_not_look_at_unknown_memberships() -> None:
+    target, margin, given, member, _ = toy(2, 400)
+    known = np.arange(400) < 200
+    other = np.where(known, member, ~member)
+    args = (target, margin, given, known)
+    one = amortised.scores_by_labels(*args, member, seed=1)
+    assert np.array_equal(one, amortised.scores_by_labels(*args, other, seed=1))
+
+
+def test_scores_by_labels_of_known_records_are_out_of_fold() -> None:
+    target, margin, given, _, _ = toy(2, 600)
+    rng = np.random.default_rng(4)
+    member = rng.random(600) < 0.5
+    known = np.ones(600, bool)
+    score = amortised.scores_by_labels(target, margin, given, known, member, seed=1)
+    assert metrics.auc(score, member) < 0.56
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_references_on_one_side_only_still_help(given: bool) -> None:
+    target, margin, member_of, member, outside = toy(1)
+    rng = np.random.default_rng(2)
+    noise = rng.normal(size=(3, len(outside)))
+    margin = (outside + 1.5 * given + noise)[..., None]
+    member_of = np.full((3, len(outside)), given)
+    known = np.arange(len(member)) < 2000
+    score = amortised.scores_by_labels(target, margin, member_of, known, member, 1)
+    alone = metrics.auc(target[~known, 0], member[~known])
+    assert metrics.auc(score[~known], member[~known]) > alone + 0.03
+
+
+def test_evidence_in_blocks_is_the_evidence_of_the_whole() -> None:
+    _, margin, given, _, _ = toy(6, 50, n_views=2)
+    whole = evidence(margin, given, ~given)
+    blocks = [
+        evidence(margin[:, rows], given[:, rows], ~given[:, rows])
+        for rows in (slice(0, 20), slice(20, 50))
+    ]
+    found = together(blocks)
+    for one, other in ((whole.inside, found.inside), (whole.outside, found.outside)):
+        assert np.array_equal(one.log_confidence, other.log_confidence)
+        assert np.array_equal(one.view_spread, other.view_spread)
+        assert np.array_equal(one.margin.scatter, other.margin.scatter)
+
+
+def test_the_likelihood_ratio_among_the_features_is_that_of_the_hierarchy() -> None:
+    target, margin, given, _, _ = toy(6, 200)
+    known = evidence(margin, given, ~given)
+    prior = amortised.hierarchy_of(target, known)
+    found = amortised.features(target, known, prior)
+    basis = mean_axis(1)
+    ratio = lira.hierarchical(
+        target, along(known.inside.margin, basis), along(known.outside.margin, basis)
+    )
+    # After four confidences, three ratios of them and two means with differences.
+    np.testing.assert_allclose(found[:, 11], ratio, rtol=1e-4, atol=1e-4)
+    online = rmia.log_ratio(
+        rmia.log_confidence(target),
+        rmia.log_prior_online(
+            known.inside.log_confidence, known.outside.log_confidence, 0.3
+        ),
+    )
+    np.testing.assert_allclose(found[:, 4], online, rtol=1e-4, atol=1e-5)

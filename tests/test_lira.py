@@ -1,0 +1,300 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline import metrics
+from pipeline.attacks import lira
+from pipeline.attacks.moments import Moments, along, moments, principal_axes
+
+
+def toy(
+    n_models: int, n_records: int = 4000, seed: int = 0, gap: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Margins that are Gaussian about a record's own IN and OUT mean; noise 1."""
+    rng = np.random.default_rng(seed)
+    outside = rng.normal(0, 2, n_records)
+    member = rng.random(n_records) < 0.5
+    given = np.zeros((n_models, n_records), dtype=bool)
+    for pair in range(0, n_models, 2):
+        given[pair] = rng.random(n_records) < 0.5
+        given[pair + 1] = ~given[pair]
+    margin = outside + gap * given + rng.normal(size=given.shape)
+    target = outside + gap * member + rng.normal(size=n_records)
+    return target[:, None], margin[..., None], given, member, outside
+
+
+def sides(margin: np.ndarray, given: np.ndarray) -> tuple[Moments, Moments]:
+    return moments(margin, given), moments(margin, ~given)
+
+
+@pytest.mark.parametrize("variance", ["record", "fixed"])
+def test_online_is_the_definition_in_a_loop(variance: lira.Variance) -> None:
+    target, margin, given, _, _ = toy(12, 50)
+    found = lira.online(target, *sides(margin, given), variance)
+    residuals: dict[bool, list[float]] = {True: [], False: []}
+    for record in range(50):
+        for side in (True, False):
+            own = margin[given[:, record] == side, record, 0]
+            residuals[side] += list(own - own.mean())
+    for record in range(50):
+        terms = []
+        for side in (True, False):
+            own = margin[given[:, record] == side, record, 0]
+            std = own.std() if variance == "record" else np.std(residuals[side])
+            terms.append(stats.norm.logpdf(target[record, 0], own.mean(), std))
+        assert found[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
+
+
+def test_with_fixed_variance_the_principal_axes_give_the_joint_gaussian() -> None:
+    rng = np.random.default_rng(3)
+    given = np.repeat(np.array([[True, False]]), 5, axis=0).reshape(-1, 1)
+    given = np.broadcast_to(given, (10, 40))
+    noise = rng.normal(size=(10, 40, 3)) @ rng.normal(size=(3, 3))
+    margin = noise + given[..., None]
+    # The same residuals on both sides, so that one covariance holds for both.
+    margin[1::2] = margin[::2] - 1
+    inside, outside = sides(margin, given)
+    target = rng.normal(size=(40, 3))
+    basis = principal_axes(inside, outside)
+    found = lira.online(
+        target @ basis, along(inside, basis), along(outside, basis), "fixed"
+    )
+    covariance = inside.scatter.sum(axis=0) / inside.count.sum()
+    for record in range(40):
+        terms = [
+            stats.multivariate_normal.logpdf(
+                target[record], side.mean[record], covariance
+            )
+            for side in (inside, outside)
+        ]
+        assert found[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
+
+
+def test_online_reaches_the_optimal_auc_with_many_references() -> None:
+    target, margin, given, member, _ = toy(512, 3000, gap=1.5)
+    optimum = stats.norm.cdf(1.5 / np.sqrt(2))
+    score = lira.online(target, *sides(margin, given), "fixed")
+    # The standard error of an AUC of 1,500 + 1,500 records is below .009.
+    assert metrics.auc(score, member) == pytest.approx(optimum, abs=0.02)
+
+
+@pytest.mark.parametrize("variance", ["record", "fixed"])
+def test_offline_is_the_z_value(variance: lira.Variance) -> None:
+    target, margin, given, _, _ = toy(12, 50)
+    found = lira.offline(target, moments(margin, ~given), variance)
+    residuals: list[float] = []
+    for record in range(50):
+        own = margin[~given[:, record], record, 0]
+        residuals += list(own - own.mean())
+    for record in range(50):
+        own = margin[~given[:, record], record, 0]
+        std = own.std() if variance == "record" else np.std(residuals)
+        z = (target[record, 0] - own.mean()) / std
+        assert found[record] == pytest.approx(z, abs=1e-9)
+
+
+def test_two_sided_offline_is_the_density_of_the_published_code() -> None:
+    target, margin, given, _, _ = toy(8, 30)
+    found = lira.offline(target, moments(margin, ~given), "record", two_sided=True)
+    for record in range(30):
+        own = margin[~given[:, record], record, 0]
+        density = stats.norm.logpdf(target[record, 0], own.mean(), own.std())
+        assert found[record] == pytest.approx(-density, abs=1e-9)
+
+
+def test_offline_ranks_where_the_distribution_function_has_ties() -> None:
+    outside = Moments(np.full(3, 4), np.zeros((3, 1)), np.full((3, 1, 1), 4.0))
+    score = lira.offline(np.array([[9.0], [10.0], [1e4]]), outside, "fixed")
+    assert stats.norm.cdf(score[0]) == stats.norm.cdf(score[1]) == 1.0
+    assert all(a < b for a, b in pairwise(score))
+
+
+def test_a_record_without_out_references_has_the_mean_offline_score() -> None:
+    target, margin, given, _, _ = toy(6, 20)
+    given = given.copy()
+    given[:, 0] = True
+    score = lira.offline(target, moments(margin, ~given), "fixed")
+    assert score[0] == pytest.approx(score[1:].mean())
+
+
+def test_offline_without_any_out_reference_is_refused() -> None:
+    target, margin, given, _, _ = toy(4, 10)
+    with pytest.raises(ValueError, match="OUT of"):
+        lira.offline(target, moments(margin, np.zeros_like(given)), "fixed")
+
+
+def test_one_reference_a_side_falls_back_to_the_fixed_variance() -> None:
+    target, margin, given, _, _ = toy(6, 30)
+    given = given.copy()
+    given[:, 0] = [True, *[False] * 5]
+    by_record = lira.online(target, *sides(margin, given), "record")
+    fixed = lira.variances(moments(margin, given), "fixed")[0, 0]
+    own = margin[1:, 0, 0]
+    wanted = stats.norm.logpdf(target[0, 0], margin[0, 0, 0], np.sqrt(fixed))
+    wanted -= stats.norm.logpdf(target[0, 0], own.mean(), own.std())
+    assert by_record[0] == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_where_nobody_has_two_references_sigma_is_one(n_models: int) -> None:
+    target, margin, given, member, _ = toy(2, 2000, gap=3.0)
+    margin, given = margin[:n_models], given[:n_models]
+    score = lira.online(target, *sides(margin, given), "record")
+    assert np.isfinite(score).all()
+    assert metrics.auc(score, member) > 0.7
+    if n_models == 2:
+        middle = margin[:, :, 0].mean(axis=0)
+        inside, outside = sides(margin, given)
+        gap = (inside.mean - outside.mean)[:, 0]
+        np.testing.assert_allclose(score, gap * (target[:, 0] - middle), atol=1e-9)
+
+
+def test_huge_margins_and_ties_give_finite_scores() -> None:
+    target, margin, given, _, _ = toy(8, 30)
+    tied = np.zeros_like(margin)
+    for signal in (margin * 1e4, tied):
+        for variance in ("record", "fixed"):
+            score = lira.online(target * 1e4, *sides(signal, given), variance)
+            assert np.isfinite(score).all()
+
+
+def test_scores_follow_a_permutation_of_records_and_ignore_one_of_models() -> None:
+    target, margin, given, _, _ = toy(8, 60)
+    rng = np.random.default_rng(5)
+    rows, models = rng.permutation(60), rng.permutation(8)
+    for attack in (
+        lambda t, i, o: lira.online(t, i, o, "record"),
+        lambda t, i, o: lira.online(t, i, o, "fixed"),
+        lambda t, i, o: lira.offline(t, o, "fixed"),
+        lambda t, i, o: lira.bayesian_offline(t, o),
+        lira.bayesian_online,
+        lira.hierarchical,
+    ):
+        one = attack(target, *sides(margin, given))
+        moved = attack(
+            target[rows], *sides(margin[models][:, rows], given[models][:, rows])
+        )
+        np.testing.assert_allclose(moved, one[rows], rtol=1e-9, atol=1e-9)
+
+
+# The Bayesian variants
+
+
+def test_the_predictive_distribution_is_murphys_in_a_loop() -> None:
+    _, margin, given, _, _ = toy(6, 20)
+    side, prior = moments(margin, given), lira.Prior(0.5, 0.7, 3.0, 2.0)
+    found = lira.predictive(side, prior)
+    for record in range(20):
+        own = margin[given[:, record], record, 0]
+        # One observation after the other, as conjugacy allows.
+        mu, kappa, alpha, beta = prior
+        for x in own:
+            beta += kappa * (x - mu) ** 2 / (2 * (kappa + 1))
+            mu = (kappa * mu + x) / (kappa + 1)
+            kappa, alpha = kappa + 1, alpha + 0.5
+        assert found.mean[record] == pytest.approx(mu)
+        assert found.freedom[record] == pytest.approx(2 * alpha)
+        scale = beta * (kappa + 1) / (alpha * kappa)
+        assert found.variance[record] == pytest.approx(scale)
+
+
+def test_the_fitted_prior_finds_the_one_records_were_drawn_from() -> None:
+    rng = np.random.default_rng(0)
+    n = 40_000
+    variance = 1 / rng.gamma(6.0, 1 / 5.0, n)  # α 6, β 5: mean variance 1
+    mean = 3 + rng.normal(size=n) * np.sqrt(variance / 0.25)
+    signal = mean + rng.normal(size=(8, n)) * np.sqrt(variance)
+    prior = lira.fitted_prior(moments(signal[..., None], np.ones((8, n), bool)))
+    assert prior.mean == pytest.approx(3, abs=0.05)
+    assert prior.strength == pytest.approx(0.25, rel=0.05)
+    assert prior.shape == pytest.approx(6, rel=0.15)
+    assert prior.scale == pytest.approx(5, rel=0.2)
+
+
+@pytest.mark.parametrize("n_models", [4, 8, 16])
+def test_bayesian_beats_per_record_variances_with_few_references(n_models: int) -> None:
+    target, margin, given, member, _ = toy(n_models, gap=1.5)
+    both = sides(margin, given)
+    by_record = metrics.auc(lira.online(target, *both, "record"), member)
+    assert metrics.auc(lira.bayesian_online(target, *both), member) > by_record + 0.01
+
+
+def test_bayesian_equals_per_record_with_hundreds_of_references() -> None:
+    target, margin, given, member, _ = toy(512, 2000)
+    both = sides(margin, given)
+    by_record = metrics.auc(lira.online(target, *both, "record"), member)
+    bayesian = metrics.auc(lira.bayesian_online(target, *both), member)
+    assert bayesian == pytest.approx(by_record, abs=0.005)
+
+
+def test_bayesian_offline_is_the_log_tail_and_keeps_order_where_it_underflows() -> None:
+    target, margin, given, _, _ = toy(6, 40)
+    side = moments(margin, ~given)
+    found = lira.bayesian_offline(target, side)
+    law = lira.predictive(side, lira.fitted_prior(side))
+    wanted = -stats.t.logsf(target[:, 0], law.freedom, law.mean, np.sqrt(law.variance))
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    far = np.array([[1e3], [1e4], [1e5]])
+    same = Moments(np.full(3, 3), np.zeros((3, 1)), np.full((3, 1, 1), 2.0))
+    scores = lira.bayesian_offline(far, same)
+    assert np.isfinite(scores).all()
+    assert all(a < b for a, b in pairwise(scores))
+
+
+def test_a_prior_needs_two_references_somewhere() -> None:
+    _, margin, given, _, _ = toy(2, 10)
+    with pytest.raises(ValueError, match="two references"):
+        lira.fitted_prior(moments(margin, given))
+
+
+def test_the_posterior_is_the_conditional_gaussian() -> None:
+    _, margin, given, _, _ = toy(6, 15)
+    inside, outside = sides(margin, given)
+    prior = lira.Hierarchy(
+        np.array([1.0, 0.0]), np.array([[4.0, 3.0], [3.0, 5.0]]), np.array([1.5, 0.8])
+    )
+    centre, variance = lira.posterior(prior, inside, outside)
+    for record in range(15):
+        which = np.where(given[:, record], 0, 1)
+        # The joint Gaussian of the two means and all observations, conditioned.
+        design = np.eye(2)[which]
+        seen = design @ prior.covariance @ design.T + np.diag(prior.noise[which])
+        gain = prior.covariance @ design.T @ np.linalg.inv(seen)
+        mean = prior.mean + gain @ (margin[:, record, 0] - design @ prior.mean)
+        left = prior.covariance - gain @ design @ prior.covariance
+        np.testing.assert_allclose(centre[:, record], mean, atol=1e-9)
+        np.testing.assert_allclose(
+            variance[:, record], np.diag(left) + prior.noise, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("n_models", [2, 8])
+def test_the_fitted_hierarchy_finds_the_one_records_were_drawn_from(
+    n_models: int,
+) -> None:
+    target, margin, given, _, _ = toy(n_models, 60_000, gap=1.5)
+    found = lira.fitted_hierarchy(target, *sides(margin, given))
+    np.testing.assert_allclose(found.mean, [1.5, 0.0], atol=0.05)
+    np.testing.assert_allclose(found.covariance, np.full((2, 2), 4.0), atol=0.2)
+    np.testing.assert_allclose(found.noise, [1.0, 1.0], atol=0.15)
+
+
+@pytest.mark.parametrize("n_models", [2, 4, 8])
+def test_hierarchical_beats_the_other_variants_with_few_references(
+    n_models: int,
+) -> None:
+    target, margin, given, member, _ = toy(n_models, gap=1.5)
+    both = sides(margin, given)
+    others = [lira.online(target, *both, "fixed"), lira.online(target, *both, "record")]
+    if n_models > 2:
+        others.append(lira.bayesian_online(target, *both))
+    best = max(metrics.auc(score, member) for score in others)
+    assert metrics.auc(lira.hierarchical(target, *both), member) > best
+
+
+def test_hierarchical_needs_a_record_with_both_sides() -> None:
+    target, margin, given, _, _ = toy(2, 10)
+    with pytest.raises(ValueError, match="both sides"):
+        lira.hierarchical(target, *sides(margin[:1], given[:1]))

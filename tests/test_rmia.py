@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from pipeline.attacks import rmia
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=(40, 2)) * 3
+    margin = rng.normal(size=(8, 40, 2)) * 3
+    member = rng.permuted(np.arange(8)[:, None] % 2 * np.ones((8, 40)), axis=0) > 0
+    margin.flags.writeable = target.flags.writeable = False
+    return target, margin, member
+
+
+def test_confidence_is_averaged_over_the_views() -> None:
+    target, _, _ = drawn()
+    np.testing.assert_allclose(
+        np.exp(rmia.log_confidence(target)), sigmoid(target).mean(axis=1), rtol=1e-12
+    )
+
+
+def test_the_log_mean_is_that_of_the_chosen_models() -> None:
+    _, margin, member = drawn()
+    log_p = rmia.log_confidence(margin)
+    found = rmia.log_mean(log_p, member)
+    p = sigmoid(margin).mean(axis=2)
+    for record in range(40):
+        mean = p[member[:, record], record].mean()
+        assert np.exp(found[record]) == pytest.approx(mean, rel=1e-12)
+
+
+def test_the_log_mean_of_nothing_is_that_of_probability_zero() -> None:
+    assert np.isneginf(rmia.log_mean(np.zeros((2, 3)), np.zeros((2, 3), bool))).all()
+    assert np.isneginf(rmia.log_mean(np.zeros((0, 3)), np.zeros((0, 3), bool))).all()
+
+
+def test_online_and_offline_priors_are_the_papers() -> None:
+    _, margin, member = drawn()
+    p = sigmoid(margin).mean(axis=2)
+    log_p = np.log(p)
+    p_in = np.array([p[member[:, i], i].mean() for i in range(40)])
+    p_out = np.array([p[~member[:, i], i].mean() for i in range(40)])
+    online = rmia.log_prior_online(
+        rmia.log_mean(log_p, member), rmia.log_mean(log_p, ~member), 0.3
+    )
+    np.testing.assert_allclose(np.exp(online), (p_in + p_out) / 2, rtol=1e-9)
+    for a in (0.0, 0.3, 1.0):
+        offline = rmia.log_prior_offline(np.log(p_out), a)
+        np.testing.assert_allclose(
+            np.exp(offline), 0.5 * ((1 + a) * p_out + 1 - a), rtol=1e-9
+        )
+
+
+def test_a_missing_side_is_filled_by_the_linear_relation() -> None:
+    nothing = -np.inf
+    log_in = np.array([nothing, np.log(0.9), np.log(0.1)])
+    log_out = np.array([np.log(0.5), nothing, nothing])
+    found = np.exp(rmia.log_prior_online(log_in, log_out, 0.4))
+    # a·P_out + 1 − a = .8; (P_in − 1 + a)/a = .75, and nothing below 0.
+    np.testing.assert_allclose(found, [(0.8 + 0.5) / 2, (0.9 + 0.75) / 2, 0.05])
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.0])
+def test_the_share_by_sort_equals_the_defining_double_loop(gamma: float) -> None:
+    rng = np.random.default_rng(0)
+    # Rounded, so that there are ties; strictly greater does not count them.
+    ratio = np.round(rng.normal(size=200), 1)
+    population = np.round(rng.normal(size=90), 1)
+    found = rmia.share(ratio, population, gamma)
+    for x, one in zip(ratio, found, strict=True):
+        wins = sum(float(x - np.log(gamma) > z) for z in population)
+        assert one == wins / 90
+
+
+def test_a_share_of_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a population"):
+        rmia.share(np.zeros(3), np.zeros(0))
+
+
+def test_huge_margins_keep_their_order() -> None:
+    margin = np.array([[-2e4], [-1e4], [0.0], [1.0]])
+    prior = rmia.log_prior_offline(np.full(4, -1e4), 0.3)
+    score = rmia.log_ratio(rmia.log_confidence(margin), prior)
+    assert np.isfinite(score).all()
+    assert (np.diff(score) > 0).all()
