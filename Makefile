@@ -6,7 +6,7 @@
 
 CONFIG ?= configs/digits.toml
 RUN := artifacts/$(basename $(notdir $(CONFIG)))
-STAGES := records split target features attack report
+STAGES := records split target references features attack report
 STAMPS := $(STAGES:%=$(RUN)/stamps/%.json)
 
 # Workers of the attack stage; empty means one for each processor.
@@ -43,7 +43,11 @@ split: $(RUN)/split/split.h5
 .PHONY: target
 target: $(RUN)/target/target.json
 
-## features: extract the target's signals, once, into the cache
+## references: train the models that the target is compared with
+.PHONY: references
+references: $(RUN)/references/references.h5
+
+## features: extract the signals of all models, once, into the cache
 .PHONY: features
 features: $(RUN)/features/complete.json
 
@@ -66,11 +70,12 @@ records: $(RUN)/records/records.h5
 $(RUN)/records/records.h5: $(RUN)/stamps/records.json
 $(RUN)/split/split.h5: $(RUN)/stamps/split.json $(RUN)/records/records.h5
 $(RUN)/target/target.json: $(RUN)/stamps/target.json $(RUN)/records/records.h5
-$(RUN)/features/complete.json: $(RUN)/stamps/features.json $(RUN)/target/target.json
+$(RUN)/references/references.h5: $(RUN)/stamps/references.json $(RUN)/target/target.json
+$(RUN)/features/complete.json: $(RUN)/stamps/features.json $(RUN)/references/references.h5
 $(RUN)/attack/scores.h5: $(RUN)/stamps/attack.json $(RUN)/split/split.h5 $(RUN)/features/complete.json
 $(RUN)/report/report.json: $(RUN)/stamps/report.json $(RUN)/attack/scores.h5
 
-$(RUN)/records/records.h5 $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/features/complete.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
+$(RUN)/records/records.h5 $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/references/references.h5 $(RUN)/features/complete.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
 	@$(PYTHON) -m stages.$(basename $(notdir $<)) --stamp $<
 
 # One process writes all stamps, and only those that changed; then the recipe of each

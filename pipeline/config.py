@@ -124,15 +124,48 @@ class Target(Section):
         return given
 
 
+class References(Section):
+    """The models that the target is compared with, trained by its own recipe."""
+
+    count: int = Field(default=0, ge=0)
+    seed: int = Field(default=1, ge=0)
+
+    @field_validator("count")
+    @classmethod
+    def _in_pairs(cls, count: int) -> int:
+        if count % 2:
+            msg = f"is {count}, but references come in pairs; use {count + 1}"
+            raise ValueError(msg)
+        return count
+
+
+View = Annotated[
+    str, Field(pattern=r"^(identity|flip|shift\((-?[0-4]), ?(-?[0-4])\))$")
+]
+Views = Annotated[tuple[View, ...], Field(min_length=1, strict=False)]
+
+
 class Features(Section):
-    """How the target's signals are extracted."""
+    """How the signals of the target and of the references are extracted."""
 
     device: Device = "auto"
     precision: Literal["float32", "float16"] = "float32"
     batch_size: int = Field(default=256, ge=1)
     shard_rows: int = Field(default=4096, ge=1)
+    views: Views = ("identity",)
     member_augmentation: Literal["none", "tutorial"] = "none"
     augmentation_seed: int = Field(default=1, ge=0)
+
+    @field_validator("views")
+    @classmethod
+    def _plain_first(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        if views[0] != "identity":
+            msg = f"starts with {views[0]!r}; put identity first"
+            raise ValueError(msg)
+        if len(set(views)) < len(views):
+            msg = "names a view twice; name each once"
+            raise ValueError(msg)
+        return views
 
 
 class AttackMethod(Section):
@@ -188,6 +221,7 @@ class Config(Section):
     data: Data
     split: Split = Split()
     target: Target = Target()
+    references: References = References()
     features: Features = Features()
     attack: Attack
     report: Report = Report()
@@ -198,12 +232,23 @@ class Config(Section):
             if self.target != Target() or self.target.checkpoint is not None:
                 msg = "target: must be empty, as the signals were made elsewhere"
                 raise ValueError(msg)
+            for name in ("references", "features.views"):
+                section, _, setting = name.partition(".")
+                given = getattr(self, section)
+                if given != type(given)() and (
+                    not setting or given.views != Features().views
+                ):
+                    msg = f"{name}: must be left out; they come from the file of arrays"
+                    raise ValueError(msg)
             return self
         if self.target.network is None:
             msg = f"target.network: is missing; use one of {', '.join(NETWORKS)}"
             raise ValueError(f"{msg} or my_net.py:build")
         if self.target.checkpoint is None and self.target.training is None:
             msg = "target: has neither a checkpoint nor a [target.training]"
+            raise ValueError(msg)
+        if self.target.checkpoint is not None and self.references.count:
+            msg = "references.count: needs a target trained here, not a checkpoint"
             raise ValueError(msg)
         if self.target.checkpoint is not None and self.data.canaries:
             msg = "data.canaries: need a target trained here, not a checkpoint"

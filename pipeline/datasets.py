@@ -41,11 +41,11 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Signals:
-    """A target's outputs, made elsewhere."""
+    """Models' outputs, made elsewhere; the first model is the target."""
 
-    logits: NDArray[np.floating[Any]]  # (n_records, n_classes)
+    logits: NDArray[np.floating[Any]]  # (n_models, n_records, n_views, n_classes)
     label: NDArray[np.int32]  # (n_records,)
-    member: NDArray[np.bool_]  # (n_records,)
+    member: NDArray[np.bool_]  # (n_models, n_records)
     train: NDArray[np.bool_] | None  # (n_records,) on the attack-train side
 
 
@@ -59,8 +59,8 @@ def catalogue(data: Data) -> Catalogue:
     if data.source == "arrays":
         given = signals(data)
         unknown = np.zeros(len(given.label), dtype=f"S{2 * HASH_BYTES}")
-        n_classes = given.logits.shape[1]
-        return Catalogue(given.label, given.member, unknown, n_classes)
+        n_classes = given.logits.shape[-1]
+        return Catalogue(given.label, given.member[0], unknown, n_classes)
     if modules.is_function(data.source):
         return _users_catalogue(data.source)
     if data.source == "digits":
@@ -296,9 +296,10 @@ def _unrepeatable(source: str) -> AuditError:
 
 
 def signals(data: Data) -> Signals:
-    """Read the target's outputs from an .npz or .h5 file.
+    """Read models' outputs from an .npz or .h5 file.
 
-    Model 0 is the target, and the first view the unchanged record.
+    Model 0 is the target, all others are references; the first view is the unchanged
+    record.
 
     Raises:
         AuditError: if the file is not one, or an array is missing, misshapen, or out of
@@ -323,14 +324,11 @@ def signals(data: Data) -> Signals:
     if train is not None:
         _check_array(path, "train", train, lead[-1:], np.bool_)
     _check_labels(path, label, shape[-1])
-    if logits.ndim > 2:
-        logits, member = logits[0], member[0]
-    return Signals(
-        logits[:, 0] if logits.ndim == 3 else logits,
-        label.astype(np.int32),
-        member,
-        train,
-    )
+    if logits.ndim == 2:
+        logits, member = logits[None], member[None]
+    if logits.ndim == 3:
+        logits = logits[:, :, None]
+    return Signals(logits, label.astype(np.int32), member, train)
 
 
 def _check_array(

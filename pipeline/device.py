@@ -45,8 +45,8 @@ NAMES_SHOWN = 3  # of the parameters that do not fit a network
 class Outputs(NamedTuple):
     """What the target says of a batch of records."""
 
-    logits: NDArray[np.float32]  # (n_records, n_classes)
-    margin: NDArray[np.float32]  # (n_records,) nats
+    logits: NDArray[np.float32]  # (n_records, [n_views,] n_classes)
+    margin: NDArray[np.float32]  # (n_records, [n_views]) nats
 
 
 class Extraction(nn.Cell):  # type: ignore[misc]
@@ -194,53 +194,86 @@ def save(network: nn.Cell, path: Path) -> None:
 # Training
 
 
-def train(
-    network: Callable[[], nn.Cell],
-    batch: Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.float32]],
-    label: NDArray[np.int32],
-    settings: Training,
-    *,
-    advance: Callable[[int, float], None],
-) -> nn.Cell:
-    """Train a network on all records.
+class Trainer:
+    """One compiled training step, for one model after the other.
+
+    A model is the same whether it is the first or the last that a trainer trains.
 
     Args:
-        network: builds it, once the seed is set.
-        batch: returns the inputs of the rows asked for, freshly augmented.
-        label: (n_records,) classes.
+        network: builds the network with fresh weights.
         settings: the recipe.
-        advance: told the number of steps made and the mean loss since it was last told.
-
-    Returns:
-        The trained network.
-
-    Raises:
-        AuditError: if the loss is not finite, or the network does not accept its input.
+        n_records: that every model is trained on.
     """
-    ms.set_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    built = network()
-    size = min(settings.batch_size, len(label))
-    n_steps = len(label) // size
-    rates = learning_rates(settings, n_steps)
-    step = nn.TrainOneStepCell(
-        nn.WithLossCell(built, nn.CrossEntropyLoss()),
-        _optimizer(built, rates, settings),
-    )
-    step.set_train()
-    for _ in range(settings.epochs):
-        order = rng.permutation(len(label))
-        losses = []
-        for rows in order[: n_steps * size].reshape(n_steps, size):
-            images, classes = ms.Tensor(batch(rows, rng)), ms.Tensor(label[rows])
-            losses.append(float(_run(step, images, classes).asnumpy()))
-            advance(1, float(np.mean(losses)))
-        if not math.isfinite(losses[-1]):
-            problem = f"gives a loss of {losses[-1]} in training"
-            fix = "lower target.training.learning_rate"
-            raise AuditError("target.training", problem, fix)
-    step.set_train(False)
-    return built
+
+    def __init__(
+        self, network: Callable[[], nn.Cell], settings: Training, n_records: int
+    ) -> None:
+        self._fresh = network
+        self._settings = settings
+        self._size = min(settings.batch_size, n_records)
+        self.n_steps = n_records // self._size  # in an epoch
+        self._network = network()
+        rates = learning_rates(settings, self.n_steps)
+        self._step = nn.TrainOneStepCell(
+            nn.WithLossCell(self._network, nn.CrossEntropyLoss()),
+            _optimizer(self._network, rates, settings),
+        )
+        own = {id(parameter) for parameter in self._network.get_parameters()}
+        self._state = [
+            (parameter, parameter.asnumpy().copy())
+            for parameter in self._step.get_parameters()
+            if id(parameter) not in own
+        ]
+
+    def train(
+        self,
+        batch: Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.float32]],
+        label: NDArray[np.int32],
+        seed: int,
+        *,
+        advance: Callable[[int, float], None],
+    ) -> nn.Cell:
+        """Train a model on all records.
+
+        Args:
+            batch: returns the inputs of the rows asked for, freshly augmented.
+            label: (n_records,) classes.
+            seed: of the first weights, the order of records and the augmentation.
+            advance: told the number of steps made and the mean loss of the epoch.
+
+        Returns:
+            The network, which the next training will overwrite.
+
+        Raises:
+            AuditError: if the loss is not finite, or the network does not accept its
+                input.
+        """
+        self._reset(seed)
+        rng = np.random.default_rng(seed)
+        used = self.n_steps * self._size
+        self._step.set_train()
+        for _ in range(self._settings.epochs):
+            order = rng.permutation(len(label))
+            losses = []
+            for rows in order[:used].reshape(self.n_steps, self._size):
+                images, classes = ms.Tensor(batch(rows, rng)), ms.Tensor(label[rows])
+                losses.append(float(_run(self._step, images, classes).asnumpy()))
+                advance(1, float(np.mean(losses)))
+            if not math.isfinite(losses[-1]):
+                problem = f"gives a loss of {losses[-1]} in training"
+                fix = "lower target.training.learning_rate"
+                raise AuditError("target.training", problem, fix)
+        self._step.set_train(False)
+        return self._network
+
+    def _reset(self, seed: int) -> None:
+        """Give the network the weights of a fresh one, and the optimizer its start."""
+        ms.set_seed(seed)
+        fresh = self._fresh().parameters_dict()
+        for name, parameter in self._network.parameters_dict().items():
+            parameter.set_data(ms.Tensor(fresh[name].asnumpy()))
+        for parameter, start in self._state:
+            parameter.set_data(ms.Tensor(start))
 
 
 def learning_rates(settings: Training, n_steps: int) -> list[float]:

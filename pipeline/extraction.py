@@ -17,16 +17,21 @@ def outputs(
     data: Data,
     records: Records,
     blocks: Sequence[NDArray[np.int64]],
+    views: Sequence[str],
     augmentation: preprocessing.Draw | None = None,
 ) -> Iterator[device.Outputs]:
-    """Yield what the target says of each block of records.
+    """Yield what a model says of each view of each block of records.
 
     Args:
         extractor: from `device.extractor`.
         data: where the records come from.
         records: all audited records.
         blocks: rows of `records`, ascending within and over the blocks.
-        augmentation: of every audited record, if any.
+        views: by which every record is shown, as `preprocessing.view` knows them.
+        augmentation: of every audited record, if any, before the views.
+
+    Yields:
+        (n_rows, n_views, n_classes) logits and (n_rows, n_views) margins.
 
     Raises:
         AuditError: if a record is not the one it was, or is not finite.
@@ -35,6 +40,11 @@ def outputs(
     content = [records.content[rows] for rows in blocks]
     images = datasets.blocks(data, ids, content)
     for rows, found in zip(blocks, images, strict=True):
-        how = None if augmentation is None else augmentation[rows]
-        ready = preprocessing.inputs(found, data, device.resize, how)
-        yield extractor(ready, records.label[rows])
+        shown = []
+        for name in views:
+            draws = [] if augmentation is None else [augmentation[rows]]
+            draws += [preprocessing.view(name, len(rows))] * (name != "identity")
+            ready = preprocessing.inputs(found, data, device.resize, draws)
+            shown.append(extractor(ready, records.label[rows]))
+        logits, margins = zip(*shown, strict=True)
+        yield device.Outputs(np.stack(logits, axis=1), np.stack(margins, axis=1))

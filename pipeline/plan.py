@@ -34,21 +34,35 @@ STAGES = {
     "records": Stage(("data",), (), "records/records.h5"),
     "split": Stage(("split", "data"), ("records",), "split/split.h5"),
     "target": Stage(("target", "data"), ("records",), "target/target.json"),
+    "references": Stage(
+        ("references", "target", "data"),
+        ("records", "target"),
+        "references/references.h5",
+    ),
     "features": Stage(
         ("features", "target", "data"),
-        ("records", "target"),
+        ("records", "target", "references"),
         "features/complete.json",
+        version=2,
     ),
-    "attack": Stage(("attack",), ("records", "split", "features"), "attack/scores.h5"),
+    "attack": Stage(
+        ("attack",),
+        ("records", "split", "references", "features"),
+        "attack/scores.h5",
+        version=2,
+    ),
     "report": Stage(
         ("report",),
-        ("records", "split", "target", "features", "attack"),
+        ("records", "split", "target", "references", "features", "attack"),
         "report/report.json",
+        version=2,
     ),
 }
 
 # Beside target.json, if the target is trained here.
 CHECKPOINT = "checkpoint.ckpt"
+# Beside references.h5: the digest of each reference's checkpoint.
+REFERENCES = "references.json"
 # Beside scores.h5: every candidate, its folds and the best.
 SEARCH = "search.json"
 # Beside report.json: the same for people.

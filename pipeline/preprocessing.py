@@ -1,6 +1,6 @@
 """Preprocessing: from stored images to the network's input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import datasets, modules
-from pipeline.config import Data
+from pipeline.config import Data, Training
 from pipeline.errors import AuditError
 
 PADDING = 4  # pixels on each side, from which a crop of the old size is taken
@@ -50,6 +50,20 @@ def draw(
     return Draw(offset, rng.random(n_images) < 0.5)
 
 
+def view(name: str, n_images: int) -> Draw:
+    """Return the draw that turns every image into one of its views.
+
+    Args:
+        name: "identity", "flip" (mirrored), or "shift(dy,dx)": moved down and to the
+            right by whole pixels, at most PADDING, zeros moving in.
+        n_images: how many.
+    """
+    offset = np.full((n_images, 2), PADDING)
+    if name.startswith("shift"):
+        offset = offset - [int(part) for part in name[6:-1].split(",")]
+    return Draw(offset, np.full(n_images, name == "flip"))
+
+
 def augmented(images: NDArray[Any], how: Draw) -> NDArray[Any]:
     """Return images cropped from their zero-padded selves and mirrored.
 
@@ -69,7 +83,7 @@ def augmented(images: NDArray[Any], how: Draw) -> NDArray[Any]:
 
 
 def inputs(
-    images: NDArray[Any], data: Data, resize: Resize, how: Draw | None = None
+    images: NDArray[Any], data: Data, resize: Resize, draws: Sequence[Draw] = ()
 ) -> NDArray[np.float32]:
     """Return what the network is given for stored images.
 
@@ -77,7 +91,7 @@ def inputs(
         images: a block as `datasets.blocks` yields it.
         data: the settings of the source; a user's own images are not normalised.
         resize: the device's bilinear interpolation.
-        how: the augmentation of each image, if any.
+        draws: augmentations of each image, one after the other.
 
     Returns:
         (n_images, n_channels, height, width), or a user's own shape.
@@ -87,15 +101,20 @@ def inputs(
     """
     if modules.is_function(data.source):
         ready = images
-        if how is not None:
+        if draws:
             if images.ndim != 4:
                 problem = f"yields images of {images.ndim - 1} axes, not channels first"
                 fix = 'give (n_channels, height, width), or set augmentation = "none"'
                 raise AuditError(data.source, problem, fix)
-            ready = augmented(images.transpose(0, 2, 3, 1), how).transpose(0, 3, 1, 2)
+            ready = images.transpose(0, 2, 3, 1)
+            for how in draws:
+                ready = augmented(ready, how)
+            ready = ready.transpose(0, 3, 1, 2)
         ready = np.ascontiguousarray(ready, dtype=np.float32)
     else:
-        shown = images if how is None else augmented(images, how)
+        shown = images
+        for how in draws:
+            shown = augmented(shown, how)
         mean, std = datasets.channels_normalised_by(data)
         ready = normalised(
             shown, size=data.image_size, mean=mean, std=std, resize=resize
@@ -132,3 +151,17 @@ def normalised(
     scaled = images.astype(np.float32) / np.float32(255)
     centred = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(centred.transpose(0, 3, 1, 2))
+
+
+def batches(
+    data: Data, recipe: Training, images: NDArray[Any], resize: Resize
+) -> Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.float32]]:
+    """Return a function from rows to the network's input, freshly augmented."""
+
+    def batch(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
+        draws = []
+        if recipe.augmentation != "none":
+            draws.append(draw(len(rows), recipe.augmentation, rng))
+        return inputs(images[rows], data, resize, draws)
+
+    return batch

@@ -99,3 +99,34 @@ def eval_side(
         picks = (np.arange(n_eval) + rng.random()) * len(rows) / max(n_eval, 1)
         held_out[by_label[picks.astype(np.int64)]] = True
     return held_out
+
+
+def halves(n_records: int, count: int, seed: int) -> NDArray[np.bool_]:
+    """Draw the halves of the records that references are trained on.
+
+    References come in pairs: one is trained on a random half, its complementary twin on
+    the rest, so every record is IN for exactly half of them. A pair's draw does not
+    depend on how many there are.
+
+    Args:
+        n_records: in all.
+        count: of the references; even.
+        seed: decides the halves.
+
+    Returns:
+        (count, n_records) whether a reference is trained on a record.
+
+    Source: Carlini et al. 2022, arXiv:2112.03570, section VI-A.
+    """
+    member = np.zeros((count, n_records), dtype=bool)
+    for pair, child in enumerate(np.random.SeedSequence(seed).spawn(count // 2)):
+        chosen = np.random.default_rng(child).permutation(n_records)[: n_records // 2]
+        member[2 * pair, chosen] = True
+        member[2 * pair + 1] = ~member[2 * pair]
+    return member
+
+
+def model_seed(seed: int, index: int) -> int:
+    """Return the seed of a reference's training, of its own whatever the others do."""
+    child = np.random.SeedSequence(seed, spawn_key=(index, 1))
+    return int(child.generate_state(1)[0] >> 1)  # MindSpore takes 31 bits

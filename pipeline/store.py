@@ -1,6 +1,6 @@
 """Store: the files between the stages. Their formats stand in artifacts/README.md."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from pipeline import files, plan
 from pipeline.errors import AuditError
 
 FORMAT = "membership-audit"
-VERSION = 1
+VERSION = 2
 # Small enough that one checksum covers little, large enough that reading stays fast.
 CHUNK_ROWS = 1024
 
@@ -40,28 +40,61 @@ class Split:
 
 
 @dataclass(frozen=True)
+class References:
+    """Which audited records each reference was trained on."""
+
+    id: NDArray[np.int64]  # (n_records,)
+    member: NDArray[np.bool_]  # (n_references, n_records)
+
+
+@dataclass(frozen=True)
 class Shard:
     """The target's signals on a block of audited records."""
 
     id: NDArray[np.int64]  # (n_rows,)
     label: NDArray[np.int32]  # (n_rows,)
-    logits: NDArray[np.float32]  # (n_rows, n_classes)
-    margin: NDArray[np.floating[Any]]  # (n_rows,) nats
-    loss: NDArray[np.float64]  # (n_rows,) nats
+    logits: NDArray[np.floating[Any]]  # (n_rows, n_views, n_classes)
+    margin: NDArray[np.floating[Any]]  # (n_rows, n_views) nats
+    loss: NDArray[np.float64]  # (n_rows, n_views) nats
+
+
+@dataclass(frozen=True)
+class ReferenceShard:
+    """A reference's signals on a block of audited records; its logits are not kept."""
+
+    id: NDArray[np.int64]  # (n_rows,)
+    margin: NDArray[np.floating[Any]]  # (n_rows, n_views) nats
+    log_probability: NDArray[np.floating[Any]]  # (n_rows, n_views) of the true class
+    correct: NDArray[np.bool_]  # (n_rows,) its first view is put into the true class
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the attacks say of the attack-eval records."""
+    """What the attacks say of the audited records."""
 
-    id: NDArray[np.int64]  # (n_eval,)
-    member: NDArray[np.bool_]  # (n_eval,)
-    method: NDArray[np.bytes_]  # (n_methods,) in the config's order
-    score: NDArray[np.float64]  # (n_methods, n_eval) higher for a likelier member
-    decision: NDArray[np.bool_]  # (n_methods, n_eval) taken for a member
+    id: NDArray[np.int64]  # (n_records,)
+    member: NDArray[np.bool_]  # (n_records,)
+    evaluation: NDArray[np.bool_]  # (n_records,) on the attack-eval side
+    method: NDArray[np.bytes_]  # (n_methods,)
+    score: NDArray[np.float64]  # (n_methods, n_records) higher for a likelier member
+    decision: NDArray[np.bool_]  # (n_methods, n_records) taken for a member
+    # (n_methods, n_records) what the score means, in [0, 1], where it means something:
+    # a p-value, or RMIA's share; else NaN.
+    reading: NDArray[np.float64]
 
 
-Artifact = TypeVar("Artifact", Records, Split, Shard, Scores)
+@dataclass(frozen=True)
+class ReferenceBlock:
+    """The signals of all references on a block of audited records."""
+
+    rows: slice  # of the audited records
+    member: NDArray[np.bool_]  # (n_references, n_rows)
+    margin: NDArray[np.floating[Any]]  # (n_references, n_rows, n_views) nats
+
+
+Artifact = TypeVar(
+    "Artifact", Records, Split, References, Shard, ReferenceShard, Scores
+)
 
 
 def write_arrays(path: Path, artifact: Artifact, *, key: str) -> None:
@@ -167,9 +200,44 @@ def read_features(job: plan.Job) -> Shard:
     Raises:
         AuditError: as `read_arrays`, for the first bad shard.
     """
-    n_shards = upstream_json(job, "features")["shards"]
-    paths = [shard_path(job.folder("features"), index) for index in range(n_shards)]
-    return shards(paths, key=job.key_of("features"), fix=job.remake("features"))
+    complete = upstream_json(job, "features")
+    key, folder = complete["folders"]["target"], job.folder("features") / "target"
+    paths = [shard_path(folder, index) for index in range(complete["shards"])]
+    return shards(paths, key=key, fix=job.remake("features"))
+
+
+def reference_blocks(job: plan.Job) -> Iterator[ReferenceBlock]:
+    """Yield the references' signals, block by block of audited records, in order.
+
+    Few blocks need be in memory at once, however many records there are.
+
+    Raises:
+        AuditError: as `read_arrays`, for the first bad shard.
+    """
+    complete, fix = upstream_json(job, "features"), job.remake("features")
+    member = upstream(job, "references", References).member
+    first = 0
+    for index in range(complete["shards"]):
+        found = [
+            read_arrays(
+                shard_path(job.folder("features") / reference_name(model), index),
+                ReferenceShard,
+                key=complete["folders"][reference_name(model)],
+                fix=fix,
+            )
+            for model in range(len(member))
+        ]
+        n_rows = min(complete["shard_rows"], complete["records"] - first)
+        rows = slice(first, first + n_rows)
+        empty = np.empty((0, n_rows, complete["views"]), dtype=np.float32)
+        margin = np.stack([one.margin for one in found]) if found else empty
+        yield ReferenceBlock(rows, member[:, rows], margin)
+        first += n_rows
+
+
+def reference_name(model: int) -> str:
+    """Return the name of a reference, in its files and folders."""
+    return f"reference-{model:03d}"
 
 
 def shards(paths: Sequence[Path], *, key: str, fix: str) -> Shard:

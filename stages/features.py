@@ -1,6 +1,6 @@
-"""Extract the target's signals on the audited records, once, into shards."""
+"""Extract the signals of target and references on the audited records, once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,66 +12,145 @@ from pipeline import cli, datasets, files, plan, preprocessing, signals, store
 from pipeline.config import Data, Features, Target
 from pipeline.errors import AuditError
 
+# (model, rows of each block) to (logits, margins) of each block; model 0 is the target.
+Source = Callable[
+    [int, Sequence[NDArray[np.int64]]],
+    Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]],
+]
+
 
 def compute(job: plan.Job) -> str:
-    """Write the shards that are missing, then complete.json."""
+    """Write the shards that are missing, model by model, then complete.json."""
     settings, data = job.section(Features), job.section(Data)
     records = store.upstream(job, "records", store.Records)
+    member = store.upstream(job, "references", store.References).member
     blocks = store.row_blocks(len(records.id), settings.shard_rows)
-    paths = [store.shard_path(job.folder("features"), i) for i in range(len(blocks))]
+    names = ["target", *map(store.reference_name, range(len(member)))]
+    keys = shard_keys(job, names)
     missing = [
-        index
-        for index, path in enumerate(paths)
-        if not store.is_whole(path, store.Shard, key=job.key)
+        [i for i in range(len(blocks)) if not is_whole(job, name, i, keys[name])]
+        for name in names
     ]
+    total = sum(map(len, missing))
 
-    wanted = [blocks[index] for index in missing]
     origin: dict[str, Any] = {"device": None, "mindspore": None}
-    if data.source == "arrays":
-        shards = given(data, records, wanted)
-    else:
-        origin, shards = inferred(job, records, wanted)
-    bar = cli.tracked("features", shards, len(missing))
-    for index, shard in zip(missing, bar, strict=True):
-        store.write_arrays(paths[index], shard, key=job.key)
+    source = given(data, records)
+    if data.source != "arrays" and total:
+        origin, source = inferred(job, records)
 
-    signal = store.shards(paths, key=job.key, fix=job.remake("features"))
-    right = signal.logits.argmax(axis=1) == signal.label
+    def shards() -> Iterator[None]:
+        for model, (name, wanted) in enumerate(zip(names, missing, strict=True)):
+            found = source(model, [blocks[index] for index in wanted])
+            for index, output in zip(wanted, found, strict=True):
+                made = shard(records, blocks[index], *output, reference=bool(model))
+                path = path_of(job, name, index)
+                store.write_arrays(path, made, key=keys[name])
+                yield
+
+    for _ in cli.tracked("features", shards(), total):
+        pass
+
+    paths = [path_of(job, "target", index) for index in range(len(blocks))]
+    signal = store.shards(paths, key=keys["target"], fix=job.remake("features"))
+    right = signal.logits[:, 0].argmax(axis=1) == signal.label
     complete = {
         "key": job.key,
         "shards": len(blocks),
+        "shard_rows": settings.shard_rows,
         "records": len(records.id),
-        "n_classes": signal.logits.shape[1],
+        "views": signal.logits.shape[1],
+        "n_classes": signal.logits.shape[2],
+        "folders": keys,
         "train_accuracy": float(right[records.member].mean()),
         "test_accuracy": float(right[~records.member].mean()),
+        "references": accuracies(job, names[1:], keys, len(blocks), member),
         **origin,
     }
     files.write_json(job.artifact("features"), complete)
-    device = f" on {origin['device']}" if missing and origin["device"] else ""
-    return f"{len(missing)} of {len(blocks)} shards extracted{device}"
+    device = f" on {origin['device']}" if origin["device"] else ""
+    models = f" of {len(names)} models" if len(names) > 1 else ""
+    return f"{total} of {len(names) * len(blocks)} shards{models} extracted{device}"
 
 
-def given(
-    data: Data, records: store.Records, blocks: Sequence[NDArray[np.int64]]
-) -> Iterator[store.Shard]:
-    """Yield shards of signals made elsewhere.
+def shard_keys(job: plan.Job, names: Sequence[str]) -> dict[str, str]:
+    """Return the key of each model's shards: of what decides them and nothing else.
 
-    Raises:
-        AuditError: if a logit is not finite.
+    So that references can be added without another pass of the target.
     """
-    logits = datasets.signals(data).logits
-    for rows in blocks:
-        block = logits[records.id[rows]]
-        if not np.isfinite(block).all():
-            problem = "has logits that are NaN or infinite"
-            raise AuditError(data.path, problem, "correct the records")
-        yield shard(records, rows, block, signals.margin(block, records.label[rows]))
+    fix = job.remake("references")
+    path = job.folder("references") / plan.REFERENCES
+    record = files.read_json(path, key=job.key_of("references"), fix=fix)
+    checkpoints = record["checkpoint_sha256"] or names[1:]
+    common = {
+        "settings": dict(job.settings),
+        "records": job.inputs["records"],
+        "target": job.inputs["target"],
+    }
+    models = zip(names, ["target", *checkpoints], strict=True)
+    return {name: plan.digest({**common, "model": model}) for name, model in models}
 
 
-def inferred(
-    job: plan.Job, records: store.Records, blocks: Sequence[NDArray[np.int64]]
-) -> tuple[dict[str, Any], Iterator[store.Shard]]:
-    """Return where the target runs, and the shards of its signals as it does."""
+def path_of(job: plan.Job, name: str, index: int) -> Path:
+    """Return where a shard of a model lies."""
+    return store.shard_path(job.folder("features") / name, index)
+
+
+def is_whole(job: plan.Job, name: str, index: int, key: str) -> bool:
+    """Return whether a shard need not be extracted."""
+    kind = store.Shard if name == "target" else store.ReferenceShard
+    return store.is_whole(path_of(job, name, index), kind, key=key)
+
+
+def accuracies(
+    job: plan.Job,
+    names: Sequence[str],
+    keys: dict[str, str],
+    n_blocks: int,
+    member: NDArray[np.bool_],
+) -> list[dict[str, float | None]]:
+    """Return each reference's accuracy on what it was trained on, and on the rest."""
+    found = []
+    for name, half in zip(names, member, strict=True):
+        parts = [
+            store.read_arrays(
+                path_of(job, name, index),
+                store.ReferenceShard,
+                key=keys[name],
+                fix=job.remake("features"),
+            ).correct
+            for index in range(n_blocks)
+        ]
+        right = np.concatenate(parts)
+        rates = [
+            float(right[side].mean()) if side.any() else None for side in (half, ~half)
+        ]
+        found.append({"train_accuracy": rates[0], "test_accuracy": rates[1]})
+    return found
+
+
+def given(data: Data, records: store.Records) -> Source:
+    """Return the source of signals made elsewhere."""
+
+    def source(
+        model: int, blocks: Sequence[NDArray[np.int64]]
+    ) -> Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.float64]]]:
+        if not blocks:
+            return
+        logits = datasets.signals(data).logits[model]
+        for rows in blocks:
+            block = logits[records.id[rows]]
+            if not np.isfinite(block).all():
+                problem = "has logits that are NaN or infinite"
+                raise AuditError(data.path, problem, "correct the records")
+            label = records.label[rows]
+            views = [signals.margin(block[:, v], label) for v in range(block.shape[1])]
+            yield block, np.stack(views, axis=1)
+
+    return source
+
+
+def inferred(job: plan.Job, records: store.Records) -> tuple[dict[str, Any], Source]:
+    """Return where models run, and the source of their signals."""
     # Signals made elsewhere need no MindSpore at all.
     from pipeline import device, extraction, networks
 
@@ -83,18 +162,23 @@ def inferred(
     }
     n_classes = target.n_classes or int(records.n_classes)
     network = networks.build(str(target.network), n_classes)
-    device.load(network, checkpoint(job, target))
     extractor = device.extractor(
         network, precision=settings.precision, batch_size=settings.batch_size
     )
     how = member_augmentation(settings, records.member)
 
-    def found() -> Iterator[store.Shard]:
-        outputs = extraction.outputs(extractor, data, records, blocks, how)
-        for rows, output in zip(blocks, outputs, strict=True):
-            yield shard(records, rows, output.logits, output.margin)
+    def source(
+        model: int, blocks: Sequence[NDArray[np.int64]]
+    ) -> Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]]:
+        if not blocks:
+            return
+        # One graph for all models: each gives it its weights.
+        device.load(network, checkpoint(job, target, model))
+        yield from extraction.outputs(
+            extractor, data, records, blocks, settings.views, how
+        )
 
-    return origin, found()
+    return origin, source
 
 
 def shard(
@@ -102,30 +186,43 @@ def shard(
     rows: NDArray[np.int64],
     logits: NDArray[np.floating[Any]],
     margin: NDArray[np.floating[Any]],
-) -> store.Shard:
+    *,
+    reference: bool,
+) -> store.Shard | store.ReferenceShard:
     """Return the signals of these rows as a shard."""
-    return store.Shard(
-        id=records.id[rows],
-        label=records.label[rows],
-        logits=logits,
-        margin=margin,
-        loss=signals.loss(margin),
+    loss = signals.loss(margin)
+    label = records.label[rows]
+    if not reference:
+        return store.Shard(records.id[rows], label, logits, margin, loss)
+    correct = logits[:, 0].argmax(axis=1) == label
+    return store.ReferenceShard(
+        records.id[rows], margin, (-loss).astype(margin.dtype), correct
     )
 
 
-def checkpoint(job: plan.Job, target: Target) -> Path:
-    """Return the checkpoint of the target, if it is the one that was audited.
+def checkpoint(job: plan.Job, target: Target, model: int) -> Path:
+    """Return the checkpoint of the target or a reference, if it has not changed.
 
     Raises:
         AuditError: if it has changed since.
     """
-    path = job.folder("target") / plan.CHECKPOINT
-    path = path if target.checkpoint is None else Path(target.checkpoint)
-    fix = job.remake("target")
-    record = files.read_json(job.artifact("target"), key=job.key_of("target"), fix=fix)
+    stage = "references" if model else "target"
+    fix, folder = job.remake(stage), job.folder(stage)
+    if model:
+        path = folder / f"{store.reference_name(model - 1)}.ckpt"
+        table = folder / plan.REFERENCES
+        record = files.read_json(table, key=job.key_of(stage), fix=fix)
+        expected = record["checkpoint_sha256"][model - 1]
+    else:
+        path = folder / plan.CHECKPOINT
+        path = path if target.checkpoint is None else Path(target.checkpoint)
+        table = job.artifact(stage)
+        record = files.read_json(table, key=job.key_of(stage), fix=fix)
+        expected = record["checkpoint_sha256"]
     # MindSpore loads a checkpoint with a flipped bit without a word.
-    if not path.exists() or files.sha256(path) != record["checkpoint_sha256"]:
-        raise AuditError(path, "is not the checkpoint that target.json names", fix)
+    if not path.exists() or files.sha256(path) != expected:
+        problem = f"is not the checkpoint that {table.name} names"
+        raise AuditError(path, problem, fix)
     return path
 
 

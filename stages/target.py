@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import cli, datasets, files, plan, preprocessing, store
-from pipeline.config import Data, Target, Training
+from pipeline.config import Data, Target
 
 # For the accuracy of a target trained here; it changes no artifact but its last bits.
 BATCH_SIZE = 256
@@ -60,18 +59,17 @@ def train(job: plan.Job, settings: Target, records: store.Records) -> dict[str, 
     )
     rows = np.flatnonzero(records.member)
     images = next(datasets.blocks(data, [records.id[rows]], [records.content[rows]]))
-    batch = batches(data, recipe, images, device.resize)
-    size = min(recipe.batch_size, len(rows))
-    total = recipe.epochs * (len(rows) // size)
+    batch = preprocessing.batches(data, recipe, images, device.resize)
 
     device.start(recipe.device)
+    trainer = device.Trainer(lambda: networks.build(name, n_classes), recipe, len(rows))
     with cli.progress() as bar:
+        total = recipe.epochs * trainer.n_steps
         task = bar.add_task("target", total=total, note="")
-        network = device.train(
-            lambda: networks.build(name, n_classes),
+        network = trainer.train(
             batch,
             records.label[rows],
-            recipe,
+            recipe.seed,
             advance=lambda n, loss: bar.update(
                 task, advance=n, note=f"loss {loss:.3f}"
             ),
@@ -80,27 +78,13 @@ def train(job: plan.Job, settings: Target, records: store.Records) -> dict[str, 
 
     extractor = device.extractor(network, precision="float32", batch_size=BATCH_SIZE)
     blocks = store.row_blocks(len(records.id), BATCH_SIZE)
-    found = extraction.outputs(extractor, data, records, blocks)
-    right = np.concatenate([block.logits.argmax(axis=1) for block in found])
+    found = extraction.outputs(extractor, data, records, blocks, ["identity"])
+    right = np.concatenate([block.logits[:, 0].argmax(axis=1) for block in found])
     right = right == records.label
     return {
         "train_accuracy": float(right[records.member].mean()),
         "test_accuracy": float(right[~records.member].mean()),
     }
-
-
-def batches(
-    data: Data, recipe: Training, images: NDArray[Any], resize: preprocessing.Resize
-) -> Any:
-    """Return a function from rows to the network's input, freshly augmented."""
-
-    def batch(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
-        how = None
-        if recipe.augmentation != "none":
-            how = preprocessing.draw(len(rows), recipe.augmentation, rng)
-        return preprocessing.inputs(images[rows], data, resize, how)
-
-    return batch
 
 
 if __name__ == "__main__":
