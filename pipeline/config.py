@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.attacks import grids
+from pipeline.attacks import grids, names
 from pipeline.errors import AuditError
 
 if sys.version_info >= (3, 11):
@@ -30,7 +30,7 @@ CIFAR_FILES = {
 }
 NETWORKS = ("cnn", "cnn_digits", "vgg16", "vgg16_32")
 Device = Literal["auto", "Ascend", "GPU", "CPU"]
-Method = Literal["lr", "knn", "mlp", "rf"]
+Method = Literal["lr", "knn", "mlp", "rf", "gbm"]
 
 
 class Section(BaseModel):
@@ -172,12 +172,26 @@ class AttackMethod(Section):
     """One learned attack and the grid of its parameters."""
 
     method: Method
-    params: dict[str, Any]
+    name: str = Field(default="", pattern=r"^[a-z0-9_]*$")
+    features: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = (
+        names.TUTORIAL
+    )
+    params: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("method", mode="before")
     @classmethod
     def _any_case(cls, method: Any) -> Any:
         return method.lower() if isinstance(method, str) else method
+
+    @field_validator("features")
+    @classmethod
+    def _known(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        return _all_known(features, names.FEATURES)
+
+    @property
+    def title(self) -> str:
+        """The name in the report."""
+        return self.name or self.method
 
 
 class Attack(Section):
@@ -188,7 +202,13 @@ class Attack(Section):
     folds: int = Field(default=3, ge=2)
     seed: int = Field(default=1, ge=0)
     loss: Literal["exact", "clipped"] = "exact"
-    methods: Annotated[tuple[AttackMethod, ...], Field(min_length=1, strict=False)]
+    attacks: Literal["all"] | Annotated[tuple[str, ...], Field(strict=False)] = "all"
+    methods: Annotated[tuple[AttackMethod, ...], Field(strict=False)] = ()
+
+    @field_validator("attacks")
+    @classmethod
+    def _known(cls, attacks: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return attacks if isinstance(attacks, str) else _all_known(attacks, names.ALL)
 
     @model_validator(mode="before")
     @classmethod
@@ -200,10 +220,13 @@ class Attack(Section):
     @field_validator("methods")
     @classmethod
     def _once_each(cls, methods: tuple[AttackMethod, ...]) -> tuple[AttackMethod, ...]:
-        names = [method.method for method in methods]
-        for name in names:
-            if names.count(name) > 1:
-                msg = f"names {name!r} twice; put all its values into one grid"
+        titles = [method.title for method in methods]
+        for title in titles:
+            if titles.count(title) > 1:
+                msg = f"names {title!r} twice; put its values into one grid"
+                raise ValueError(f"{msg}, or give it a name of its own")
+            if title in (*names.ALL, names.STRONGEST):
+                msg = f"gives the name {title!r}, an attack's own; choose another"
                 raise ValueError(msg)
         return methods
 
@@ -223,7 +246,7 @@ class Config(Section):
     target: Target = Target()
     references: References = References()
     features: Features = Features()
-    attack: Attack
+    attack: Attack = Attack()
     report: Report = Report()
 
     @model_validator(mode="after")
@@ -290,6 +313,17 @@ def load(path: Path, data: str | None = None) -> Config:
             where, problem, fix = error.args
             raise AuditError(f"{path}: {where}", problem, fix) from None
     return config
+
+
+def _all_known(given: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    for name in given:
+        if name not in known:
+            msg = f"names {name!r}; {grids.nearest(name, known)}"
+            raise ValueError(msg)
+        if given.count(name) > 1:
+            msg = f"names {name!r} twice; name it once"
+            raise ValueError(msg)
+    return given
 
 
 def _name_or_function(given: str, known: tuple[str, ...]) -> str:

@@ -1,10 +1,14 @@
 """Metrics: how well scores and decisions tell members from non-members."""
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+
+# 0.1 of 70 is 7, though not in floating point.
+EPSILON = 1e-12
 
 
 def accuracy(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
@@ -63,3 +67,27 @@ def auc(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
     rank_sum = rankdata(score)[member].sum()
     wins = rank_sum - n_members * (n_members + 1) / 2
     return float(wins / (n_members * n_nonmembers))
+
+
+def tpr_at_fpr(
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], rate: float
+) -> float | None:
+    """Return the share of members above the lowest threshold that is allowed.
+
+    It is the last point of the ROC curve whose false-positive rate is at most `rate`;
+    between points nothing is interpolated.
+
+    Args:
+        score: (n_records,) higher for a likelier member.
+        member: (n_records,) whether a record is one.
+        rate: largest share of non-members above the threshold.
+
+    Returns:
+        A rate, or None where fewer than 1/rate non-members cannot measure it.
+    """
+    others = np.sort(score[~member])[::-1]
+    allowed = math.floor(rate * len(others) * (1 + EPSILON))
+    if not allowed or not member.any():
+        return None
+    threshold = others[allowed] if allowed < len(others) else -np.inf
+    return float(np.mean(score[member] > threshold))

@@ -65,6 +65,8 @@ CHECKPOINT = "checkpoint.ckpt"
 REFERENCES = "references.json"
 # Beside scores.h5: every candidate, its folds and the best.
 SEARCH = "search.json"
+# Beside scores.h5 and report.json: how long the attacks took.
+TIMINGS = "timings.json"
 # Beside report.json: the same for people.
 TEXT = "report.txt"
 # A file whose time is this near to the moment of its hashing may change once more

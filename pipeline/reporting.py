@@ -22,20 +22,30 @@ def line(attack: dict[str, Any]) -> str:
 
 def table(attacks: Sequence[dict[str, Any]]) -> Table:
     """Return a table of the attacks with what the lines leave out."""
-    names = ("method", "AUC", "accuracy", "precision", "recall", "tried", "best")
     shown = Table(box=None, pad_edge=False)
-    for name in names[:1]:
-        shown.add_column(name)
-    for name in names[1:-1]:
-        shown.add_column(name, justify="right")
-    shown.add_column(names[-1], overflow="fold")
+    shown.add_column("attack", no_wrap=True)
+    for name in ("AUC", "TPR at 1%", "0.1%", "accuracy", "precision", "recall"):
+        shown.add_column(name, justify="right", no_wrap=True)
     for attack in attacks:
-        rates = [_rate(attack[n]) for n in ("auc", "accuracy", "precision", "recall")]
+        tpr = attack["tpr_at_fpr"]
+        rates = [attack["auc"], tpr["0.01"], tpr["0.001"]]
+        rates += [attack[name] for name in ("accuracy", "precision", "recall")]
+        name = attack["method"]
+        shown.add_row(name, *("-" if rate is None else _rate(rate) for rate in rates))
+    return shown
+
+
+def candidates(attacks: Sequence[dict[str, Any]]) -> Table:
+    """Return a table of the learned attacks' searches."""
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("learned")
+    shown.add_column("tried", justify="right")
+    shown.add_column("best", overflow="fold")
+    for attack in attacks:
         best = ", ".join(
             f"{name}={_short(value)}" for name, value in attack["params"].items()
         )
-        tried = str(attack["n_candidates"])
-        shown.add_row(attack["method"], *rates, tried, best)
+        shown.add_row(attack["method"], str(attack["n_candidates"]), best)
     return shown
 
 
@@ -122,14 +132,41 @@ def text(report: dict[str, Any], width: int) -> str:
         f"Target accuracy: {target['train_accuracy']:.4f} on members, "
         f"{target['test_accuracy']:.4f} on non-members."
     )
+    console.print(_about_references(report["references"]))
     console.print()
-    for attack in report["attacks"]:
+    learned = [
+        attack
+        for attack in report["attacks"]
+        if attack["family"] == "learned" and "chosen" not in attack
+    ]
+    for attack in learned:
         console.print(line(attack), soft_wrap=True)
-    console.print()
+    if learned:
+        console.print()
     console.print(table(report["attacks"]))
+    for attack in report["attacks"]:
+        if "chosen" in attack:
+            told = f"{attack['method']}: {attack['chosen']}, chosen on attack-train"
+            console.print(told)
+    if learned:
+        console.print()
+        console.print(candidates(learned))
     console.print()
     console.print(report["verdict"]["sentence"])
     return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def _about_references(references: dict[str, Any]) -> str:
+    models = references["models"]
+    if not models:
+        return "References: none."
+    told = []
+    for side, where in (("train", "their members"), ("test", "the rest")):
+        rates = [one[f"{side}_accuracy"] for one in models]
+        rates = [rate for rate in rates if rate is not None]
+        if rates:
+            told.append(f"{min(rates):.4f} to {max(rates):.4f} on {where}")
+    return f"References: {references['count']}, accuracy {', '.join(told)}."
 
 
 def _short(value: Any) -> str:

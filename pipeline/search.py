@@ -1,4 +1,4 @@
-"""Search: the best candidate of each method by cross-validation, in one pool of fits.
+"""Search: the best candidate of each learned attack by cross-validation, in one pool.
 
 What a fit found is remembered under the digest of all that decides it, so a grid that
 grows by one value costs the fits of that value.
@@ -26,7 +26,7 @@ from pipeline.errors import AuditError
 Result = dict[str, Any]  # what a fit found, as JSON
 
 # The slowest methods first, so that none of their fits is left for the end.
-SLOWEST_FIRST = ("mlp", "rf", "knn", "lr")
+SLOWEST_FIRST = ("mlp", "gbm", "rf", "knn", "lr")
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,24 @@ class Trial:
 
 @dataclass(frozen=True)
 class Found:
-    """The best candidate of a method, fitted on all of attack-train."""
+    """The best candidate of a learned attack, fitted on all of attack-train."""
 
+    name: str
     method: str
     trials: tuple[Trial, ...]  # in the grid's order
     best: Trial
-    score: NDArray[np.float64]  # (n_eval,) higher for a likelier member
-    decision: NDArray[np.bool_]  # (n_eval,)
+    # Of an attack-train record by a fit on the folds without it.
+    score: NDArray[np.float64]  # (n_records,) higher for a likelier member
+    decision: NDArray[np.bool_]  # (n_records,)
 
 
 @dataclass(frozen=True)
 class Setting:
     """What all fits of a search have in common."""
 
-    train: Path  # .npy of (n_train, n_features)
-    member: Path  # .npy of (n_train,)
-    evaluation: Path  # .npy of (n_eval, n_features)
+    folder: Path  # of known.npy and member.npy, and the features of each attack
     memory: Path  # folder of remembered fits
-    key: str  # digest of the features and the split
+    keys: Mapping[str, str]  # digest of the features and the split, for each attack
     folds: int
     seed: int
 
@@ -72,25 +72,35 @@ class Setting:
 class Fit:
     """One task of the pool: a candidate on one fold, or, without, on all."""
 
+    name: str
     method: str
     params: Candidate
     fold: int | None
+    keep: bool  # what it says of each record, not only how well it does
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The candidates of a learned attack."""
+
+    method: str
+    candidates: Sequence[Candidate]
 
 
 def best_of_each(
-    grids: Mapping[str, Sequence[Candidate]],
+    grids: Mapping[str, Grid],
     setting: Setting,
     *,
     jobs: int,
     track: Callable[[Iterator[Any], int], Iterator[Any]],
 ) -> list[Found]:
-    """Find the best candidate of each method and let it judge the attack-eval records.
+    """Find the best candidate of each attack and let it judge every record.
 
     Candidates are ranked by mean accuracy over the folds; of equal ones the first wins,
     as in scikit-learn's GridSearchCV.
 
     Args:
-        grids: the candidates of each method.
+        grids: the candidates of each attack.
         setting: the data, the folds and the seed.
         jobs: number of worker processes. The result does not depend on it.
         track: wraps the stream of finished fits of a known total to show progress.
@@ -99,43 +109,71 @@ def best_of_each(
         AuditError: if a candidate fails or gives a score that is not finite.
     """
     fits = [
-        Fit(method, params, fold)
-        for method in sorted(grids, key=SLOWEST_FIRST.index)
-        for params in grids[method]
+        Fit(name, grid.method, params, fold, keep=False)
+        for name, grid in sorted(
+            grids.items(), key=lambda item: SLOWEST_FIRST.index(item[1].method)
+        )
+        for params in grid.candidates
         for fold in range(setting.folds)
     ]
     done: dict[str, Result] = {}
 
     def results(pool: joblib.Parallel) -> Iterator[dict[str, Result]]:
         yield from _run(pool, fits, setting)
-        winners = {m: _best(_trials(m, grids[m], setting, done)) for m in grids}
-        finals = [Fit(m, winner.params, None) for m, winner in winners.items()]
+        finals = [
+            fit
+            for name, grid in grids.items()
+            for fit in _finals(name, grid, setting, done)
+        ]
         yield from _run(pool, finals, setting)
 
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         pool = joblib.Parallel(jobs, return_as="generator_unordered", max_nbytes=None)
-        for result in track(results(pool), len(fits) + len(grids)):
+        total = len(fits) + len(grids) * (1 + setting.folds)
+        for result in track(results(pool), total):
             done.update(result)
-    found = []
-    for method in grids:
-        trials = _trials(method, grids[method], setting, done)
-        winner = _best(trials)
-        final = done[_digest(Fit(method, winner.params, None), setting)]
-        score, decision = np.array(final["score"]), np.array(final["decision"])
-        found.append(Found(method, trials, winner, score, decision))
-    return found
+    return [_found(name, grid, setting, done) for name, grid in grids.items()]
+
+
+def _finals(
+    name: str, grid: Grid, setting: Setting, done: Mapping[str, Result]
+) -> list[Fit]:
+    """Return the fits of the best candidate: on all, and on all but each fold."""
+    params = _best(_trials(name, grid, setting, done)).params
+    parts = (None, *range(setting.folds))
+    return [Fit(name, grid.method, params, part, keep=True) for part in parts]
+
+
+def _found(
+    name: str, grid: Grid, setting: Setting, done: Mapping[str, Result]
+) -> Found:
+    """Put together what the best candidate says of every record."""
+    known, member = _sides(setting)
+    score, decision = np.empty(len(known)), np.empty(len(known), dtype=bool)
+    own = np.flatnonzero(known)
+    folds = fold_sides(member[known], setting.folds, setting.seed)
+    for fit in _finals(name, grid, setting, done):
+        judged = ~known if fit.fold is None else own[folds[fit.fold][1]]
+        result = done[_digest(fit, setting)]
+        score[judged], decision[judged] = result["score"], result["decision"]
+    trials = _trials(name, grid, setting, done)
+    return Found(name, grid.method, trials, _best(trials), score, decision)
+
+
+def _sides(setting: Setting) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    return np.load(setting.folder / "known.npy"), np.load(setting.folder / "member.npy")
 
 
 def _trials(
-    method: str,
-    candidates: Sequence[Candidate],
-    setting: Setting,
-    done: Mapping[str, Result],
+    name: str, grid: Grid, setting: Setting, done: Mapping[str, Result]
 ) -> tuple[Trial, ...]:
     """Put the folds of each candidate together."""
     trials = []
-    for params in candidates:
-        fits = [Fit(method, params, fold) for fold in range(setting.folds)]
+    for params in grid.candidates:
+        fits = [
+            Fit(name, grid.method, params, fold, keep=False)
+            for fold in range(setting.folds)
+        ]
         rows = [done[_digest(fit, setting)] for fit in fits]
         accuracy = tuple(row["accuracy"] for row in rows)
         auc = tuple(row["auc"] for row in rows)
@@ -151,6 +189,7 @@ def _best(trials: Sequence[Trial]) -> Trial:
 def summary(found: Found) -> dict[str, Any]:
     """Return the whole cross-validation table of a method as JSON."""
     return {
+        "name": found.name,
         "method": found.method,
         "best_params": found.best.params,
         "candidates": [
@@ -222,35 +261,33 @@ def _run(
 
 def _fit(digest: str, fit: Fit, setting: Setting) -> tuple[str, Fit, Result]:
     """Fit one candidate in a worker; all it needs is read from disk."""
-    where = f"attack.methods.{fit.method} {json.dumps(fit.params)}"
-    train = np.load(setting.train, mmap_mode="r")
-    member = np.load(setting.member)
+    where = f"attack.methods.{fit.name} {json.dumps(fit.params)}"
+    features = np.load(setting.folder / f"{fit.name}.npy", mmap_mode="r")
+    known, member = _sides(setting)
+    train, judged = np.flatnonzero(known), np.flatnonzero(~known)
+    if fit.fold is not None:
+        sides = fold_sides(member[known], setting.folds, setting.seed)
+        train, judged = (train[side] for side in sides[fit.fold])
     try:
         classifier = learned.estimator(fit.method, fit.params, setting.seed)
-        if fit.fold is None:
-            evaluation = np.load(setting.evaluation, mmap_mode="r")
-            judged = learned.judge(classifier, train, member, evaluation)
-        else:
-            sides = fold_sides(member, setting.folds, setting.seed)
-            known, unknown = sides[fit.fold]
-            judged = learned.judge(
-                classifier, train[known], member[known], train[unknown]
-            )
+        said = learned.judge(
+            classifier, features[train], member[train], features[judged]
+        )
     except AuditError:
         raise
     except Exception as error:
         problem = f"cannot be fitted ({modules.summary(error)})"
         raise AuditError(where, problem, "correct or remove this candidate") from error
-    if not np.isfinite(judged.score).all():
+    if not np.isfinite(said.score).all():
         problem = "gives scores that are not finite"
         raise AuditError(where, problem, "correct or remove this candidate")
-    result: Result = {"converged": judged.converged}
-    if fit.fold is None:
-        result["score"] = judged.score.tolist()
-        result["decision"] = judged.decision.tolist()
+    result: Result = {"converged": said.converged}
+    if fit.keep:
+        result["score"] = said.score.tolist()
+        result["decision"] = said.decision.tolist()
     else:
-        result["accuracy"] = metrics.accuracy(judged.decision, member[unknown])
-        result["auc"] = metrics.auc(judged.score, member[unknown])
+        result["accuracy"] = metrics.accuracy(said.decision, member[judged])
+        result["auc"] = metrics.auc(said.score, member[judged])
     return digest, fit, result
 
 
@@ -260,9 +297,10 @@ def _content(fit: Fit, setting: Setting) -> dict[str, Any]:
         "method": fit.method,
         "params": fit.params,
         "fold": fit.fold,
+        "keep": fit.keep,
         "folds": setting.folds,
         "seed": setting.seed,
-        "data": setting.key,
+        "data": setting.keys[fit.name],
         "scikit-learn": sklearn.__version__,
     }
 

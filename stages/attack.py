@@ -2,83 +2,231 @@
 
 import os
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline import cli, files, plan, search, signals, store
-from pipeline.attacks import grids, learned
+from pipeline import cli, files, metrics, plan, search, signals, store
+from pipeline.attacks import grids, learned, names, roster, thresholds
+from pipeline.attacks.evidence import evidence, together
 from pipeline.config import Attack
 from pipeline.errors import AuditError
 
 
 def compute(job: plan.Job) -> str:
-    """Write search.json, then each method's scores on the attack-eval records."""
+    """Write search.json and timings.json, then every attack's scores."""
     settings = job.section(Attack)
     records = store.upstream(job, "records", store.Records)
     split = store.upstream(job, "split", store.Split)
     shard = store.read_features(job)
+    known = np.isin(records.id, split.attack_train)
+    seconds: dict[str, float] = {}
 
-    exact = settings.loss == "exact"
-    loss = shard.loss if exact else signals.clipped_loss(shard.logits, shard.label)
-    features = learned.features(loss, shard.logits)
-    train = np.isin(records.id, split.attack_train)
-    evaluation = np.isin(records.id, split.attack_eval)
-    search.fold_sides(records.member[train], settings.folds, settings.seed)
+    given = all_given(job, settings, records, shard, known)
+    scored = direct(settings, given, seconds)
+    decided = {
+        name: one.score
+        > thresholds.best_threshold(one.score[known], given.member[known])
+        for name, one in scored.items()
+    }
+    started = time.perf_counter()
+    found = searched(job, settings, given, shard, scored) if settings.methods else []
+    seconds["learned"] = time.perf_counter() - started
+    for one in found:
+        scored[one.name] = roster.Scored(one.score)
+        decided[one.name] = one.decision
+
+    chosen = strongest(scored, given)
+    attacks = [described(name, found) for name in scored]
+    table = {
+        "key": job.key,
+        "scikit-learn": version("scikit-learn"),
+        "attacks": attacks,
+        "strongest": {"chosen": chosen, "auc_on_attack_train": auc_of(scored, given)},
+        "rmia_slope": given.slope if len(given.references) else None,
+        "methods": [search.summary(one) for one in found],
+    }
+    files.write_json(job.folder("attack") / plan.SEARCH, table)
+    files.write_json(job.folder("attack") / plan.TIMINGS, {"seconds": seconds})
+    nothing = np.full(len(known), np.nan)
+    scores = store.Scores(
+        id=records.id,
+        member=records.member,
+        evaluation=np.isin(records.id, split.attack_eval),
+        method=np.array(list(scored), dtype="S"),
+        score=np.stack([one.score for one in scored.values()]),
+        decision=np.stack([decided[name] for name in scored]),
+        reading=np.stack(
+            [nothing if one.reading is None else one.reading for one in scored.values()]
+        ),
+    )
+    store.write_arrays(job.artifact("attack"), scores, key=job.key)
+    n_candidates = sum(len(one.trials) for one in found)
+    return f"{len(scored)} attacks, {n_candidates} candidates of {len(found)} learned"
+
+
+def all_given(
+    job: plan.Job,
+    settings: Attack,
+    records: store.Records,
+    shard: store.Shard,
+    known: NDArray[np.bool_],
+) -> roster.Given:
+    """Return all that attacks may look at."""
+    blocks = list(store.reference_blocks(job))
+    inside = np.concatenate([block.member for block in blocks], axis=1)
+    return roster.Given(
+        logits=shard.logits,
+        margin=shard.margin,
+        label=records.label,
+        known=known,
+        member=records.member,
+        references=np.concatenate([block.margin for block in blocks], axis=1),
+        inside=inside,
+        evidence=together(
+            [evidence(block.margin, block.member, ~block.member) for block in blocks]
+        ),
+        seed=settings.seed,
+    )
+
+
+def direct(
+    settings: Attack, given: roster.Given, seconds: dict[str, float]
+) -> dict[str, roster.Scored]:
+    """Run the attacks that are not learned, and tell how long each took.
+
+    Raises:
+        AuditError: if one that the config names lacks what it needs.
+    """
+    found: dict[str, roster.Scored] = {}
+    left_out = []
+    for name in names.ALL if settings.attacks == "all" else settings.attacks:
+        started = time.perf_counter()
+        try:
+            found[name] = roster.score(name, given)
+        except ValueError as error:
+            if settings.attacks != "all":
+                fix = "raise references.count, or leave this attack out"
+                raise AuditError(f"attack.attacks ({name})", str(error), fix) from error
+            left_out.append(name)
+        seconds[name] = time.perf_counter() - started
+    if left_out and len(given.references):
+        cli.note(f"left out for want of references: {', '.join(left_out)}")
+    if not found and not settings.methods:
+        problem = "names no attack"
+        raise AuditError("attack", problem, "set attack.attacks or attack.methods")
+    return found
+
+
+def searched(
+    job: plan.Job,
+    settings: Attack,
+    given: roster.Given,
+    shard: store.Shard,
+    scored: dict[str, roster.Scored],
+) -> list[search.Found]:
+    """Search the learned attacks."""
+    known, member = given.known, given.member
+    search.fold_sides(member[known], settings.folds, settings.seed)
     candidates = grids_of(settings)
     with tempfile.TemporaryDirectory() as scratch:
+        keys = {}
+        np.save(Path(scratch) / "known.npy", known)
+        np.save(Path(scratch) / "member.npy", member)
+        for method in settings.methods:
+            features = features_of(method.title, method.features, given, scored)
+            if settings.loss == "clipped" and "loss" in method.features:
+                place = method.features.index("loss")
+                before = features_of("", method.features[:place], given, scored)
+                clipped = signals.clipped_loss(shard.logits[:, 0], shard.label)
+                features[:, before.shape[1]] = clipped
+            if method.features != names.TUTORIAL:
+                features = learned.standardised(features, known)
+            path = Path(scratch) / f"{method.title}.npy"
+            np.save(path, features)
+            parts = [path, Path(scratch) / "known.npy", Path(scratch) / "member.npy"]
+            keys[method.title] = plan.digest({p.name: files.sha256(p) for p in parts})
         setting = search.Setting(
-            train=Path(scratch) / "train.npy",
-            member=Path(scratch) / "member.npy",
-            evaluation=Path(scratch) / "evaluation.npy",
+            folder=Path(scratch),
             memory=job.folder("attack") / "fits",
-            key=plan.digest({**job.inputs, "loss": settings.loss}),
+            keys=keys,
             folds=settings.folds,
             seed=settings.seed,
         )
-        np.save(setting.train, features[train])
-        np.save(setting.member, records.member[train])
-        np.save(setting.evaluation, features[evaluation])
         found = search.best_of_each(
             candidates,
             setting,
             jobs=workers(),
             track=lambda fits, total: cli.tracked("attack", fits, total),
         )
-
     stopped = sum(not trial.converged for one in found for trial in one.trials)
-    n_candidates = sum(len(one.trials) for one in found)
     if stopped:
-        cli.note(f"{stopped} of {n_candidates} candidates reached max_iter first")
-    table = {
-        "key": job.key,
-        "scikit-learn": version("scikit-learn"),
-        "methods": [search.summary(one) for one in found],
+        total = sum(len(one.trials) for one in found)
+        cli.note(f"{stopped} of {total} candidates reached max_iter first")
+    return found
+
+
+def features_of(
+    title: str,
+    wanted: tuple[str, ...],
+    given: roster.Given,
+    scored: dict[str, roster.Scored],
+) -> NDArray[np.float64]:
+    """Return the features of a learned attack; see `roster.features`."""
+    if not wanted:
+        return np.empty((len(given.known), 0))
+    try:
+        return roster.features(wanted, given, scored)
+    except ValueError as error:
+        where = f"attack.methods.{title}.features"
+        fix = "raise references.count, or leave it out"
+        raise AuditError(where, str(error), fix) from error
+
+
+def auc_of(scored: dict[str, roster.Scored], given: roster.Given) -> dict[str, float]:
+    """Return each attack's AUC on attack-train; of the learned ones out of fold."""
+    known = given.known
+    return {
+        name: metrics.auc(one.score[known], given.member[known])
+        for name, one in scored.items()
     }
-    files.write_json(job.folder("attack") / plan.SEARCH, table)
-    scores = store.Scores(
-        id=records.id[evaluation],
-        member=records.member[evaluation],
-        method=np.array([one.method for one in found], dtype="S"),
-        score=np.stack([one.score for one in found]),
-        decision=np.stack([one.decision for one in found]),
-    )
-    store.write_arrays(job.artifact("attack"), scores, key=job.key)
-    return f"{n_candidates} candidates of {len(found)} methods"
 
 
-def grids_of(settings: Attack) -> dict[str, list[grids.Candidate]]:
-    """Return the candidates of each method in the config's order."""
-    found: dict[str, list[grids.Candidate]] = {}
+def strongest(scored: dict[str, roster.Scored], given: roster.Given) -> str:
+    """Return the attack that does best on attack-train."""
+    found = auc_of(scored, given)
+    return max(found, key=lambda name: found[name])
+
+
+def described(name: str, found: list[search.Found]) -> dict[str, Any]:
+    """Return the name, family and parameters of an attack."""
+    for one in found:
+        if one.name == name:
+            return {
+                "method": name,
+                "family": "learned",
+                "params": one.best.params,
+                "n_candidates": len(one.trials),
+            }
+    family = names.family_of(name)
+    return {"method": name, "family": family, "params": {}, "n_candidates": 1}
+
+
+def grids_of(settings: Attack) -> dict[str, search.Grid]:
+    """Return the candidates of each learned attack in the config's order."""
+    found: dict[str, search.Grid] = {}
     for method in settings.methods:
         candidates, replaced = grids.candidates(method.method, method.params)
         for text in replaced:
             cli.note(text)
         if settings.search == "random":
             candidates = search.sample(candidates, settings.n_iter, settings.seed)
-        found[method.method] = candidates
+        found[method.title] = search.Grid(method.method, candidates)
     return found
 
 

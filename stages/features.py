@@ -42,9 +42,14 @@ def compute(job: plan.Job) -> str:
         for model, (name, wanted) in enumerate(zip(names, missing, strict=True)):
             found = source(model, [blocks[index] for index in wanted])
             for index, output in zip(wanted, found, strict=True):
-                made = shard(records, blocks[index], *output, reference=bool(model))
-                path = path_of(job, name, index)
-                store.write_arrays(path, made, key=keys[name])
+                path, rows = path_of(job, name, index), blocks[index]
+                if model:
+                    made = reference_shard(records, rows, *output)
+                    store.write_arrays(path, made, key=keys[name])
+                else:
+                    store.write_arrays(
+                        path, shard(records, rows, *output), key=keys[name]
+                    )
                 yield
 
     for _ in cli.tracked("features", shards(), total):
@@ -97,8 +102,10 @@ def path_of(job: plan.Job, name: str, index: int) -> Path:
 
 def is_whole(job: plan.Job, name: str, index: int, key: str) -> bool:
     """Return whether a shard need not be extracted."""
-    kind = store.Shard if name == "target" else store.ReferenceShard
-    return store.is_whole(path_of(job, name, index), kind, key=key)
+    path = path_of(job, name, index)
+    if name == "target":
+        return store.is_whole(path, store.Shard, key=key)
+    return store.is_whole(path, store.ReferenceShard, key=key)
 
 
 def accuracies(
@@ -186,17 +193,29 @@ def shard(
     rows: NDArray[np.int64],
     logits: NDArray[np.floating[Any]],
     margin: NDArray[np.floating[Any]],
-    *,
-    reference: bool,
-) -> store.Shard | store.ReferenceShard:
-    """Return the signals of these rows as a shard."""
-    loss = signals.loss(margin)
-    label = records.label[rows]
-    if not reference:
-        return store.Shard(records.id[rows], label, logits, margin, loss)
-    correct = logits[:, 0].argmax(axis=1) == label
+) -> store.Shard:
+    """Return the target's signals of these rows as a shard."""
+    return store.Shard(
+        id=records.id[rows],
+        label=records.label[rows],
+        logits=logits,
+        margin=margin,
+        loss=signals.loss(margin),
+    )
+
+
+def reference_shard(
+    records: store.Records,
+    rows: NDArray[np.int64],
+    logits: NDArray[np.floating[Any]],
+    margin: NDArray[np.floating[Any]],
+) -> store.ReferenceShard:
+    """Return a reference's signals of these rows as a shard."""
     return store.ReferenceShard(
-        records.id[rows], margin, (-loss).astype(margin.dtype), correct
+        id=records.id[rows],
+        margin=margin,
+        log_probability=(-signals.loss(margin)).astype(margin.dtype),
+        correct=logits[:, 0].argmax(axis=1) == records.label[rows],
     )
 
 

@@ -81,6 +81,9 @@ def train(
     n_classes = target.n_classes or int(records.n_classes)
     images = next(datasets.blocks(data, [records.id], [records.content]))
 
+    def fresh() -> Any:
+        return networks.build(str(target.network), n_classes)
+
     device.start(recipe.device)
     trainers: dict[int, device.Trainer] = {}
     with cli.progress() as bar:
@@ -88,23 +91,20 @@ def train(
         for done, model in enumerate(missing):
             rows = np.flatnonzero(member[model])
             if len(rows) not in trainers:
-                trainers[len(rows)] = device.Trainer(
-                    lambda: networks.build(str(target.network), n_classes),
-                    recipe,
-                    len(rows),
-                )
+                trainers[len(rows)] = device.Trainer(fresh, recipe, len(rows))
             trainer = trainers[len(rows)]
             total = recipe.epochs * trainer.n_steps * len(missing)
             bar.update(task, total=total)
+
+            def advance(n: int, loss: float, at: int = done) -> None:
+                note = f"model {at + 1} of {len(missing)}, loss {loss:.3f}"
+                bar.update(task, advance=n, note=note)
+
             network = trainer.train(
                 preprocessing.batches(data, recipe, images[rows], device.resize),
                 records.label[rows],
                 selection.model_seed(settings.seed, model),
-                advance=lambda n, loss, at=done: bar.update(
-                    task,
-                    advance=n,
-                    note=f"model {at + 1} of {len(missing)}, loss {loss:.3f}",
-                ),
+                advance=advance,
             )
             device.save(network, checkpoint_path(job, model))
             yield model

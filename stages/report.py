@@ -1,13 +1,16 @@
 """Report what the attacks found, with a verdict."""
 
+import json
 from importlib.metadata import version
 from typing import Any
 
 from pipeline import cli, files, metrics, plan, reporting, store
+from pipeline.attacks import names
 from pipeline.config import Report
 
-SCHEMA = 1
+SCHEMA = 2
 WIDTH = 80  # columns of report.txt
+RATES = (0.1, 0.01, 0.001)  # false-positive rates that are told
 
 
 def compute(job: plan.Job) -> str:
@@ -24,10 +27,15 @@ def compute(job: plan.Job) -> str:
         fix=job.remake("attack"),
     )
 
-    attacks = [
-        attack(scores, row, table["methods"][row]) for row in range(len(scores.method))
-    ]
-    n_members, n_eval = int(scores.member.sum()), len(scores.member)
+    references = store.upstream(job, "references", store.References)
+
+    attacks = [attack(scores, row, about) for row, about in enumerate(table["attacks"])]
+    chosen = next(
+        one for one in attacks if one["method"] == table["strongest"]["chosen"]
+    )
+    attacks.append({**chosen, "method": names.STRONGEST, "chosen": chosen["method"]})
+    member = scores.member[scores.evaluation]
+    n_members, n_eval = int(member.sum()), len(member)
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "audit": job.run.name,
@@ -43,6 +51,11 @@ def compute(job: plan.Job) -> str:
             "attack_eval": len(split.attack_eval),
             "duplicates_dropped": int(records.duplicates_dropped),
             "canaries": int(records.canary.sum()),
+        },
+        "references": {
+            "count": len(references.member),
+            "models": features["references"],
+            "rmia_slope": table["rmia_slope"],
         },
         "attacks": attacks,
         "verdict": reporting.verdict(
@@ -63,24 +76,28 @@ def compute(job: plan.Job) -> str:
     }
     text = reporting.text(report, WIDTH)
 
+    timings = json.loads((job.folder("attack") / plan.TIMINGS).read_text())
+    files.write_json(job.folder("report") / plan.TIMINGS, timings)
     files.write_text(job.folder("report") / plan.TEXT, text)
     files.write_json(job.artifact("report"), report)
     print(text)
     return "leak found" if report["verdict"]["leaks"] else "no leak shown"
 
 
-def attack(scores: store.Scores, row: int, searched: dict[str, Any]) -> dict[str, Any]:
-    """Return a method's entry in the report."""
-    decision, member = scores.decision[row], scores.member
+def attack(scores: store.Scores, row: int, about: dict[str, Any]) -> dict[str, Any]:
+    """Return an attack's entry in the report: how it does on attack-eval."""
+    judged = scores.evaluation
+    decision, member = scores.decision[row][judged], scores.member[judged]
+    score = scores.score[row][judged]
     return {
-        "method": searched["method"],
-        "family": "learned",
-        "params": searched["best_params"],
+        **about,
         "accuracy": metrics.accuracy(decision, member),
         "precision": metrics.precision(decision, member),
         "recall": metrics.recall(decision, member),
-        "auc": metrics.auc(scores.score[row], member),
-        "n_candidates": len(searched["candidates"]),
+        "auc": metrics.auc(score, member),
+        "tpr_at_fpr": {
+            str(rate): metrics.tpr_at_fpr(score, member, rate) for rate in RATES
+        },
     }
 
 

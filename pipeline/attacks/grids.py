@@ -1,7 +1,8 @@
 """Grids: the parameters of the learned attacks, their allowed values, their candidates.
 
 Method names, parameter names and allowed values are those of MindArmour's
-``MembershipInference.train``. No heavy import here: a config is checked in a blink.
+``MembershipInference.train``, and scikit-learn's for ``gbm``. No heavy import here: a
+config is checked in a blink.
 """
 
 import difflib
@@ -121,6 +122,17 @@ PARAMETERS: dict[str, dict[str, Rule]] = {
         "n_iter_no_change": COUNT,
         "max_fun": COUNT,
     },
+    "gbm": {
+        "learning_rate": POSITIVE,
+        "max_iter": COUNT,
+        "max_leaf_nodes": _either(_integer(2), NONE),
+        "max_depth": _either(COUNT, NONE),
+        "min_samples_leaf": COUNT,
+        "l2_regularization": NOT_NEGATIVE,
+        "max_bins": _integer(2),
+        "early_stopping": FLAG,
+        "random_state": SEED,
+    },
     "rf": {
         "n_estimators": COUNT,
         "criterion": _among("gini", "entropy"),
@@ -151,6 +163,7 @@ DEFAULTS: dict[str, Candidate] = {
     "knn": {},
     "lr": {"max_iter": 300},
     "mlp": {"max_iter": 300},
+    "gbm": {"max_iter": 100, "learning_rate": 0.05, "early_stopping": False},
     "rf": {"max_depth": 2},
 }
 
@@ -197,7 +210,7 @@ def check(method: str, grid: Mapping[str, str | Sequence[Any]]) -> None:
     """Refuse a grid with an unknown parameter or a value that is not allowed.
 
     Args:
-        method: "lr", "knn", "mlp" or "rf".
+        method: "lr", "knn", "mlp", "rf" or "gbm".
         grid: parameter name to values.
 
     Raises:
@@ -230,7 +243,7 @@ def candidates(
     candidates that become equal are kept once, at their first place.
 
     Args:
-        method: "lr", "knn", "mlp" or "rf".
+        method: "lr", "knn", "mlp", "rf" or "gbm".
         grid: parameter name to values, as accepted by `check`.
 
     Returns:

@@ -9,7 +9,7 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -20,7 +20,9 @@ ESTIMATORS: dict[str, Callable[..., ClassifierMixin]] = {
     "knn": KNeighborsClassifier,
     "mlp": MLPClassifier,
     "rf": RandomForestClassifier,
+    "gbm": HistGradientBoostingClassifier,
 }
+FARTHEST = 6.0  # standard deviations
 # From 1.8 on l1_ratio alone says which penalty a logistic regression has.
 PENALTY_BY_RATIO = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)
 
@@ -33,21 +35,28 @@ class Verdicts(NamedTuple):
     converged: bool  # False if the fit stopped at its limit of iterations
 
 
-def features(
-    loss: NDArray[np.floating[Any]], logits: NDArray[np.floating[Any]]
+def standardised(
+    features: NDArray[np.float64], known: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return (n_records, 1 + n_classes) features: the loss, then the logits.
+    """Return features of mean 0 and deviation 1 on known records, clipped far out.
 
-    Source: Shokri et al. 2017, arXiv:1610.05820, in MindArmour's form.
+    Scores of attacks differ in scale by orders of magnitude.
+
+    Args:
+        features: (n_records, n_features).
+        known: (n_records,) the attack-train records.
     """
-    return np.hstack((loss[:, None], logits)).astype(np.float64)
+    spread = features[known].std(axis=0)
+    centred = features - features[known].mean(axis=0)
+    ready = centred / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.clip(ready, -FARTHEST, FARTHEST))
 
 
 def estimator(method: str, params: Mapping[str, Any], seed: int) -> ClassifierMixin:
     """Return the unfitted classifier of a candidate.
 
     Args:
-        method: "lr", "knn", "mlp" or "rf".
+        method: "lr", "knn", "mlp", "rf" or "gbm".
         params: as `grids.candidates` gives them, or as JSON gives them back.
         seed: for the methods that draw random numbers, unless the candidate has one.
     """

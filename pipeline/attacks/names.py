@@ -1,0 +1,44 @@
+"""Names: what attacks there are, by family. No heavy import: the config reads it."""
+
+# Of the target's own outputs, compared with one number for all records.
+GLOBAL = ("loss", "confidence", "margin", "entropy", "modified_entropy", "correctness")
+# The same with a number for each class.
+PER_CLASS = "_per_class"
+THRESHOLD = (*GLOBAL, *(f"{name}{PER_CLASS}" for name in GLOBAL[:-1]))
+POPULATION = ("attack_p",)
+REFERENCE = (
+    "lira_online",
+    "lira_online_fixed",
+    "lira_online_joint",
+    "lira_online_bayes",
+    "lira_online_hierarchical",
+    "lira_offline",
+    "lira_offline_fixed",
+    "lira_offline_bayes",
+    "lira_offline_two_sided",
+    "rmia_online",
+    "rmia_offline",
+    "attack_r",
+    "difficulty",
+)
+QUANTILE = ("qmia",)
+AMORTISED = ("amortised",)
+FAMILIES = {
+    "threshold": THRESHOLD,
+    "population": POPULATION,
+    "reference": REFERENCE,
+    "quantile": QUANTILE,
+    "amortised": AMORTISED,
+}
+ALL = tuple(name for family in FAMILIES.values() for name in family)
+# Chosen among all on attack-train.
+STRONGEST = "strongest"
+
+# What a learned attack can be given, besides the scores of the attacks above.
+TUTORIAL = ("loss", "logits")
+FEATURES = (*TUTORIAL, "sorted", "margin", "views", "references", *ALL)
+
+
+def family_of(name: str) -> str:
+    """Return the family of an attack that is not learned."""
+    return next(family for family, names in FAMILIES.items() if name in names)

@@ -1,0 +1,299 @@
+"""Roster: every attack that is not learned, by name, on one set of records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import metrics
+from pipeline.attacks import (
+    amortised,
+    lira,
+    names,
+    percentiles,
+    quantile,
+    rmia,
+    thresholds,
+)
+from pipeline.attacks.evidence import Evidence, evidence
+from pipeline.attacks.moments import Moments, along, mean_axis, principal_axes
+
+# RMIA's slope where no reference can be attacked to tune it: Privacy Meter's.
+DEFAULT_SLOPE = 0.3
+SLOPES = tuple(round(0.1 * i, 1) for i in range(11))
+# References attacked, and records, to tune it: the choice is between few values.
+TUNING_ACTORS = 8
+TUNING_RECORDS = 20_000
+QUANTILE_RATE = 0.05  # of non-members above their quantile
+
+
+class Scored(NamedTuple):
+    """What an attack says of each record."""
+
+    score: NDArray[np.float64]  # (n_records,) higher for a likelier member
+    # (n_records,) what it means, in [0, 1], where it means something.
+    reading: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that an attack may look at."""
+
+    logits: NDArray[np.floating[Any]]  # (n_records, n_views, n_classes) the target's
+    margin: NDArray[np.floating[Any]]  # (n_records, n_views) the target's, nats
+    label: NDArray[np.integer[Any]]  # (n_records,)
+    known: NDArray[np.bool_]  # (n_records,) attack-train: memberships may be used
+    member: NDArray[np.bool_]  # (n_records,) those not known are not looked at
+    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) margins
+    inside: NDArray[np.bool_]  # (n_models, n_records) trained on a record
+    evidence: Evidence  # of the references
+    seed: int
+
+    @property
+    def phi(self) -> NDArray[np.float64]:
+        """(n_records, 1) margins, averaged over the views."""
+        return np.asarray(self.margin, dtype=np.float64) @ self._mean
+
+    @property
+    def population(self) -> NDArray[np.bool_]:
+        """(n_records,) known non-members, which no attack is judged on."""
+        return self.known & ~self.member
+
+    @property
+    def _mean(self) -> NDArray[np.float64]:
+        return mean_axis(self.margin.shape[1])
+
+    @property
+    def sides(self) -> tuple[Moments, Moments]:
+        """IN and OUT moments of the margins averaged over the views."""
+        inside, outside = self.evidence.inside.margin, self.evidence.outside.margin
+        return along(inside, self._mean), along(outside, self._mean)
+
+    @cached_property
+    def slope(self) -> float:
+        """RMIA's a."""
+        return tuned_slope(self.references, self.inside, self.seed)
+
+
+def score(name: str, given: Given) -> Scored:
+    """Run an attack.
+
+    Args:
+        name: one of `names.ALL`.
+        given: what it may look at.
+
+    Raises:
+        ValueError: if it needs references, or more of them than there are.
+    """
+    if name in (*names.REFERENCE, *names.AMORTISED) and not len(given.references):
+        msg = "needs references, and there are none"
+        raise ValueError(msg)
+    if name.endswith(names.PER_CLASS):
+        plain = score(name.removesuffix(names.PER_CLASS), given).score
+        return Scored(_per_class(plain, given))
+    return ATTACKS[name](given)
+
+
+def _per_class(plain: NDArray[np.float64], given: Given) -> NDArray[np.float64]:
+    """Return scores less their class's threshold, which no record helps to choose."""
+    rng = np.random.default_rng(given.seed)
+    fold = np.full(len(plain), -1)
+    for side in (True, False):
+        own = rng.permutation(np.flatnonzero(given.known & (given.member == side)))
+        fold[own] = np.arange(len(own)) % quantile.FOLDS
+    out = np.empty(len(plain))
+    for one in (*range(quantile.FOLDS), -1):
+        chosen = given.known & (fold != one)
+        found = thresholds.per_class(plain, given.label, chosen, given.member)
+        out[fold == one] = found[fold == one]
+    return out
+
+
+def _population(given: Given) -> Scored:
+    phi = given.phi[:, 0]
+    return Scored(phi, percentiles.attack_p(phi, phi[given.population]))
+
+
+def _joint(given: Given) -> Scored:
+    inside, outside = given.evidence.inside.margin, given.evidence.outside.margin
+    basis = principal_axes(inside, outside)
+    sides = along(inside, basis), along(outside, basis)
+    return Scored(lira.online(given.margin @ basis, *sides, "fixed"))
+
+
+def _rmia(given: Given, log_prior: NDArray[np.float64]) -> Scored:
+    ratio = rmia.log_ratio(rmia.log_confidence(given.margin), log_prior)
+    return Scored(ratio, rmia.share(ratio, ratio[given.population]))
+
+
+def _rmia_online(given: Given) -> Scored:
+    inside, outside = given.evidence.inside, given.evidence.outside
+    slope = given.slope or DEFAULT_SLOPE
+    return _rmia(
+        given,
+        rmia.log_prior_online(inside.log_confidence, outside.log_confidence, slope),
+    )
+
+
+def _rmia_offline(given: Given) -> Scored:
+    outside = given.evidence.outside
+    log_out = outside.log_confidence
+    seen = outside.margin.count > 0
+    if not seen.any():
+        msg = "no record has a reference that it is OUT of"
+        raise ValueError(msg)
+    # Of a record without, as of the others in the mean.
+    log_out = np.where(seen, log_out, rmia.log_mean(log_out[seen], np.True_))
+    return _rmia(given, rmia.log_prior_offline(log_out, given.slope))
+
+
+def _attack_r(given: Given) -> Scored:
+    outside = ~given.inside
+    at_or_above = given.references.mean(axis=2) >= given.phi[:, 0]
+    p = percentiles.attack_r((outside & at_or_above).sum(axis=0), outside.sum(axis=0))
+    return Scored(-p, p)
+
+
+def _difficulty(given: Given) -> Scored:
+    # Watson et al. 2022, arXiv:2111.08440, equation 7: the loss less its mean over OUT.
+    log_p = -np.logaddexp(0, -np.asarray(given.references, np.float64)).mean(axis=2)
+    outside = ~given.inside
+    count = outside.sum(axis=0)
+    if not count.any():
+        msg = "no record has a reference that it is OUT of"
+        raise ValueError(msg)
+    usual = np.where(outside, log_p, 0.0).sum(axis=0) / np.maximum(count, 1)
+    usual = np.where(count > 0, usual, usual[count > 0].mean())
+    own = thresholds.confidence(given.margin).mean(axis=1)
+    return Scored(own - usual)
+
+
+def _qmia(given: Given) -> Scored:
+    phi = given.phi[:, 0]
+    described = quantile.description(given.logits[:, 0], given.label)
+    usual = quantile.quantiles(
+        phi, described, given.population, QUANTILE_RATE, given.seed
+    )
+    return Scored(phi - usual)
+
+
+def _amortised(given: Given) -> Scored:
+    target, margin, inside = given.margin, given.references, given.inside
+    if amortised.can_play(inside):
+        return Scored(amortised.scores(target, margin, inside, given.seed))
+    return Scored(
+        amortised.scores_by_labels(
+            target, margin, inside, given.known, given.member, given.seed
+        )
+    )
+
+
+ATTACKS: dict[str, Callable[[Given], Scored]] = {
+    "loss": lambda g: Scored(thresholds.confidence(g.margin[:, 0])),
+    "confidence": lambda g: Scored(rmia.log_confidence(g.margin)),
+    "margin": lambda g: Scored(g.phi[:, 0]),
+    "entropy": lambda g: Scored(thresholds.entropy(g.logits[:, 0])),
+    "modified_entropy": lambda g: Scored(
+        thresholds.modified_entropy(g.logits[:, 0], g.label)
+    ),
+    "correctness": lambda g: Scored(thresholds.correctness(g.logits[:, 0], g.label)),
+    "attack_p": _population,
+    "lira_online": lambda g: Scored(lira.online(g.phi, *g.sides, "record")),
+    "lira_online_fixed": lambda g: Scored(lira.online(g.phi, *g.sides, "fixed")),
+    "lira_online_joint": _joint,
+    "lira_online_bayes": lambda g: Scored(lira.bayesian_online(g.phi, *g.sides)),
+    "lira_online_hierarchical": lambda g: Scored(lira.hierarchical(g.phi, *g.sides)),
+    "lira_offline": lambda g: Scored(lira.offline(g.phi, g.sides[1], "record")),
+    "lira_offline_fixed": lambda g: Scored(lira.offline(g.phi, g.sides[1], "fixed")),
+    "lira_offline_bayes": lambda g: Scored(lira.bayesian_offline(g.phi, g.sides[1])),
+    "lira_offline_two_sided": lambda g: Scored(
+        lira.offline(g.phi, g.sides[1], "record", two_sided=True)
+    ),
+    "rmia_online": _rmia_online,
+    "rmia_offline": _rmia_offline,
+    "attack_r": _attack_r,
+    "difficulty": _difficulty,
+    "qmia": _qmia,
+    "amortised": _amortised,
+}
+
+
+def tuned_slope(
+    margin: NDArray[np.floating[Any]], member: NDArray[np.bool_], seed: int
+) -> float:
+    """Return the a of offline RMIA that tells references' members best.
+
+    References are attacked as if they were the target, by the others; nothing of the
+    target is used.
+
+    Args:
+        margin: (n_models, n_records, n_views) of the references.
+        member: (n_models, n_records).
+        seed: of the sample of records.
+
+    Returns:
+        One of `SLOPES`, or `DEFAULT_SLOPE` where references cannot attack one another.
+
+    Source: Zarifzadeh et al. 2024, arXiv:2312.03262, appendix B.2.2.
+    """
+    if not amortised.can_play(member):
+        return DEFAULT_SLOPE
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(member.shape[1])[:TUNING_RECORDS])
+    margin, member = margin[:, rows], member[:, rows]
+    total = np.zeros(len(SLOPES))
+    for actor in range(min(len(margin), TUNING_ACTORS)):
+        inside, outside = amortised.helpers(member, actor, rng)
+        known = evidence(margin, inside, outside).outside
+        seen = known.margin.count > 0
+        log_p = rmia.log_confidence(margin[actor])[seen]
+        own = member[actor][seen]
+        if own.all() or not own.any():
+            continue
+        for place, slope in enumerate(SLOPES):
+            prior = rmia.log_prior_offline(known.log_confidence[seen], slope)
+            total[place] += metrics.auc(rmia.log_ratio(log_p, prior), own)
+    return SLOPES[int(np.argmax(total))]
+
+
+def features(
+    wanted: tuple[str, ...], given: Given, scores: dict[str, Scored]
+) -> NDArray[np.float64]:
+    """Return the features of a learned attack.
+
+    Args:
+        wanted: from `names.FEATURES`, in order.
+        given: what may be looked at.
+        scores: of the attacks that have run.
+
+    Returns:
+        (n_records, n_features).
+
+    Raises:
+        ValueError: if an attack that is named did not run.
+    """
+    columns: list[NDArray[np.floating[Any]]] = []
+    for name in wanted:
+        if name == "loss":
+            columns.append(np.logaddexp(0.0, -given.margin[:, :1].astype(np.float64)))
+        elif name == "logits":
+            columns.append(given.logits[:, 0])
+        elif name == "sorted":
+            p = np.exp(thresholds.log_softmax(given.logits[:, 0]))
+            columns.append(-np.sort(-p, axis=1))
+        elif name == "margin":
+            columns.append(given.phi)
+        elif name == "views":
+            columns.append(given.margin)
+        elif name == "references":
+            for side in given.sides:
+                columns += [side.mean, np.sqrt(lira.variances(side, "record"))]
+        elif name in scores:
+            columns.append(scores[name].score[:, None])
+        else:
+            msg = f"are to hold {name!r}, which did not run"
+            raise ValueError(msg)
+    return np.hstack(columns).astype(np.float64)
