@@ -1,5 +1,6 @@
 """Config: the settings of an audit, one TOML section per stage."""
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,10 +140,8 @@ class References(Section):
         return count
 
 
-View = Annotated[
-    str, Field(pattern=r"^(identity|flip|shift\((-?[0-4]), ?(-?[0-4])\))$")
-]
-Views = Annotated[tuple[View, ...], Field(min_length=1, strict=False)]
+VIEW = re.compile(r"identity|flip|shift\(-?[0-4],-?[0-4]\)")
+Views = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 
 
 class Features(Section):
@@ -159,6 +158,10 @@ class Features(Section):
     @field_validator("views")
     @classmethod
     def _plain_first(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        for view in views:
+            if not VIEW.fullmatch(view):
+                msg = f"has the view {view!r}; use identity, flip or shift(dy,dx)"
+                raise ValueError(f"{msg} by at most 4 pixels")
         if views[0] != "identity":
             msg = f"starts with {views[0]!r}; put identity first"
             raise ValueError(msg)
@@ -229,6 +232,13 @@ class Attack(Section):
                 msg = f"gives the name {title!r}, an attack's own; choose another"
                 raise ValueError(msg)
         return methods
+
+    @model_validator(mode="after")
+    def _some(self) -> "Attack":
+        if not self.attacks and not self.methods:
+            msg = "names no attack; set attacks or add an [[attack.methods]]"
+            raise ValueError(msg)
+        return self
 
 
 class Report(Section):

@@ -27,6 +27,8 @@ def compute(job: plan.Job) -> str:
     known = np.isin(records.id, split.attack_train)
     seconds: dict[str, float] = {}
 
+    # Before anything is computed: enough records of either side for every fold.
+    search.fold_sides(records.member[known], settings.folds, settings.seed)
     given = all_given(job, settings, records, shard, known)
     scored = direct(settings, given, seconds)
     decided = {
@@ -117,9 +119,6 @@ def direct(
         seconds[name] = time.perf_counter() - started
     if left_out and len(given.references):
         cli.note(f"left out for want of references: {', '.join(left_out)}")
-    if not found and not settings.methods:
-        problem = "names no attack"
-        raise AuditError("attack", problem, "set attack.attacks or attack.methods")
     return found
 
 
@@ -132,7 +131,6 @@ def searched(
 ) -> list[search.Found]:
     """Search the learned attacks."""
     known, member = given.known, given.member
-    search.fold_sides(member[known], settings.folds, settings.seed)
     candidates = grids_of(settings)
     with tempfile.TemporaryDirectory() as scratch:
         keys = {}

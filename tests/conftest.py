@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-STAGES = ("records", "split", "target", "features", "attack", "report")
+STAGES = ("records", "split", "target", "references", "features", "attack", "report")
 
 TINY = """
 [data]
@@ -31,6 +31,10 @@ learning_rate = 0.01
 epochs = 2
 batch_size = 16
 
+[references]
+count = 2
+seed = 1
+
 [features]
 device = "CPU"
 batch_size = 32
@@ -39,6 +43,7 @@ shard_rows = 50
 [attack]
 folds = 3
 seed = 1
+attacks = ["loss", "lira_online", "rmia_online", "amortised"]
 
 [[attack.methods]]
 method = "LR"

@@ -494,14 +494,16 @@ def save(request: pytest.FixtureRequest, tmp_path: Path) -> Save:
     ],
     ids=["records", "models", "views", "one model"],
 )
-def test_signals_of_each_shape_give_those_of_the_target(
+def test_signals_of_each_shape_have_the_target_first(
     arrays: dict[str, Any], save: Save
 ) -> None:
     found = datasets.signals(save(arrays))
-    assert np.array_equal(found.logits, LOGITS)
+    assert found.logits.ndim == 4
+    assert np.array_equal(found.logits[0, :, 0], LOGITS)
     assert np.array_equal(found.label, SIGNALS["label"])
     assert found.label.dtype == np.int32
-    assert np.array_equal(found.member, MEMBER)
+    assert np.array_equal(found.member[0], MEMBER)
+    assert len(found.member) == len(found.logits)
     assert found.train is None
 
 

@@ -317,12 +317,18 @@ def recipe(**more: Any) -> Training:
 
 def trained(settings: Training, n: int = 41) -> nn.Cell:
     images, label = drawn(n)
-    return device.train(
-        lambda: nn.SequentialCell(nn.Dense(6, 16), nn.ReLU(), nn.Dense(16, 5)),
-        lambda rows, _: images[rows],
-        label,
+    return trainer(settings, n).train(
+        lambda rows, _: images[rows], label, settings.seed, advance=lambda *_: None
+    )
+
+
+def trainer(settings: Training, n: int = 41) -> device.Trainer:
+    return device.Trainer(
+        lambda: nn.SequentialCell(
+            nn.Dense(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dense(16, 5)
+        ),
         settings,
-        advance=lambda *_: None,
+        n,
     )
 
 
@@ -334,6 +340,44 @@ def test_training_is_decided_by_the_seed_to_the_last_bit() -> None:
     one, again, other = (trained(recipe(seed=seed)) for seed in (1, 1, 2))
     assert weights(one) == weights(again)
     assert weights(one) != weights(other)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_a_model_is_the_same_whatever_its_trainer_trained_before(
+    optimizer: str,
+) -> None:
+    settings = recipe(optimizer=optimizer, schedule="cosine")
+    images, label = drawn(41)
+    shared = trainer(settings)
+
+    def train(one: device.Trainer, seed: int) -> list[bytes]:
+        network = one.train(
+            lambda rows, _: images[rows], label, seed, advance=lambda *_: None
+        )
+        return weights(network)
+
+    first, second = train(shared, 7), train(shared, 8)
+    assert first != second
+    assert train(trainer(settings), 8) == second
+    assert train(shared, 7) == first
+
+
+def test_one_extractor_says_what_each_networks_weights_say(tmp_path: Path) -> None:
+    images, label = drawn()
+    shared = trained(recipe())
+    said = []
+    for seed in (1, 2, 1):
+        device.save(trained(recipe(seed=seed)), tmp_path / "a.ckpt")
+        alone = trained(recipe(seed=5))
+        device.load(alone, tmp_path / "a.ckpt")
+        device.load(shared, tmp_path / "a.ckpt")
+        if not said:
+            outputs = extractor(shared)
+        found = outputs(images, label).logits
+        assert np.array_equal(found, extractor(alone)(images, label).logits)
+        said.append(found)
+    assert np.array_equal(said[0], said[2])
+    assert not np.array_equal(said[0], said[1])
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
@@ -349,11 +393,10 @@ def test_training_learns_its_records(optimizer: str) -> None:
 def test_every_step_is_made_and_told() -> None:
     images, label = drawn()
     told: list[float] = []
-    device.train(
-        Linear,
+    device.Trainer(Linear, recipe(epochs=3), 41).train(
         lambda rows, _: images[rows],
         label,
-        recipe(epochs=3),
+        1,
         advance=lambda n, loss: told.extend([loss] * n),
     )
     assert len(told) == 3 * (41 // 8)

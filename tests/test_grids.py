@@ -292,7 +292,7 @@ def test_every_parameter_is_one_that_scikit_learn_knows_or_is_mapped_to_one(
     method: str, name: str
 ) -> None:
     allowed = grids.PARAMETERS[method][name].allows
-    samples = [1, 0.5, True, None, "auto", "sgd", "l1", "lbfgs", "uniform", "gini"]
+    samples = [1, 2, 0.5, True, None, "auto", "sgd", "l1", "lbfgs", "uniform", "gini"]
     samples += ["relu", "constant", "minkowski", [8], {"1": 2}]
     values = ["None" if v is None else v for v in samples if allowed(v)]
     assert values

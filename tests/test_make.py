@@ -17,6 +17,9 @@ from tests.conftest import STAGES, Checkout
 
 FROM = {stage: list(STAGES[index:]) for index, stage in enumerate(STAGES)}
 
+REFERENCES = "[references]\ncount = 2\nseed = 1\n"
+NEED_REFERENCES = '"lira_online", "rmia_online", "amortised"'
+
 EDITS = {
     "report threshold": ("threshold = 0.6", "threshold = 0.7", ["report"]),
     "attack grid": ("C = [0.1, 1.0]", "C = [0.1, 2.0]", ["attack", "report"]),
@@ -29,6 +32,7 @@ EDITS = {
     "batch size": ("batch_size = 32", "batch_size = 64", FROM["features"]),
     "precision": ("shard_rows", 'precision = "float16"\nshard_rows', FROM["features"]),
     "epochs": ("epochs = 2", "epochs = 1", FROM["target"]),
+    "references": ("count = 2", "count = 4", FROM["references"]),
     "records": ("members = 60\nnon", "members = 61\nnon", list(STAGES)),
 }
 
@@ -72,7 +76,7 @@ def test_an_edit_taken_back_costs_nothing(audited: Checkout) -> None:
 
 def test_one_stage_makes_what_it_needs_and_no_more(checkout: Checkout) -> None:
     assert checkout.ran("split") == ["records", "split"]
-    assert checkout.ran("features") == ["target", "features"]
+    assert checkout.ran("features") == ["target", "references", "features"]
 
 
 def test_parallel_make_gives_the_same_report(
@@ -83,11 +87,11 @@ def test_parallel_make_gives_the_same_report(
 
 
 def bytes_of(audit: Checkout) -> dict[str, bytes]:
-    """Return every artifact but the memory of digests, which holds times."""
+    """Return every artifact but those that hold times."""
     return {
         str(path.relative_to(audit.run)): path.read_bytes()
         for path in sorted(audit.run.rglob("*"))
-        if path.is_file() and path.name != "digests.json"
+        if path.is_file() and path.name not in ("digests.json", "timings.json")
     }
 
 
@@ -108,7 +112,8 @@ def test_a_value_added_to_a_grid_costs_only_its_own_fits(audited: Checkout) -> N
     assert {path: after[path] for path in before} == before
     new = [json.loads(path.read_text())["fit"] for path in set(after) - set(before)]
     assert {fit["params"]["C"] for fit in new} == {7.0}
-    assert sorted(fit["fold"] for fit in new if fit["fold"] is not None) == [0, 1, 2]
+    ranked = [fit["fold"] for fit in new if not fit["keep"]]
+    assert sorted(ranked) == [0, 1, 2]
 
 
 def killed_while(audit: Checkout, goal: str, files: Callable[[], int]) -> None:
@@ -128,17 +133,21 @@ def test_features_killed_go_on_to_the_same_bytes(
     audited.edit("shard_rows = 50", "shard_rows = 1")
     whole = audited.copy(tmp_path / "whole")
     assert whole.make("features").returncode == 0
-    folder = audited.run / "features"
-    subprocess.run(["rm", "-r", folder], check=True)
+    folder = audited.run / "features" / "target"
 
     def shards() -> int:
         return len(list(folder.glob("[0-9]*.h5")))
+
+    shared = audited.make("features")
+    assert shared.returncode == 0, shared.stderr
+    subprocess.run(["rm", "-r", folder], check=True)
+    (audited.run / "features" / "complete.json").unlink()
 
     killed_while(audited, "features", shards)
     n_kept = shards()
     assert n_kept < 120
     done = audited.make("features")
-    extracted = re.search(r"(\d+) of 120 shards extracted", done.stdout)
+    extracted = re.search(r"(\d+) of 360 shards of 3 models extracted", done.stdout)
     assert extracted is not None
     assert int(extracted[1]) == 120 - n_kept
     for leftover in folder.glob(".*"):
@@ -171,7 +180,7 @@ def test_an_attack_killed_goes_on_to_the_same_bytes(
 
 def test_the_report_has_its_schema(finished: Checkout) -> None:
     report = json.loads((finished.run / "report" / "report.json").read_text())
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["audit"] == "tiny"
     assert set(report["target"]) == {
         "train_accuracy",
@@ -186,10 +195,25 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "duplicates_dropped": 0,
         "canaries": 0,
     }
-    assert [attack["method"] for attack in report["attacks"]] == ["lr", "rf"]
+    found = {attack["method"]: attack for attack in report["attacks"]}
+    families = {name: attack["family"] for name, attack in found.items()}
+    chosen = found["strongest"]["chosen"]
+    assert families == {
+        "loss": "threshold",
+        "lira_online": "reference",
+        "rmia_online": "reference",
+        "amortised": "amortised",
+        "lr": "learned",
+        "rf": "learned",
+        "strongest": families[chosen],
+    }
+    assert found["strongest"]["auc"] == found[chosen]["auc"]
+    assert found["lr"]["n_candidates"] == found["rf"]["n_candidates"] == 2
+    assert report["references"]["count"] == 2
+    assert len(report["references"]["models"]) == 2
     for attack in report["attacks"]:
-        assert attack["family"] == "learned"
-        assert attack["n_candidates"] == 2
+        assert set(attack["tpr_at_fpr"]) == {"0.1", "0.01", "0.001"}
+        assert attack["tpr_at_fpr"]["0.01"] is None
         for name in ("accuracy", "precision", "recall", "auc"):
             assert 0 <= attack[name] <= 1
     assert set(report["verdict"]) == {"leaks", "methods", "sentence"}
@@ -200,7 +224,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
 def test_the_terminal_shows_the_report(checkout: Checkout, finished: Checkout) -> None:
     text = (finished.run / "report" / "report.txt").read_text()
     report = json.loads((finished.run / "report" / "report.json").read_text())
-    lr = report["attacks"][0]
+    (lr,) = [one for one in report["attacks"] if one["method"] == "lr"]
     line = (
         f"Method: lr, {{'recall': {lr['recall']:.4f}, "
         f"'precision': {lr['precision']:.4f}, 'accuracy': {lr['accuracy']:.4f}}}"
@@ -237,10 +261,10 @@ def test_a_users_network_and_what_it_imports_are_watched(checkout: Checkout) -> 
     (checkout.folder / "my_net.py").write_text(NETWORK)
     (checkout.folder / "sizes.py").write_text("HIDDEN = 16\n")
     checkout.edit('"cnn_digits"', '"my_net.py:build"')
-    assert checkout.ran("features") == ["records", "target", "features"]
+    assert checkout.ran("features") == ["records", "target", "references", "features"]
     (checkout.folder / "sizes.py").write_text("HIDDEN = 8\n")
     assert "sizes.py changed" in checkout.make("plan").stdout
-    assert checkout.ran("features") == ["target", "features"]
+    assert checkout.ran("features") == ["target", "references", "features"]
 
 
 def users_data(checkout: Checkout, shuffle: str) -> None:
@@ -274,6 +298,8 @@ def test_a_changed_checkpoint_reruns_what_reads_it(audited: Checkout) -> None:
     mine = audited.folder / "mine.ckpt"
     mine.write_bytes(trained.read_bytes())
     audited.edit('"cnn_digits"', '"cnn_digits"\ncheckpoint = "mine.ckpt"')
+    audited.edit("count = 2", "count = 0")
+    audited.edit("attacks = [", "attacks = [] # [")
     assert audited.ran("audit") == FROM["target"]
     # The same weights give the same findings, whatever recipe is not used.
     assert report.read_text() == before
@@ -297,6 +323,8 @@ def arrays(checkout: Checkout, n_records: int = 120) -> Path:
     text = text[:start] + text[end:]
     checkout.config.write_text(
         text.replace('"digits"', '"arrays"\npath = "signals.npz"')
+        .replace(REFERENCES, "")
+        .replace(f", {NEED_REFERENCES}", "")
     )
     return path
 
@@ -338,7 +366,7 @@ def test_the_tutorials_augmentation_changes_members_only(checkout: Checkout) -> 
     for _ in range(2):
         checkout.ran("features")
         shards = []
-        for path in sorted((checkout.run / "features").glob("[0-9]*.h5")):
+        for path in sorted((checkout.run / "features" / "target").glob("*.h5")):
             with h5py.File(path) as file:
                 shards.append(file["logits"][()])
         logits.append(np.concatenate(shards))
@@ -411,23 +439,23 @@ def test_missing_data_are_named(checkout: Checkout) -> None:
 
 
 def test_a_shard_of_another_model_is_refused_with_the_mend(audited: Checkout) -> None:
-    shard = audited.run / "features" / "00001.h5"
+    shard = audited.run / "features" / "target" / "00001.h5"
     twin = audited.copy(audited.folder / "twin")
     twin.edit("epochs = 2", "epochs = 3")
     assert twin.make("features").returncode == 0
-    shard.write_bytes((twin.run / "features" / "00001.h5").read_bytes())
+    shard.write_bytes((twin.run / "features" / "target" / "00001.h5").read_bytes())
     audited.edit("folds = 3", "folds = 4")
     error = error_of(audited, "audit")
-    assert "features/00001.h5: was made from other inputs" in error
+    assert "features/target/00001.h5: was made from other inputs" in error
     mended(audited, error)
 
 
 def test_a_corrupt_shard_is_refused_with_the_mend(audited: Checkout) -> None:
-    shard = audited.run / "features" / "00000.h5"
+    shard = audited.run / "features" / "target" / "00000.h5"
     shard.write_bytes(shard.read_bytes()[:1000])
     audited.edit("folds = 3", "folds = 4")
     error = error_of(audited, "audit")
-    assert "features/00000.h5: is corrupt" in error
+    assert "features/target/00000.h5: is corrupt" in error
     mended(audited, error)
 
 

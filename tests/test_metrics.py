@@ -150,3 +150,32 @@ def test_inputs_may_be_read_only_and_stay_as_they_are() -> None:
         rate(decision, member)
     for array, old in zip((score, decision, member), before, strict=True):
         assert np.array_equal(array, old)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.3, 1.0])
+def test_tpr_at_fpr_is_the_last_point_of_the_roc_that_is_allowed(rate: float) -> None:
+    rng = np.random.default_rng(0)
+    member = rng.random(150) < 0.5
+    # Rounded, so that members and non-members tie.
+    score = np.round(rng.normal(size=150) + member, 1)
+    points = []
+    for threshold in [np.inf, *np.unique(score), -np.inf]:
+        above = score > threshold
+        points.append((above[~member].mean(), above[member].mean()))
+    wanted = max(tpr for fpr, tpr in points if fpr <= rate + 1e-12)
+    assert metrics.tpr_at_fpr(score, member, rate) == pytest.approx(wanted)
+
+
+def test_a_rate_that_few_non_members_cannot_measure_is_none() -> None:
+    member = np.arange(150) < 50
+    score = np.arange(150.0)
+    assert metrics.tpr_at_fpr(score, member, 0.01) is not None
+    assert metrics.tpr_at_fpr(score, member, 0.0099) is None
+
+
+def test_a_rate_of_whole_records_is_not_lost_to_rounding() -> None:
+    # 0.1 × 70 is a little more or less than 7 in floating point.
+    for n in range(10, 200, 10):
+        member = np.arange(2 * n) < n
+        score = np.where(member, 0.5, (np.arange(2 * n) - n < n // 10) * 1.0)
+        assert metrics.tpr_at_fpr(score, member, 0.1) == 1.0

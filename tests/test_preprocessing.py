@@ -174,7 +174,7 @@ def test_images_of_a_known_source_are_augmented_before_they_are_normalised() -> 
     given = images(5, 8, 8, 1)
     how = preprocessing.draw(5, "tutorial", np.random.default_rng(3))
     data = Data(source="digits", mean=[0.5], std=[0.25])
-    found = preprocessing.inputs(given, data, no_resize, how)
+    found = preprocessing.inputs(given, data, no_resize, [how])
     changed = preprocessing.augmented(given, how)
     assert np.array_equal(found, preprocessing.inputs(changed, data, no_resize))
 
@@ -189,7 +189,7 @@ def test_a_users_own_records_are_passed_on_as_they_are() -> None:
 def test_a_users_own_images_are_augmented_though_channels_come_first() -> None:
     given = images(5, 6, 7, 3).astype(np.float32)
     how = preprocessing.draw(5, "tutorial", np.random.default_rng(3))
-    found = preprocessing.inputs(given.transpose(0, 3, 1, 2), MINE, no_resize, how)
+    found = preprocessing.inputs(given.transpose(0, 3, 1, 2), MINE, no_resize, [how])
     expected = preprocessing.augmented(given, how).transpose(0, 3, 1, 2)
     assert np.array_equal(found, expected)
 
@@ -201,7 +201,7 @@ def test_augmentation_of_a_users_records_that_are_no_images_is_refused() -> None
         '(n_channels, height, width), or set augmentation = "none".'
     )
     with pytest.raises(AuditError, match=message):
-        preprocessing.inputs(given, MINE, no_resize, centred(2))
+        preprocessing.inputs(given, MINE, no_resize, [centred(2)])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -217,3 +217,26 @@ def test_inputs_leaves_a_users_read_only_records_as_they_are() -> None:
     given.flags.writeable = False
     preprocessing.inputs(given, MINE, no_resize)
     assert (given == 1).all()
+
+
+def test_views_are_mirrored_and_moved_images() -> None:
+    given = images(3, 6, 6, 1)
+
+    def shown(name: str) -> np.ndarray:
+        return preprocessing.augmented(given, preprocessing.view(name, 3))
+
+    assert np.array_equal(shown("identity"), given)
+    assert np.array_equal(shown("flip"), given[:, :, ::-1])
+    moved = shown("shift(1,-2)")
+    assert np.array_equal(moved[:, 1:, :-2], given[:, :-1, 2:])
+    assert not moved[:, 0].any()
+    assert not moved[:, :, -2:].any()
+
+
+def test_draws_are_applied_one_after_the_other() -> None:
+    given = images(5, 8, 8, 1)
+    first = preprocessing.draw(5, "tutorial", np.random.default_rng(3))
+    then = preprocessing.view("shift(2,1)", 5)
+    found = preprocessing.inputs(given, DIGITS, no_resize, [first, then])
+    changed = preprocessing.augmented(preprocessing.augmented(given, first), then)
+    assert np.array_equal(found, preprocessing.inputs(changed, DIGITS, no_resize))

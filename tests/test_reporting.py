@@ -9,6 +9,8 @@ def attack(method: str = "lr", **rates: float | None) -> dict[str, Any]:
     """Return a method's entry in a report, its rates well above a guess."""
     return {
         "method": method,
+        "family": "learned",
+        "tpr_at_fpr": {"0.1": 0.5, "0.01": 0.25, "0.001": None},
         "params": {"C": 0.1, "max_iter": 300},
         "n_candidates": 10,
         "accuracy": 0.7132,
@@ -40,6 +42,13 @@ def report(*attacks: dict[str, Any]) -> dict[str, Any]:
             "attack_eval": 2000,
             "duplicates_dropped": 2,
             "canaries": 0,
+        },
+        "references": {
+            "count": 2,
+            "models": [
+                {"train_accuracy": 0.99, "test_accuracy": 0.5},
+                {"train_accuracy": 0.98, "test_accuracy": 0.6},
+            ],
         },
         "attacks": attacks,
         "verdict": judged(*attacks),
@@ -166,9 +175,19 @@ def test_the_text_tells_the_counts_the_accuracies_and_the_verdict() -> None:
 
 def test_the_table_tells_every_rate_and_the_best_parameters() -> None:
     text = reporting.text(report(attack(precision=None)), 80)
-    (row,) = [line for line in text.splitlines() if line.startswith("lr ")]
-    expected = "lr 0.7512 0.7132 nan 0.8810 10 C=0.1, max_iter=300"
-    assert " ".join(row.split()) == expected
+    rows = [line.split() for line in text.splitlines() if line.startswith("lr ")]
+    rates, best = map(" ".join, rows)
+    assert rates == "lr 0.7512 0.2500 - 0.7132 - 0.8810"
+    assert best == "lr 10 C=0.1, max_iter=300"
+
+
+def test_the_strongest_is_named_and_the_references_told() -> None:
+    strongest = {**attack("strongest"), "chosen": "rf"}
+    text = reporting.text(report(attack("rf"), strongest), 80)
+    assert "strongest: rf, chosen on attack-train" in text.splitlines()
+    told = "References: 2, accuracy 0.9800 to 0.9900 on their members, 0.5000 to 0.6000"
+    assert told in text.replace("\n", " ")
+    assert text.count("Method: ") == 1
 
 
 def test_the_text_has_no_colours_and_no_markup() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -42,23 +42,25 @@ def setting(folder: Path, **more: Any) -> search.Setting:
     rng = np.random.default_rng(3)
     member = rng.random(200) < 0.5
     features = rng.normal(size=(200, 4)) + 0.7 * member[:, None]
+    np.save(folder / "known.npy", np.arange(200) < 150)
+    np.save(folder / "member.npy", member)
+    for name in GRIDS:
+        np.save(folder / f"{name}.npy", features)
     given: dict[str, Any] = {
-        "train": folder / "train.npy",
-        "member": folder / "member.npy",
-        "evaluation": folder / "evaluation.npy",
+        "folder": folder,
         "memory": folder / "fits",
-        "key": "k",
+        "keys": dict.fromkeys(GRIDS, "k"),
         "folds": 3,
         "seed": 5,
     }
-    np.save(given["train"], features[:150])
-    np.save(given["member"], member[:150])
-    np.save(given["evaluation"], features[150:])
     return search.Setting(**(given | more))
 
 
-def candidates(**chosen: dict[str, Any]) -> dict[str, list[grids.Candidate]]:
-    return {method: grids.candidates(method, g)[0] for method, g in chosen.items()}
+def candidates(**chosen: dict[str, Any]) -> dict[str, search.Grid]:
+    return {
+        method: search.Grid(method, grids.candidates(method, g)[0])
+        for method, g in chosen.items()
+    }
 
 
 @pytest.mark.parametrize("method", GRIDS)
@@ -68,17 +70,21 @@ def test_a_search_equals_scikit_learns(method: str, tmp_path: Path) -> None:
     (found,) = search.best_of_each(
         candidates(**{method: GRIDS[method]}), where, jobs=1, track=quiet
     )
-    member = np.load(where.member)
+    member = np.load(tmp_path / "member.npy")
+    features = np.load(tmp_path / f"{method}.npy")
     folds = StratifiedKFold(3, shuffle=True, random_state=5)
     plain = GridSearchCV(PLAIN[method], GRIDS[method], cv=folds)
-    plain.fit(np.load(where.train), member)
+    plain.fit(features[:150], member[:150])
     scores = [trial.mean_accuracy for trial in found.trials]
     np.testing.assert_allclose(scores, plain.cv_results_["mean_test_score"], rtol=1e-12)
     assert {k: found.best.params[k] for k in plain.best_params_} == plain.best_params_
-    evaluation = np.load(where.evaluation)
-    assert np.array_equal(found.decision, plain.predict(evaluation))
-    expected = plain.predict_proba(evaluation)[:, 1]
-    np.testing.assert_allclose(found.score, expected, rtol=1e-12)
+    assert np.array_equal(found.decision[150:], plain.predict(features[150:]))
+    expected = plain.predict_proba(features[150:])[:, 1]
+    np.testing.assert_allclose(found.score[150:], expected, rtol=1e-12)
+    for known, unknown in folds.split(features[:150], member[:150]):
+        best = clone(plain.best_estimator_).fit(features[known], member[known])
+        expected = best.predict_proba(features[unknown])[:, 1]
+        np.testing.assert_allclose(found.score[unknown], expected, rtol=1e-12)
 
 
 def test_the_number_of_jobs_changes_nothing(tmp_path: Path) -> None:
@@ -104,7 +110,9 @@ def test_what_was_fitted_is_not_fitted_again(
     assert np.array_equal(first[0].score, again[0].score)
 
 
-@pytest.mark.parametrize("change", [{"key": "other"}, {"seed": 6}, {"folds": 4}])
+@pytest.mark.parametrize(
+    "change", [{"keys": {"knn": "other"}}, {"seed": 6}, {"folds": 4}]
+)
 def test_other_data_seeds_and_folds_are_fitted_anew(
     change: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -113,7 +121,7 @@ def test_other_data_seeds_and_folds_are_fitted_anew(
     before = set((tmp_path / "fits").rglob("*.json"))
     search.best_of_each(chosen, setting(tmp_path, **change), jobs=1, track=quiet)
     after = set((tmp_path / "fits").rglob("*.json"))
-    assert len(after - before) == change.get("folds", 3) + 1
+    assert len(after - before) == 2 * change.get("folds", 3) + 1
 
 
 def test_a_remembered_fit_that_is_corrupt_is_refused(tmp_path: Path) -> None:
@@ -157,7 +165,7 @@ def test_folds_share_out_every_record_once() -> None:
 
 
 def test_a_random_search_draws_without_replacement_in_grid_order() -> None:
-    grid = candidates(lr={"C": "logspace(-4, 2, 10)"})["lr"]
+    grid = candidates(lr={"C": "logspace(-4, 2, 10)"})["lr"].candidates
     drawn = search.sample(grid, 4, seed=1)
     places = [grid.index(candidate) for candidate in drawn]
     assert places == sorted(set(places))
@@ -176,6 +184,13 @@ def test_no_penalty_is_an_infinite_c() -> None:
     assert np.inf == learned.estimator("lr", {"penalty": None}, 1).C
 
 
-def test_features_are_the_loss_and_then_the_logits() -> None:
-    found = learned.features(np.array([0.5, 2.0]), np.array([[1.0, 2.0], [3.0, 4.0]]))
-    assert found.tolist() == [[0.5, 1.0, 2.0], [2.0, 3.0, 4.0]]
+def test_standardised_features_have_the_scale_of_the_known_records() -> None:
+    rng = np.random.default_rng(0)
+    features = np.column_stack((rng.normal(5, 100, 500), np.full(500, 3.0)))
+    known = np.arange(500) < 400
+    features[450, 0] = 1e9
+    found = learned.standardised(features, known)
+    np.testing.assert_allclose(found[known, 0].mean(), 0, atol=1e-12)
+    np.testing.assert_allclose(found[known, 0].std(), 1)
+    assert (found[:, 1] == 0).all()
+    assert found[450, 0] == learned.FARTHEST

@@ -29,18 +29,38 @@ SPLIT = store.Split(attack_train=np.array([2, 9]), attack_eval=np.array([5]))
 SHARD = store.Shard(
     id=np.array([2, 5]),
     label=np.array([0, 1], dtype=np.int32),
-    logits=np.array([[0.5, -1.5, 1e30], [3.0, 0.1, -0.0]], dtype=np.float32),
-    margin=np.array([0.25, -1e-300]),
-    loss=np.array([1e-300, 27.5]),
+    logits=np.array([[[0.5, -1.5, 1e30]], [[3.0, 0.1, -0.0]]], dtype=np.float32),
+    margin=np.array([[0.25], [-1e-300]]),
+    loss=np.array([[1e-300], [27.5]]),
+)
+REFERENCES = store.References(
+    id=np.array([2, 5, 9]), member=np.array([[True, False, True], [False, True, False]])
+)
+NO_REFERENCES = store.References(id=np.array([2]), member=np.zeros((0, 1), dtype=bool))
+REFERENCE_SHARD = store.ReferenceShard(
+    id=np.array([2, 5]),
+    margin=np.array([[0.25, 1.5], [-3.0, 0.0]], dtype=np.float32),
+    log_probability=np.array([[-0.5, -1.0], [-2.0, -0.1]], dtype=np.float32),
+    correct=np.array([True, False]),
 )
 SCORES = store.Scores(
     id=np.array([5, 9]),
     member=np.array([False, True]),
+    evaluation=np.array([True, True]),
     method=np.array([b"lr", b"knn"]),
     score=np.array([[0.1, 0.9], [0.5, 0.5]]),
     decision=np.array([[False, True], [True, False]]),
+    reading=np.array([[0.5, 0.25], [1.0, 0.0]]),
 )
-ARTIFACTS = [RECORDS, SPLIT, SHARD, SCORES]
+ARTIFACTS = [
+    RECORDS,
+    SPLIT,
+    REFERENCES,
+    NO_REFERENCES,
+    SHARD,
+    REFERENCE_SHARD,
+    SCORES,
+]
 
 # A limit on the size of files makes the kernel refuse to write on, as a full disk does.
 FULL_DISK = """
@@ -210,8 +230,8 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 def test_another_version_of_the_format_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, SHARD)
     with h5py.File(path, "r+") as file:
-        file.attrs["version"] = 2
-    assert refusal(path) == "has version 2, not 1"
+        file.attrs["version"] = 1
+    assert refusal(path) == "has version 1, not 2"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
@@ -280,7 +300,7 @@ def test_shards_are_read_as_one_in_their_order(tmp_path: Path) -> None:
     paths = [numbered(tmp_path, index) for index in range(3)]
     found = store.shards(paths, key="k", fix=FIX)
     assert found.id.tolist() == [2, 5, 12, 15, 22, 25]
-    assert found.logits.shape == (6, 3)
+    assert found.logits.shape == (6, 1, 3)
     assert np.array_equal(found.loss[2:4], SHARD.loss + 1)
 
 
@@ -300,8 +320,10 @@ def job_in(run: Path) -> plan.Job:
 def test_all_shards_of_the_features_are_read(tmp_path: Path) -> None:
     job = job_in(tmp_path)
     for index in range(2):
-        numbered(job.folder("features"), index)
-    files.write_json(job.artifact("features"), {"key": "k", "shards": 2})
+        numbered(job.folder("features") / "target", index)
+    files.write_json(
+        job.artifact("features"), {"key": "k", "shards": 2, "folders": {"target": "k"}}
+    )
     assert store.read_features(job).id.tolist() == [2, 5, 12, 15]
 
 
