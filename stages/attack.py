@@ -94,6 +94,7 @@ def all_given(
             [evidence(block.margin, block.member, ~block.member) for block in blocks]
         ),
         seed=settings.seed,
+        jobs=workers(),
     )
 
 

@@ -1,3 +1,4 @@
+import joblib
 import numpy as np
 import pytest
 from scipy import stats
@@ -68,6 +69,7 @@ def test_references_that_learned_nothing_teach_nothing() -> None:
             taught[:, :half].reshape(-1, taught.shape[-1]),
             balanced[:, :half].ravel(),
             1,
+            joblib.Parallel(1),
         )
         score = amortised.judged(judge, taught[:, half:].reshape(-1, taught.shape[-1]))
         found = metrics.auc(score, balanced[:, half:].ravel())
@@ -115,7 +117,7 @@ def test_four_references_can_play() -> None:
 def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter() -> None:
     target, margin, given, _, _ = toy(4, 400, n_views=3)
     one = amortised.scores(target, margin, given, seed=1)
-    assert np.array_equal(one, amortised.scores(target, margin, given, seed=1))
+    assert np.array_equal(one, amortised.scores(target, margin, given, 1, jobs=2))
     other = amortised.scores(target[:, ::-1], margin[..., ::-1], given, seed=1)
     np.testing.assert_allclose(one, other, atol=1e-2)
 

@@ -381,16 +381,18 @@ def test_references_and_views_that_cannot_be_are_refused(
 ) -> None:
     section = text.partition("\n")[0] + "\n"
     path = tmp_path / "audit.toml"
-    whole = AUDIT.replace("[features]\n", "") if "features" in section else AUDIT
-    path.write_text(f"{text}\n\n{whole}", encoding="utf-8")
+    if section in AUDIT:
+        whole = AUDIT.replace(section, f"{text}\n")
+    else:
+        whole = f"{text}\n\n{AUDIT}"
+    path.write_text(whole, encoding="utf-8")
     assert refusal(path) == expected
 
 
 @pytest.mark.parametrize("view", ["mirror", "shift(5,0)", "shift(1)", "shift(1,2)x"])
 def test_an_unknown_view_is_refused(view: str, tmp_path: Path) -> None:
-    path = tmp_path / "audit.toml"
-    text = f'[features]\nviews = ["identity", "{view}"]\n\n'
-    path.write_text(text + AUDIT.replace("[features]\n", ""), encoding="utf-8")
+    text = f'[features]\nviews = ["identity", "{view}"]\n'
+    path = edited(tmp_path, ("[features]\n", text))
     assert refusal(path) == (
         f"features.views: has the view '{view}'. Fix: use identity, flip or "
         "shift(dy,dx) by at most 4 pixels."

@@ -15,6 +15,7 @@ Every score is higher for a likelier member.
 import warnings
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
@@ -25,7 +26,7 @@ from pipeline.attacks import lira, rmia
 from pipeline.attacks.evidence import Evidence, Side, evidence, view_spread
 from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
 
-FOLDS = 2  # of records, each scored by networks that never saw it
+FOLDS = 3  # of records, each scored by networks that never saw it
 NETWORKS = 3  # averaged in each fold; one alone is noisy at low false-positive rates
 HIDDEN = (48, 48)
 EPOCHS = 12
@@ -214,32 +215,43 @@ class Judge(NamedTuple):
     networks: list[MLPClassifier]
 
 
-def fitted(given: NDArray[np.float32], member: NDArray[np.bool_], seed: int) -> Judge:
+def fitted(
+    given: NDArray[np.float32],
+    member: NDArray[np.bool_],
+    seed: int,
+    pool: joblib.Parallel,
+) -> Judge:
     """Fit networks that tell IN rows from OUT rows.
 
     Args:
         given: (n_rows, n_features).
         member: (n_rows,).
         seed: of first weights and of the order of rows.
+        pool: of workers; the networks do not depend on it.
     """
     centre, spread = given.mean(axis=0), given.std(axis=0)
     spread = np.where(spread > 0, spread, 1).astype(np.float32)
     ready = _standard(given, centre, spread)
-    networks = []
-    with warnings.catch_warnings():
-        # They stop after EPOCHS, on purpose.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for own_seed in np.random.SeedSequence(seed).generate_state(NETWORKS):
-            network = MLPClassifier(
-                HIDDEN,
-                alpha=1e-3,
-                batch_size=min(BATCH, len(ready)),
-                learning_rate_init=RATE,
-                max_iter=EPOCHS,
-                random_state=int(own_seed),
-            )
-            networks.append(network.fit(ready, member))
+    seeds = np.random.SeedSequence(seed).generate_state(NETWORKS)
+    networks = pool(joblib.delayed(_network)(ready, member, int(s)) for s in seeds)
     return Judge(centre, spread, networks)
+
+
+def _network(
+    ready: NDArray[np.float32], member: NDArray[np.bool_], seed: int
+) -> MLPClassifier:
+    network = MLPClassifier(
+        HIDDEN,
+        alpha=1e-3,
+        batch_size=min(BATCH, len(ready)),
+        learning_rate_init=RATE,
+        max_iter=EPOCHS,
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        # It stops after EPOCHS, on purpose.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return network.fit(ready, member)
 
 
 def judged(judge: Judge, given: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -265,6 +277,7 @@ def scores(
     margin: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
     seed: int,
+    jobs: int = 1,
 ) -> NDArray[np.float64]:
     """Score every record of the target; no membership of the target is used.
 
@@ -273,6 +286,7 @@ def scores(
         margin: (n_models, n_records, n_views) of the references.
         member: (n_models, n_records) whether a reference was trained on a record.
         seed: of folds, samples and networks.
+        jobs: worker processes that train networks. The scores do not depend on it.
 
     Returns:
         (n_records,) log-odds of membership.
@@ -299,6 +313,7 @@ def scores(
     fold = place % FOLDS
     sampled = place < max(MOST_ROWS // len(margin), FOLDS)
     out = np.empty(n_records)
+    pool = joblib.Parallel(jobs)
     for one in range(FOLDS):
         train = sampled & (fold != one)
         taught = rows(
@@ -308,6 +323,7 @@ def scores(
             taught.reshape(-1, taught.shape[-1]),
             member[:, train].ravel(),
             int(second.integers(2**31)),
+            pool,
         )
         out[fold == one] = judged(judge, given[fold == one])
     return out

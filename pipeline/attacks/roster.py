@@ -51,6 +51,7 @@ class Given:
     inside: NDArray[np.bool_]  # (n_models, n_records) trained on a record
     evidence: Evidence  # of the references
     seed: int
+    jobs: int = 1  # worker processes
 
     @property
     def phi(self) -> NDArray[np.float64]:
@@ -183,7 +184,7 @@ def _qmia(given: Given) -> Scored:
 def _amortised(given: Given) -> Scored:
     target, margin, inside = given.margin, given.references, given.inside
     if amortised.can_play(inside):
-        return Scored(amortised.scores(target, margin, inside, given.seed))
+        return Scored(amortised.scores(target, margin, inside, given.seed, given.jobs))
     return Scored(
         amortised.scores_by_labels(
             target, margin, inside, given.known, given.member, given.seed
