@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from pipeline.attacks import lira, rmia
 from pipeline.attacks.evidence import Evidence, Side, evidence, view_spread
@@ -248,7 +249,8 @@ def _network(
         max_iter=EPOCHS,
         random_state=seed,
     )
-    with warnings.catch_warnings():
+    # Sums of as many threads as there are processors differ in their last bits.
+    with threadpool_limits(1), warnings.catch_warnings():
         # It stops after EPOCHS, on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return network.fit(ready, member)
