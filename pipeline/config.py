@@ -53,6 +53,7 @@ class Data(Section):
     path: str | None = Field(default=None, exclude=True)
     members: int | None = Field(default=None, ge=1)
     nonmembers: int | None = Field(default=None, ge=1)
+    population: int = Field(default=0, ge=0)
     choose: Literal["first", "sample"] = "sample"
     seed: int = Field(default=1, ge=0)
     canaries: float = Field(default=0.0, ge=0, le=1)
@@ -74,6 +75,9 @@ class Data(Section):
                     raise ValueError(msg)
         if self.source == "arrays" and self.canaries:
             msg = "canaries need a target trained here, not signals made elsewhere"
+            raise ValueError(msg)
+        if self.source == "arrays" and self.population:
+            msg = "population must be left out; it comes from the file of arrays"
             raise ValueError(msg)
         if self.std is not None and min(self.std) <= 0:
             msg = f"std must be positive, got {min(self.std)}"

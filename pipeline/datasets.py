@@ -37,6 +37,8 @@ class Catalogue:
     # (n_records,) hash of each record's input; empty where inputs are unknown.
     content: NDArray[np.bytes_]
     n_classes: int
+    # (n_records,) not to be audited; None: the config says how many.
+    population: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Signals:
     label: NDArray[np.int32]  # (n_records,)
     member: NDArray[np.bool_]  # (n_models, n_records)
     train: NDArray[np.bool_] | None  # (n_records,) on the attack-train side
+    population: NDArray[np.bool_]  # (n_records,) not to be audited
 
 
 def catalogue(data: Data) -> Catalogue:
@@ -60,7 +63,8 @@ def catalogue(data: Data) -> Catalogue:
         given = signals(data)
         unknown = np.zeros(len(given.label), dtype=f"S{2 * HASH_BYTES}")
         n_classes = given.logits.shape[-1]
-        return Catalogue(given.label, given.member[0], unknown, n_classes)
+        member, population = given.member[0], given.population
+        return Catalogue(given.label, member, unknown, n_classes, population)
     if modules.is_function(data.source):
         return _users_catalogue(data.source)
     if data.source == "digits":
@@ -319,16 +323,21 @@ def signals(data: Data) -> Signals:
         raise AuditError(path, problem, fix)
     lead = shape[:1] if logits.ndim == 2 else shape[:2]
     member, train = arrays["member"], arrays.get("train")
+    population = arrays.get("population", np.zeros(lead[-1], dtype=bool))
     _check_array(path, "label", label, lead[-1:], np.integer)
     _check_array(path, "member", member, lead, np.bool_)
     if train is not None:
         _check_array(path, "train", train, lead[-1:], np.bool_)
+    _check_array(path, "population", population, lead[-1:], np.bool_)
     _check_labels(path, label, shape[-1])
     if logits.ndim == 2:
         logits, member = logits[None], member[None]
+    if (population & member[0]).any():
+        problem = "has members of the target in its population"
+        raise AuditError(path, problem, "give records that it was not trained on")
     if logits.ndim == 3:
         logits = logits[:, :, None]
-    return Signals(logits, label.astype(np.int32), member, train)
+    return Signals(logits, label.astype(np.int32), member, train, population)
 
 
 def _check_array(
@@ -340,7 +349,7 @@ def _check_array(
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    names = ("logits", "label", "member", "train")
+    names = ("logits", "label", "member", "train", "population")
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:

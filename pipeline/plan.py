@@ -43,13 +43,13 @@ STAGES = {
         ("features", "target", "data"),
         ("records", "target", "references"),
         "features/complete.json",
-        version=2,
+        version=3,
     ),
     "attack": Stage(
         ("attack",),
         ("records", "split", "references", "features"),
         "attack/scores.h5",
-        version=2,
+        version=3,
     ),
     "report": Stage(
         ("report",),

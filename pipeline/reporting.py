@@ -120,6 +120,8 @@ def text(report: dict[str, Any], width: int) -> str:
         markup=False,
     )
     audited = f"{records['members']} members and {records['nonmembers']} non-members"
+    if records["population"]:
+        audited += f", beside a population of {records['population']}"
     sides = (
         f"{records['attack_train']} to learn from, {records['attack_eval']} to judge"
     )
@@ -144,6 +146,12 @@ def text(report: dict[str, Any], width: int) -> str:
     if learned:
         console.print()
     console.print(table(report["attacks"]))
+    tail = (report["tail"] or {}).get("0.01")
+    if tail is not None:
+        console.print(
+            f"Tail estimate: the loss alone rules out {tail:.4f} of the non-members "
+            "while it loses 1% of the members."
+        )
     for attack in report["attacks"]:
         if "chosen" in attack:
             told = f"{attack['method']}: {attack['chosen']}, chosen on attack-train"

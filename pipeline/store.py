@@ -20,15 +20,21 @@ CHUNK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Records:
-    """The audited records, in ascending order of id."""
+    """The audited records and the population, in ascending order of id."""
 
     id: NDArray[np.int64]  # (n_records,) position in the source
     label: NDArray[np.int32]  # (n_records,) class the target is asked for
     member: NDArray[np.bool_]  # (n_records,) whether the target was trained on it
+    population: NDArray[np.bool_]  # (n_records,) never audited, never a member
     canary: NDArray[np.bool_]  # (n_records,) whether its label was changed
     content: NDArray[np.bytes_]  # (n_records,) hash of its input; empty for arrays
     duplicates_dropped: NDArray[np.int64]  # () non-members that equalled a member
     n_classes: NDArray[np.int64]  # () classes the labels come from
+
+    @property
+    def nonmember(self) -> NDArray[np.bool_]:
+        """(n_records,) whether it is audited as a non-member."""
+        return ~self.member & ~self.population
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class ReferenceShard:
     id: NDArray[np.int64]  # (n_rows,)
     margin: NDArray[np.floating[Any]]  # (n_rows, n_views) nats
     log_probability: NDArray[np.floating[Any]]  # (n_rows, n_views) of the true class
+    recalibrated: NDArray[np.float32]  # (n_rows, n_views) margin, logits corrected
     correct: NDArray[np.bool_]  # (n_rows,) its first view is put into the true class
 
 
@@ -90,6 +97,7 @@ class ReferenceBlock:
     rows: slice  # of the audited records
     member: NDArray[np.bool_]  # (n_references, n_rows)
     margin: NDArray[np.floating[Any]]  # (n_references, n_rows, n_views) nats
+    recalibrated: NDArray[np.float32]  # (n_references, n_rows, n_views) nats
 
 
 Artifact = TypeVar(
@@ -230,8 +238,11 @@ def reference_blocks(job: plan.Job) -> Iterator[ReferenceBlock]:
         n_rows = min(complete["shard_rows"], complete["records"] - first)
         rows = slice(first, first + n_rows)
         empty = np.empty((0, n_rows, complete["views"]), dtype=np.float32)
-        margin = np.stack([one.margin for one in found]) if found else empty
-        yield ReferenceBlock(rows, member[:, rows], margin)
+        margin, recalibrated = (
+            np.stack([getattr(one, name) for one in found]) if found else empty
+            for name in ("margin", "recalibrated")
+        )
+        yield ReferenceBlock(rows, member[:, rows], margin, recalibrated)
         first += n_rows
 
 

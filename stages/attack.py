@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cli, files, metrics, plan, search, signals, store
+from pipeline import cli, files, metrics, plan, recalibration, search, signals, store
 from pipeline.attacks import grids, learned, names, roster, thresholds
 from pipeline.attacks.evidence import evidence, together
 from pipeline.config import Attack
@@ -56,15 +56,17 @@ def compute(job: plan.Job) -> str:
     files.write_json(job.folder("attack") / plan.SEARCH, table)
     files.write_json(job.folder("attack") / plan.TIMINGS, {"seconds": seconds})
     nothing = np.full(len(known), np.nan)
+    readings = [one.reading for one in scored.values()]
+    audited = given.audited
     scores = store.Scores(
-        id=records.id,
-        member=records.member,
-        evaluation=np.isin(records.id, split.attack_eval),
+        id=records.id[audited],
+        member=records.member[audited],
+        evaluation=np.isin(records.id, split.attack_eval)[audited],
         method=np.array(list(scored), dtype="S"),
-        score=np.stack([one.score for one in scored.values()]),
-        decision=np.stack([decided[name] for name in scored]),
+        score=np.stack([one.score[audited] for one in scored.values()]),
+        decision=np.stack([decided[name][audited] for name in scored]),
         reading=np.stack(
-            [nothing if one.reading is None else one.reading for one in scored.values()]
+            [nothing[audited] if one is None else one[audited] for one in readings]
         ),
     )
     store.write_arrays(job.artifact("attack"), scores, key=job.key)
@@ -80,19 +82,29 @@ def all_given(
     known: NDArray[np.bool_],
 ) -> roster.Given:
     """Return all that attacks may look at."""
-    blocks = list(store.reference_blocks(job))
-    inside = np.concatenate([block.member for block in blocks], axis=1)
+    inside = store.upstream(job, "references", store.References).member
+    shape = (*inside.shape, shard.margin.shape[1])
+    references, recalibrated = np.empty((2, *shape), dtype=shard.margin.dtype)
+    found = []
+    # Block by block into one place: all blocks besides would be as much again.
+    for block in store.reference_blocks(job):
+        references[:, block.rows] = block.margin
+        recalibrated[:, block.rows] = block.recalibrated
+        found.append(evidence(block.margin, block.member, ~block.member))
+    chosen = recalibration.sample(~records.population)
+    correction = recalibration.fitted(shard.logits[chosen], shard.label[chosen])
     return roster.Given(
         logits=shard.logits,
         margin=shard.margin,
+        recalibrated=recalibration.margin(shard.logits, shard.label, correction),
         label=records.label,
+        audited=~records.population,
         known=known,
         member=records.member,
-        references=np.concatenate([block.margin for block in blocks], axis=1),
+        references=references,
+        references_recalibrated=recalibrated,
         inside=inside,
-        evidence=together(
-            [evidence(block.margin, block.member, ~block.member) for block in blocks]
-        ),
+        evidence=together(found),
         seed=settings.seed,
         jobs=workers(),
     )

@@ -1,5 +1,6 @@
 """Extract the signals of target and references on the audited records, once."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cli, datasets, files, plan, preprocessing, signals, store
+from pipeline import (
+    cli,
+    datasets,
+    files,
+    plan,
+    preprocessing,
+    recalibration,
+    signals,
+    store,
+)
 from pipeline.config import Data, Features, Target
 from pipeline.errors import AuditError
 
@@ -27,10 +37,7 @@ def compute(job: plan.Job) -> str:
     blocks = store.row_blocks(len(records.id), settings.shard_rows)
     names = ["target", *map(store.reference_name, range(len(member)))]
     keys = shard_keys(job, names)
-    missing = [
-        [i for i in range(len(blocks)) if not is_whole(job, name, i, keys[name])]
-        for name in names
-    ]
+    missing = [missing_blocks(job, name, len(blocks), keys[name]) for name in names]
     total = sum(map(len, missing))
 
     origin: dict[str, Any] = {"device": None, "mindspore": None}
@@ -42,20 +49,19 @@ def compute(job: plan.Job) -> str:
         for model, (name, wanted) in enumerate(zip(names, missing, strict=True)):
             found = source(model, [blocks[index] for index in wanted])
             for index, output in zip(wanted, found, strict=True):
-                path, rows = path_of(job, name, index), blocks[index]
-                if model:
-                    made = reference_shard(records, rows, *output)
-                    store.write_arrays(path, made, key=keys[name])
-                else:
-                    store.write_arrays(
-                        path, shard(records, rows, *output), key=keys[name]
-                    )
+                made = shard(records, blocks[index], *output)
+                path = output_path(job, name, index)
+                store.write_arrays(path, made, key=keys[name])
                 yield
+            if model and not is_condensed(job, name, len(blocks), keys[name]):
+                condense(job, name, blocks, ~records.population, keys[name])
+            if model:
+                shutil.rmtree(output_path(job, name, 0).parent, ignore_errors=True)
 
     for _ in cli.tracked("features", shards(), total):
         pass
 
-    paths = [path_of(job, "target", index) for index in range(len(blocks))]
+    paths = [output_path(job, "target", index) for index in range(len(blocks))]
     signal = store.shards(paths, key=keys["target"], fix=job.remake("features"))
     right = signal.logits[:, 0].argmax(axis=1) == signal.label
     complete = {
@@ -67,7 +73,7 @@ def compute(job: plan.Job) -> str:
         "n_classes": signal.logits.shape[2],
         "folders": keys,
         "train_accuracy": float(right[records.member].mean()),
-        "test_accuracy": float(right[~records.member].mean()),
+        "test_accuracy": float(right[records.nonmember].mean()),
         "references": accuracies(job, names[1:], keys, len(blocks), member),
         **origin,
     }
@@ -95,17 +101,65 @@ def shard_keys(job: plan.Job, names: Sequence[str]) -> dict[str, str]:
     return {name: plan.digest({**common, "model": model}) for name, model in models}
 
 
-def path_of(job: plan.Job, name: str, index: int) -> Path:
-    """Return where a shard of a model lies."""
+def output_path(job: plan.Job, name: str, index: int) -> Path:
+    """Return where a model's outputs lie: a reference's only until `condense`."""
+    folder = job.folder("features") / name
+    return store.shard_path(folder / "outputs" if name != "target" else folder, index)
+
+
+def signal_path(job: plan.Job, name: str, index: int) -> Path:
+    """Return where the signals that are kept of a reference lie."""
     return store.shard_path(job.folder("features") / name, index)
 
 
-def is_whole(job: plan.Job, name: str, index: int, key: str) -> bool:
-    """Return whether a shard need not be extracted."""
-    path = path_of(job, name, index)
-    if name == "target":
-        return store.is_whole(path, store.Shard, key=key)
-    return store.is_whole(path, store.ReferenceShard, key=key)
+def is_condensed(job: plan.Job, name: str, n_blocks: int, key: str) -> bool:
+    """Return whether nothing is left to do for a reference."""
+    paths = [signal_path(job, name, index) for index in range(n_blocks)]
+    return all(store.is_whole(path, store.ReferenceShard, key=key) for path in paths)
+
+
+def missing_blocks(job: plan.Job, name: str, n_blocks: int, key: str) -> list[int]:
+    """Return the blocks of a model that must be extracted."""
+    if name != "target" and is_condensed(job, name, n_blocks, key):
+        return []
+    paths = [output_path(job, name, index) for index in range(n_blocks)]
+    whole = [store.is_whole(path, store.Shard, key=key) for path in paths]
+    return [index for index in range(n_blocks) if not whole[index]]
+
+
+def condense(
+    job: plan.Job,
+    name: str,
+    blocks: Sequence[NDArray[np.int64]],
+    audited: NDArray[np.bool_],
+    key: str,
+) -> None:
+    """Sum up a reference's outputs by its signals, which are small.
+
+    Its logits are needed as long as its correction is not known.
+    """
+
+    def outputs() -> Iterator[store.Shard]:
+        for index in range(len(blocks)):
+            path, fix = output_path(job, name, index), job.remake("features")
+            yield store.read_arrays(path, store.Shard, key=key, fix=fix)
+
+    chosen = recalibration.sample(audited)
+    logits, label = [], []
+    for rows, one in zip(blocks, outputs(), strict=True):
+        own = np.isin(rows, chosen)
+        logits.append(one.logits[own])
+        label.append(one.label[own])
+    correction = recalibration.fitted(np.concatenate(logits), np.concatenate(label))
+    for index, one in enumerate(outputs()):
+        made = store.ReferenceShard(
+            id=one.id,
+            margin=one.margin,
+            log_probability=(-one.loss).astype(one.margin.dtype),
+            recalibrated=recalibration.margin(one.logits, one.label, correction),
+            correct=one.logits[:, 0].argmax(axis=1) == one.label,
+        )
+        store.write_arrays(signal_path(job, name, index), made, key=key)
 
 
 def accuracies(
@@ -120,7 +174,7 @@ def accuracies(
     for name, half in zip(names, member, strict=True):
         parts = [
             store.read_arrays(
-                path_of(job, name, index),
+                signal_path(job, name, index),
                 store.ReferenceShard,
                 key=keys[name],
                 fix=job.remake("features"),
@@ -194,28 +248,13 @@ def shard(
     logits: NDArray[np.floating[Any]],
     margin: NDArray[np.floating[Any]],
 ) -> store.Shard:
-    """Return the target's signals of these rows as a shard."""
+    """Return what a model says of these rows as a shard."""
     return store.Shard(
         id=records.id[rows],
         label=records.label[rows],
         logits=logits,
         margin=margin,
         loss=signals.loss(margin),
-    )
-
-
-def reference_shard(
-    records: store.Records,
-    rows: NDArray[np.int64],
-    logits: NDArray[np.floating[Any]],
-    margin: NDArray[np.floating[Any]],
-) -> store.ReferenceShard:
-    """Return a reference's signals of these rows as a shard."""
-    return store.ReferenceShard(
-        id=records.id[rows],
-        margin=margin,
-        log_probability=(-signals.loss(margin)).astype(margin.dtype),
-        correct=logits[:, 0].argmax(axis=1) == records.label[rows],
     )
 
 

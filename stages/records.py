@@ -1,6 +1,7 @@
-"""Choose the audited records: members, and like records that are not."""
+"""Choose the records: members, like records that are not, and a population."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import cli, datasets, plan, selection, store
 from pipeline.config import Data
@@ -8,18 +9,17 @@ from pipeline.errors import AuditError
 
 
 def compute(job: plan.Job) -> str:
-    """Write the ids, labels and sides of the audited records."""
+    """Write the ids, labels and sides of the records."""
     settings = job.section(Data)
     catalogue = datasets.catalogue(settings)
 
     records = choose(settings, catalogue)
 
     store.write_arrays(job.artifact("records"), records, key=job.key)
-    n_members = int(records.member.sum())
-    return (
-        f"{n_members} members, {len(records.id) - n_members} non-members, "
-        f"{records.duplicates_dropped} duplicates dropped"
-    )
+    sides = f"{records.member.sum()} members, {records.nonmember.sum()} non-members"
+    if records.population.any():
+        sides += f", {records.population.sum()} of a population"
+    return f"{sides}, {records.duplicates_dropped} duplicates dropped"
 
 
 def choose(settings: Data, catalogue: datasets.Catalogue) -> store.Records:
@@ -37,6 +37,8 @@ def choose(settings: Data, catalogue: datasets.Catalogue) -> store.Records:
     content, side = catalogue.content, catalogue.member
     pool = ids if side is None else ids[side]
     others = ids if side is None else ids[~side]
+    if catalogue.population is not None:
+        others = others[~catalogue.population[others]]
     n_members, n_others = counts(settings, len(pool), len(others), side is None)
     members = selection.ordered(pool, settings.choose, members_rng)[:n_members]
     if side is None:
@@ -53,7 +55,12 @@ def choose(settings: Data, catalogue: datasets.Catalogue) -> store.Records:
             problem = f"is {n_others}, but {len(nonmembers)} differ from every member"
             raise AuditError("data.nonmembers", problem, "lower it")
         members = members[: len(nonmembers)]
-    chosen = np.sort(np.concatenate((members, nonmembers)))
+    population = (
+        drawn_population(settings, content, others, known, nonmembers)
+        if catalogue.population is None
+        else np.flatnonzero(catalogue.population)
+    )
+    chosen = np.sort(np.concatenate((members, nonmembers, population)))
     if len(np.unique(catalogue.label[chosen])) < 2:
         problem = "has records of one class only"
         raise AuditError(f"data ({settings.source})", problem, "add other classes")
@@ -61,11 +68,35 @@ def choose(settings: Data, catalogue: datasets.Catalogue) -> store.Records:
         id=chosen,
         label=label[chosen],
         member=np.isin(chosen, members),
+        population=np.isin(chosen, population),
         canary=canary[chosen],
         content=content[chosen],
         duplicates_dropped=np.array(n_dropped),
         n_classes=np.array(catalogue.n_classes),
     )
+
+
+def drawn_population(
+    settings: Data,
+    content: NDArray[np.bytes_],
+    others: NDArray[np.int64],
+    known: NDArray[np.bytes_],
+    nonmembers: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the ids of records that equal no member and no audited non-member.
+
+    Raises:
+        AuditError: if there are not enough.
+    """
+    left = others[~np.isin(others, nonmembers)]
+    audited = content[nonmembers] if content[0] else content[:0]
+    taken = np.concatenate((known, audited))
+    count = settings.population
+    found, _ = selection.first_distinct(left, content[left], taken, count)
+    if len(found) < count:
+        problem = f"is {count}, but {len(found)} records are left for it"
+        raise AuditError("data.population", problem, "lower it, or give more data")
+    return found
 
 
 def counts(
@@ -78,7 +109,8 @@ def counts(
     Raises:
         AuditError: if the source holds fewer.
     """
-    most = min(n_pool, n_others) // (2 if one_pool else 1)
+    left = n_others - settings.population
+    most = left // 2 if one_pool else min(n_pool, left)
     n_members = settings.members or settings.nonmembers or most
     n_nonmembers = settings.nonmembers or settings.members or most
     available = {

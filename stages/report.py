@@ -11,6 +11,7 @@ from pipeline.config import Report
 SCHEMA = 2
 WIDTH = 80  # columns of report.txt
 RATES = (0.1, 0.01, 0.001)  # false-positive rates that are told
+TAIL = b"loss"  # the attack whose true-negative rates are told
 
 
 def compute(job: plan.Job) -> str:
@@ -46,7 +47,8 @@ def compute(job: plan.Job) -> str:
         },
         "records": {
             "members": int(records.member.sum()),
-            "nonmembers": int((~records.member).sum()),
+            "nonmembers": int(records.nonmember.sum()),
+            "population": int(records.population.sum()),
             "attack_train": len(split.attack_train),
             "attack_eval": len(split.attack_eval),
             "duplicates_dropped": int(records.duplicates_dropped),
@@ -57,6 +59,7 @@ def compute(job: plan.Job) -> str:
             "models": features["references"],
             "rmia_slope": table["rmia_slope"],
         },
+        "tail": tail(scores),
         "attacks": attacks,
         "verdict": reporting.verdict(
             attacks,
@@ -99,6 +102,15 @@ def attack(scores: store.Scores, row: int, about: dict[str, Any]) -> dict[str, A
             str(rate): metrics.tpr_at_fpr(score, member, rate) for rate in RATES
         },
     }
+
+
+def tail(scores: store.Scores) -> dict[str, float | None] | None:
+    """Return how many non-members the loss alone rules out; None if it did not run."""
+    if TAIL not in (methods := list(scores.method)):
+        return None
+    judged = scores.evaluation
+    score, member = scores.score[methods.index(TAIL)][judged], scores.member[judged]
+    return {str(rate): metrics.tnr_at_fnr(score, member, rate) for rate in RATES}
 
 
 if __name__ == "__main__":

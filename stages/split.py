@@ -13,16 +13,18 @@ def compute(job: plan.Job) -> str:
     records = store.upstream(job, "records", store.Records)
     given = datasets.signals(data).train if data.source == "arrays" else None
 
+    audited = ~records.population
+    ids, member = records.id[audited], records.member[audited]
     held_out = (
         selection.eval_side(
-            records.member, records.label, settings.eval_fraction, settings.seed
+            member, records.label[audited], settings.eval_fraction, settings.seed
         )
         if given is None
-        else ~given[records.id]
+        else ~given[ids]
     )
-    split = store.Split(records.id[~held_out], records.id[held_out])
+    split = store.Split(ids[~held_out], ids[held_out])
     for name, side in (("attack-train", ~held_out), ("attack-eval", held_out)):
-        if len(np.unique(records.member[side])) < 2:
+        if len(np.unique(member[side])) < 2:
             problem = f"leaves {name} without members or without non-members"
             raise AuditError("split", problem, "audit more records (data.members)")
 

@@ -83,7 +83,7 @@ def train(job: plan.Job, settings: Target, records: store.Records) -> dict[str, 
     right = right == records.label
     return {
         "train_accuracy": float(right[records.member].mean()),
-        "test_accuracy": float(right[~records.member].mean()),
+        "test_accuracy": float(right[records.nonmember].mean()),
     }
 
 

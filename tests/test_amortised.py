@@ -31,9 +31,13 @@ def toy(
     return target, margin, given, member, outside
 
 
+def every(records: np.ndarray) -> np.ndarray:
+    return np.ones(len(records), dtype=bool)
+
+
 def test_amortised_comes_near_the_optimum_of_the_gaussian_toy() -> None:
     target, margin, given, member, outside = toy(16)
-    score = amortised.scores(target, margin, given, seed=1)
+    score = amortised.scores(target, margin, given, every(target), seed=1)
     phi = target[:, 0]
     optimum = stats.norm.logpdf(phi, outside + 1.5) - stats.norm.logpdf(phi, outside)
     assert metrics.auc(score, member) > metrics.auc(optimum, member) - 0.03
@@ -49,7 +53,7 @@ def test_a_target_that_learned_nothing_shows_nothing(n_models: int) -> None:
     blank = (outside + rng.normal(size=len(outside)))[:, None]
     # Unrelated to the target: no score may tell it.
     member = rng.random(len(outside)) < 0.5
-    score = amortised.scores(blank, margin, given, seed=1)
+    score = amortised.scores(blank, margin, given, every(blank), seed=1)
     assert metrics.auc(score, member) == pytest.approx(0.5, abs=0.04)
 
 
@@ -62,7 +66,9 @@ def test_references_that_learned_nothing_teach_nothing() -> None:
         margin = (outside + rng.normal(size=balanced.shape))[..., None]
         scale = amortised.scale_of(margin)
         level = amortised.levelled(margin, scale, scale)
-        prior = amortised.hierarchy_of(level[0], evidence(level, balanced, ~balanced))
+        prior = amortised.hierarchy_of(
+            level[0], evidence(level, balanced, ~balanced), every(outside)
+        )
         taught = amortised.rows(level, balanced, prior, seed=1)
         half = len(outside) // 2
         judge = amortised.fitted(
@@ -106,8 +112,9 @@ def test_unbalanced_references_lose_the_actor_alone() -> None:
 def test_few_references_cannot_play(n_models: int, able: bool) -> None:
     _, margin, given, _, _ = toy(n_models, 100)
     assert amortised.can_play(given) is able
+    target = np.zeros((100, 1))
     with pytest.raises(ValueError, match=f"{n_models} references are too few"):
-        amortised.scores(np.zeros((100, 1)), margin, given, seed=1)
+        amortised.scores(target, margin, given, every(target), seed=1)
 
 
 def test_four_references_can_play() -> None:
@@ -116,16 +123,20 @@ def test_four_references_can_play() -> None:
 
 def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter() -> None:
     target, margin, given, _, _ = toy(4, 400, n_views=3)
-    one = amortised.scores(target, margin, given, seed=1)
-    assert np.array_equal(one, amortised.scores(target, margin, given, 1, jobs=2))
-    other = amortised.scores(target[:, ::-1], margin[..., ::-1], given, seed=1)
+    one = amortised.scores(target, margin, given, every(target), seed=1)
+    assert np.array_equal(
+        one, amortised.scores(target, margin, given, every(target), 1, 2)
+    )
+    other = amortised.scores(
+        target[:, ::-1], margin[..., ::-1], given, every(target), seed=1
+    )
     np.testing.assert_allclose(one, other, atol=1e-2)
 
 
 def test_a_targets_own_scale_does_not_change_its_scores() -> None:
     target, margin, given, _, _ = toy(4, 400)
-    one = amortised.scores(target, margin, given, seed=1)
-    other = amortised.scores(3 * target + 7, margin, given, seed=1)
+    one = amortised.scores(target, margin, given, every(target), seed=1)
+    other = amortised.scores(3 * target + 7, margin, given, every(target), seed=1)
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
@@ -133,7 +144,9 @@ def test_a_targets_own_scale_does_not_change_its_scores() -> None:
 def test_scores_by_labels_beat_the_margin_alone(n_models: int) -> None:
     target, margin, given, member, _ = toy(n_models)
     known = np.arange(len(member)) < 2000
-    score = amortised.scores_by_labels(target, margin, given, known, member, seed=1)
+    score = amortised.scores_by_labels(
+        target, margin, given, every(target), known, member, seed=1
+    )
     for side in (known, ~known):
         alone = metrics.auc(target[side, 0], member[side])
         assert metrics.auc(score[side], member[side]) > alone + 0.03
@@ -143,7 +156,7 @@ def test_scores_by_labels_do_not_look_at_unknown_memberships() -> None:
     target, margin, given, member, _ = toy(2, 400)
     known = np.arange(400) < 200
     other = np.where(known, member, ~member)
-    args = (target, margin, given, known)
+    args = (target, margin, given, every(target), known)
     one = amortised.scores_by_labels(*args, member, seed=1)
     assert np.array_equal(one, amortised.scores_by_labels(*args, other, seed=1))
 
@@ -153,7 +166,9 @@ def test_scores_by_labels_of_known_records_are_out_of_fold() -> None:
     rng = np.random.default_rng(4)
     member = rng.random(600) < 0.5
     known = np.ones(600, bool)
-    score = amortised.scores_by_labels(target, margin, given, known, member, seed=1)
+    score = amortised.scores_by_labels(
+        target, margin, given, every(target), known, member, seed=1
+    )
     assert metrics.auc(score, member) < 0.56
 
 
@@ -165,7 +180,9 @@ def test_references_on_one_side_only_still_help(given: bool) -> None:
     margin = (outside + 1.5 * given + noise)[..., None]
     member_of = np.full((3, len(outside)), given)
     known = np.arange(len(member)) < 2000
-    score = amortised.scores_by_labels(target, margin, member_of, known, member, 1)
+    score = amortised.scores_by_labels(
+        target, margin, member_of, every(target), known, member, 1
+    )
     alone = metrics.auc(target[~known, 0], member[~known])
     assert metrics.auc(score[~known], member[~known]) > alone + 0.03
 
@@ -187,7 +204,7 @@ def test_evidence_in_blocks_is_the_evidence_of_the_whole() -> None:
 def test_the_likelihood_ratio_among_the_features_is_that_of_the_hierarchy() -> None:
     target, margin, given, _, _ = toy(6, 200)
     known = evidence(margin, given, ~given)
-    prior = amortised.hierarchy_of(target, known)
+    prior = amortised.hierarchy_of(target, known, every(target))
     found = amortised.features(target, known, prior)
     basis = mean_axis(1)
     ratio = lira.hierarchical(
@@ -202,3 +219,29 @@ def test_the_likelihood_ratio_among_the_features_is_that_of_the_hierarchy() -> N
         ),
     )
     np.testing.assert_allclose(found[:, 4], online, rtol=1e-4, atol=1e-5)
+
+
+def test_a_population_teaches_the_networks_but_not_the_targets_scale() -> None:
+    target, margin, given, member, _ = toy(6)
+    audited = np.arange(len(member)) < 1500
+    # What the target says of records that are not audited is not looked at.
+    other = np.where(audited[:, None], target, 100.0)
+    one = amortised.scores(target, margin, given, audited, seed=1)[audited]
+    assert np.array_equal(
+        one, amortised.scores(other, margin, given, audited, seed=1)[audited]
+    )
+    alone = amortised.scores(
+        target[audited], margin[:, audited], given[:, audited], every(one), seed=1
+    )
+    truth = member[audited]
+    assert metrics.auc(one, truth) > metrics.auc(alone, truth) - 0.005
+
+
+def test_evidence_is_summed_up_in_blocks_to_the_same_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target, margin, given, _, _ = toy(4, 400)
+    whole = amortised.scores(target, margin, given, every(target), seed=1)
+    monkeypatch.setattr(amortised, "BLOCK_ROWS", 150)
+    blocks = amortised.scores(target, margin, given, every(target), seed=1)
+    assert np.array_equal(whole, blocks)

@@ -437,6 +437,17 @@ def test_canaries_in_signals_made_elsewhere_are_refused(tmp_path: Path) -> None:
     assert refusal(path).startswith(expected)
 
 
+def test_a_population_of_signals_made_elsewhere_comes_from_the_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "audit.toml"
+    path.write_text('[data]\nsource = "arrays"\npopulation = 5\n', encoding="utf-8")
+    expected = (
+        "data: population must be left out. Fix: it comes from the file of arrays."
+    )
+    assert refusal(path) == expected
+
+
 def test_a_target_of_signals_made_elsewhere_is_refused(tmp_path: Path) -> None:
     path = edited(tmp_path, ('"digits"', '"arrays"'), ("canaries = 0.25", ""))
     expected = "target: must be empty, as the signals were made elsewhere. Fix: "

@@ -513,6 +513,23 @@ def test_signals_may_say_which_records_the_attack_learns_from(save: Save) -> Non
     assert np.array_equal(found.train, TRAIN)
 
 
+def test_signals_may_hold_a_population(save: Save) -> None:
+    assert not datasets.signals(save(SIGNALS)).population.any()
+    found = datasets.catalogue(save({**SIGNALS, "population": ~MEMBER}))
+    assert found.population is not None
+    assert np.array_equal(found.population, ~MEMBER)
+
+
+def test_a_population_of_members_is_refused(save: Save) -> None:
+    data = save({**SIGNALS, "population": MEMBER})
+    with pytest.raises(AuditError) as caught:
+        datasets.signals(data)
+    assert str(caught.value) == (
+        f"{data.path}: has members of the target in its population. "
+        "Fix: give records that it was not trained on."
+    )
+
+
 def test_signals_have_a_catalogue_without_content(save: Save) -> None:
     found = datasets.catalogue(save(SIGNALS))
     assert found.member is not None
@@ -554,6 +571,10 @@ def test_signals_without_one_of_the_arrays_are_refused(name: str, save: Save) ->
         (
             {"member": MEMBER.astype(int)},
             "has member of type int64 and shape (6,). Fix: give bools (6,)",
+        ),
+        (
+            {"population": MEMBER[1:]},
+            "has population of type bool and shape (5,). Fix: give bools (6,)",
         ),
         (
             {"member": SIDES},

@@ -190,6 +190,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
     assert report["records"] == {
         "members": 60,
         "nonmembers": 60,
+        "population": 0,
         "attack_train": 90,
         "attack_eval": 30,
         "duplicates_dropped": 0,
@@ -211,6 +212,8 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
     assert found["lr"]["n_candidates"] == found["rf"]["n_candidates"] == 2
     assert report["references"]["count"] == 2
     assert len(report["references"]["models"]) == 2
+    assert set(report["tail"]) == {"0.1", "0.01", "0.001"}
+    assert report["tail"]["0.01"] is None  # too few members to measure it
     for attack in report["attacks"]:
         assert set(attack["tpr_at_fpr"]) == {"0.1", "0.01", "0.001"}
         assert attack["tpr_at_fpr"]["0.01"] is None

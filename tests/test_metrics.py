@@ -179,3 +179,11 @@ def test_a_rate_of_whole_records_is_not_lost_to_rounding() -> None:
         member = np.arange(2 * n) < n
         score = np.where(member, 0.5, (np.arange(2 * n) - n < n // 10) * 1.0)
         assert metrics.tpr_at_fpr(score, member, 0.1) == 1.0
+
+
+def test_the_true_negative_rate_counts_non_members_below_the_members_tail() -> None:
+    score = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    member = np.array([0, 0, 1, 0, 1, 1, 0, 1], dtype=bool)
+    assert metrics.tnr_at_fnr(score, member, 0.25) == 0.75
+    assert metrics.tnr_at_fnr(score, member, 1.0) == 1.0
+    assert metrics.tnr_at_fnr(score, member, 0.2) is None

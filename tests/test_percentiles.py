@@ -24,11 +24,3 @@ def test_attack_r_is_valid_with_few_references() -> None:
     above, count = np.array([0, 2, 4, 0]), np.array([4, 4, 4, 0])
     found = percentiles.attack_r(above, count)
     np.testing.assert_allclose(found, [0.2, 0.6, 1.0, 1.0])
-
-
-def test_the_tail_rate_is_the_definition() -> None:
-    signal = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
-    member = np.array([0, 0, 1, 0, 1, 1, 0, 1], dtype=bool)
-    assert percentiles.tail_rate(signal, member, 0.0) == 0.5
-    assert percentiles.tail_rate(signal, member, 0.25) == 0.75
-    assert percentiles.tail_rate(signal, member, 1.0) == 1.0

@@ -127,3 +127,28 @@ def test_an_attack_that_wants_references_says_so(checkout: Checkout) -> None:
         "error: attack.attacks (lira_online): needs references, and there are none. "
         "Fix: raise references.count, or leave this attack out."
     ) in done.stderr
+
+
+def test_a_population_is_learned_by_references_but_never_audited(
+    checkout: Checkout,
+) -> None:
+    checkout.edit("nonmembers = 60", "nonmembers = 60\npopulation = 30")
+    done = checkout.make("audit")
+    assert done.returncode == 0, done.stderr
+    assert "60 members, 60 non-members, 30 of a population" in done.stdout
+    run = checkout.run
+    with h5py.File(run / "records" / "records.h5") as file:
+        ids, population = file["id"][()], file["population"][()]
+        member = file["member"][()]
+    assert population.sum() == 30
+    assert not (population & member).any()
+    with h5py.File(run / "references" / "references.h5") as file:
+        assert np.array_equal(file["id"][()], ids)
+        inside = file["member"][()]
+    assert (inside.sum(axis=1) == 75).all()
+    assert inside[:, population].any(axis=1).all()
+    with h5py.File(run / "attack" / "scores.h5") as file:
+        assert np.array_equal(file["id"][()], ids[~population])
+        assert np.isfinite(file["score"][()]).all()
+    text = (run / "report" / "report.txt").read_text()
+    assert "beside a population of 30" in text

@@ -38,6 +38,7 @@ def report(*attacks: dict[str, Any]) -> dict[str, Any]:
         "records": {
             "members": 5000,
             "nonmembers": 4998,
+            "population": 0,
             "attack_train": 7998,
             "attack_eval": 2000,
             "duplicates_dropped": 2,
@@ -50,6 +51,7 @@ def report(*attacks: dict[str, Any]) -> dict[str, Any]:
                 {"train_accuracy": 0.98, "test_accuracy": 0.6},
             ],
         },
+        "tail": {"0.1": 0.5, "0.01": 0.125, "0.001": None},
         "attacks": attacks,
         "verdict": judged(*attacks),
     }
@@ -195,3 +197,18 @@ def test_the_text_has_no_colours_and_no_markup() -> None:
     text = reporting.text(made, 80)
     assert "\x1b" not in text
     assert "class_weight=[red]" in text
+
+
+def test_the_text_tells_the_tail_estimate_where_it_could_be_measured() -> None:
+    made = report(attack())
+    told = "Tail estimate: the loss alone rules out 0.1250 of the non-members while it"
+    assert told in reporting.text(made, 80)
+    for tail in (None, {"0.1": 0.5, "0.01": None, "0.001": None}):
+        assert "Tail" not in reporting.text({**made, "tail": tail}, 80)
+
+
+def test_the_text_tells_of_a_population() -> None:
+    made = report(attack())
+    made["records"]["population"] = 70
+    told = "5000 members and 4998 non-members, beside a population of 70"
+    assert told in " ".join(reporting.text(made, 80).split())

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,46 @@ def test_a_source_with_one_side_only_is_refused() -> None:
 def test_records_of_one_class_are_refused() -> None:
     with pytest.raises(AuditError, match="has records of one class only"):
         records.choose(data(), catalogue("abcd", "mmoo", n_classes=1))
+
+
+def test_a_population_is_drawn_from_non_members_that_are_not_audited() -> None:
+    found = records.choose(data(members=2, population=2), TWO_SIDES)
+    assert found.population.sum() == 2
+    assert not (found.population & found.member).any()
+    assert set(found.id[found.population]) < {6, 7, 8, 9}
+    assert found.nonmember.sum() == 2
+    first = records.choose(data(members=2, choose="first", population=1), TWO_SIDES)
+    assert first.id[first.population].tolist() == [8]
+
+
+def test_without_numbers_the_sides_leave_room_for_the_population() -> None:
+    found = records.choose(data(population=3), TWO_SIDES)
+    assert (found.member.sum(), found.nonmember.sum()) == (1, 1)
+    found = records.choose(data(population=3), catalogue("abcdefghijk"))
+    assert (found.member.sum(), found.nonmember.sum()) == (4, 4)
+
+
+def test_a_population_has_no_twin_of_an_audited_record() -> None:
+    twins = catalogue("abcdxaxyyz", "mmmmoooooo")
+    found = records.choose(
+        data(choose="first", members=2, nonmembers=2, population=1), twins
+    )
+    assert found.id[found.nonmember].tolist() == [4, 6]
+    assert found.id[found.population].tolist() == [7]
+
+
+def test_records_with_a_population_of_the_file_are_not_audited() -> None:
+    given = replace(TWO_SIDES, population=np.arange(10) >= 8)
+    found = records.choose(data(), given)
+    assert found.id[found.population].tolist() == [8, 9]
+    assert found.id[found.nonmember].tolist() == [6, 7]
+
+
+def test_a_larger_population_than_there_is_is_refused() -> None:
+    line = (
+        "data.population: is 2, but 1 records are left for it. "
+        "Fix: lower it, or give more data."
+    )
+    with pytest.raises(AuditError) as caught:
+        records.choose(data(members=3, population=2), TWO_SIDES)
+    assert str(caught.value) == line

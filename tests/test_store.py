@@ -20,6 +20,7 @@ RECORDS = store.Records(
     id=np.array([2, 5, 9]),
     label=np.array([0, 1, 1], dtype=np.int32),
     member=np.array([True, False, True]),
+    population=np.array([False, False, False]),
     canary=np.array([False, False, True]),
     content=np.array([b"aa", b"bb", b"cc"]),
     duplicates_dropped=np.array(4),
@@ -41,6 +42,7 @@ REFERENCE_SHARD = store.ReferenceShard(
     id=np.array([2, 5]),
     margin=np.array([[0.25, 1.5], [-3.0, 0.0]], dtype=np.float32),
     log_probability=np.array([[-0.5, -1.0], [-2.0, -0.1]], dtype=np.float32),
+    recalibrated=np.array([[0.5, 1.0], [-2.0, 0.5]], dtype=np.float32),
     correct=np.array([True, False]),
 )
 SCORES = store.Scores(

@@ -24,7 +24,13 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline.attacks import lira, rmia
-from pipeline.attacks.evidence import Evidence, Side, evidence, view_spread
+from pipeline.attacks.evidence import (
+    Evidence,
+    Side,
+    evidence,
+    together,
+    view_spread,
+)
 from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
 
 FOLDS = 3  # of records, each scored by networks that never saw it
@@ -36,6 +42,7 @@ RATE = 2e-3
 FARTHEST = 6.0  # standard deviations at which features are clipped
 # More rows than these teach no more, and a million records have 64 times as many.
 MOST_ROWS = 200_000
+BLOCK_ROWS = 32_768  # records summed up at once, so that a million need little memory
 LABEL_FOLDS = 5
 LABEL_PENALTY = 1.0  # inverse strength of the logistic regression's ridge
 
@@ -278,15 +285,18 @@ def scores(
     target: NDArray[np.floating[Any]],
     margin: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
+    audited: NDArray[np.bool_],
     seed: int,
     jobs: int = 1,
 ) -> NDArray[np.float64]:
     """Score every record of the target; no membership of the target is used.
 
     Args:
-        target: (n_records, n_views) its margins.
-        margin: (n_models, n_records, n_views) of the references.
+        target: (n_records, n_views) its margins, recalibrated.
+        margin: (n_models, n_records, n_views) of the references, recalibrated.
         member: (n_models, n_records) whether a reference was trained on a record.
+        audited: (n_records,) whether the target may be trained on it; other records
+            teach the networks only.
         seed: of folds, samples and networks.
         jobs: worker processes that train networks. The scores do not depend on it.
 
@@ -299,11 +309,16 @@ def scores(
     if not can_play(member):
         msg = f"{len(member)} references are too few to attack one another"
         raise ValueError(msg)
-    common, own = scale_of(margin), scale_of(target[None])
-    references = levelled(margin, common, common)
+    common, own = scale_of(margin[:, audited]), scale_of(target[None, audited])
     phi = levelled(target[None], own, common)[0]
-    known = evidence(references, member, ~member)
-    prior = hierarchy_of(phi, known)
+    known = together(
+        [
+            evidence(levelled(margin[:, rows], common, common), inside, ~inside)
+            for rows in _blocks(len(phi))
+            for inside in [member[:, rows]]
+        ]
+    )
+    prior = hierarchy_of(phi, known, audited)
     given = features(phi, known, prior)
 
     order, first, second = (
@@ -318,9 +333,8 @@ def scores(
     pool = joblib.Parallel(jobs)
     for one in range(FOLDS):
         train = sampled & (fold != one)
-        taught = rows(
-            references[:, train], member[:, train], prior, int(first.integers(2**31))
-        )
+        references = levelled(margin[:, train], common, common)
+        taught = rows(references, member[:, train], prior, int(first.integers(2**31)))
         judge = fitted(
             taught.reshape(-1, taught.shape[-1]),
             member[:, train].ravel(),
@@ -331,27 +345,33 @@ def scores(
     return out
 
 
+def _blocks(n_records: int) -> list[slice]:
+    return [slice(i, i + BLOCK_ROWS) for i in range(0, n_records, BLOCK_ROWS)]
+
+
 def hierarchy_of(
-    target: NDArray[np.floating[Any]], known: Evidence
+    target: NDArray[np.floating[Any]], known: Evidence, audited: NDArray[np.bool_]
 ) -> lira.Hierarchy | None:
     """Return the prior of the records' means, or None where no record has both sides.
 
     Args:
         target: (n_records, n_views) margins.
         known: of the references.
+        audited: (n_records,) whether the target may be trained on it.
     """
     basis = mean_axis(target.shape[1])
     inside = along(known.inside.margin, basis)
     outside = along(known.outside.margin, basis)
-    if not ((inside.count > 0) & (outside.count > 0)).any():
+    if not ((inside.count > 0) & (outside.count > 0) & audited).any():
         return None
-    return lira.fitted_hierarchy(target @ basis, inside, outside)
+    return lira.fitted_hierarchy(target @ basis, inside, outside, audited)
 
 
 def scores_by_labels(
     target: NDArray[np.floating[Any]],
     margin: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
+    audited: NDArray[np.bool_],
     known: NDArray[np.bool_],
     target_member: NDArray[np.bool_],
     seed: int,
@@ -359,9 +379,10 @@ def scores_by_labels(
     """Score every record where references are too few to attack one another.
 
     Args:
-        target: (n_records, n_views) margins of the target.
-        margin: (n_models, n_records, n_views) of the references.
+        target: (n_records, n_views) margins of the target, recalibrated.
+        margin: (n_models, n_records, n_views) of the references, recalibrated.
         member: (n_models, n_records) whether a reference was trained on a record.
+        audited: (n_records,) whether the target may be trained on it.
         known: (n_records,) attack-train records, whose membership may be used.
         target_member: (n_records,) memberships; those not known are not looked at.
         seed: of the folds.
@@ -370,7 +391,7 @@ def scores_by_labels(
         (n_records,) log-odds; of a known record from a fit without it.
     """
     found = evidence(margin, member, ~member)
-    prior = hierarchy_of(target, found)
+    prior = hierarchy_of(target, found, audited)
     if found.inside.margin.count.any() and found.outside.margin.count.any():
         given = features(target, found, prior).astype(np.float64)
     else:

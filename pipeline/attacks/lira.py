@@ -260,9 +260,12 @@ class Hierarchy(NamedTuple):
 
 
 def fitted_hierarchy(
-    target: NDArray[np.floating[Any]], inside: Moments, outside: Moments
+    target: NDArray[np.floating[Any]],
+    inside: Moments,
+    outside: Moments,
+    audited: NDArray[np.bool_] | Literal[True] = True,
 ) -> Hierarchy:
-    """Fit the prior by moments over all records; no membership of the target is used.
+    """Fit the prior by moments over records; no membership of the target is used.
 
     With two references or more on a side their scatter gives the noise. With one, the
     target serves as a further draw of unknown membership: half of its covariance with
@@ -272,11 +275,12 @@ def fitted_hierarchy(
         target: (n_records, 1) the target's signal, its views averaged.
         inside: of the references trained on each record; one axis.
         outside: of the others; one axis.
+        audited: (n_records,) whether the target may be trained on it; True for all.
 
     Raises:
         ValueError: if no record has references on both sides.
     """
-    both = (inside.count > 0) & (outside.count > 0)
+    both = (inside.count > 0) & (outside.count > 0) & audited
     if not both.any():
         msg = "no record has references on both sides"
         raise ValueError(msg)
@@ -325,7 +329,10 @@ def posterior(
 
 
 def hierarchical(
-    target: NDArray[np.floating[Any]], inside: Moments, outside: Moments
+    target: NDArray[np.floating[Any]],
+    inside: Moments,
+    outside: Moments,
+    audited: NDArray[np.bool_] | Literal[True] = True,
 ) -> NDArray[np.float64]:
     """Return the log-ratio of the IN and the OUT predictive density under `Hierarchy`.
 
@@ -336,6 +343,7 @@ def hierarchical(
         target: (n_records, 1) the target's signal, its views averaged.
         inside: of the references trained on each record; one axis.
         outside: of the others; one axis.
+        audited: (n_records,) as in `fitted_hierarchy`.
 
     Raises:
         ValueError: if no record has references on both sides.
@@ -344,7 +352,7 @@ def hierarchical(
     over the prior; Gelman et al. 2013, "Bayesian Data Analysis", section 5.4.
     """
     phi = np.asarray(target, dtype=np.float64)[:, 0]
-    prior = fitted_hierarchy(target, inside, outside)
+    prior = fitted_hierarchy(target, inside, outside, audited)
     mean, variance = posterior(prior, inside, outside)
     both = _log_normal(phi, mean, variance)
     return np.asarray(both[0] - both[1])

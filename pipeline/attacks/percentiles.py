@@ -41,28 +41,3 @@ def attack_r(
     Source: Ye et al. 2022, arXiv:2111.09679, attack R.
     """
     return np.asarray((1 + above) / (1 + count))
-
-
-def tail_rate(
-    signal: NDArray[np.floating[Any]], member: NDArray[np.bool_], rate: float
-) -> float:
-    """Return the true-negative rate of a threshold at a false-negative rate.
-
-    Members are missing from the tail of high losses, and how much so foretells the
-    true-positive rate that reference attacks reach, with no reference at all.
-
-    Args:
-        signal: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one.
-        rate: largest share of members below the threshold.
-
-    Returns:
-        The share of non-members strictly below the lowest signal that leaves at most
-        that share of members below it.
-
-    Source: Dodd et al. 2025, arXiv:2510.19773.
-    """
-    inside = np.sort(signal[member])
-    allowed = int(np.floor(rate * len(inside)))
-    threshold = inside[min(allowed, len(inside) - 1)]
-    return float(np.mean(signal[~member] < threshold))

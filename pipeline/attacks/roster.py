@@ -40,14 +40,18 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Given:
-    """All that an attack may look at."""
+    """All that an attack may look at: the audited records, and the population."""
 
     logits: NDArray[np.floating[Any]]  # (n_records, n_views, n_classes) the target's
     margin: NDArray[np.floating[Any]]  # (n_records, n_views) the target's, nats
+    recalibrated: NDArray[np.floating[Any]]  # (n_records, n_views) logits corrected
     label: NDArray[np.integer[Any]]  # (n_records,)
+    audited: NDArray[np.bool_]  # (n_records,) the others are non-members, not judged
     known: NDArray[np.bool_]  # (n_records,) attack-train: memberships may be used
     member: NDArray[np.bool_]  # (n_records,) those not known are not looked at
     references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) margins
+    # (n_models, n_records, n_views) the same of the corrected logits
+    references_recalibrated: NDArray[np.floating[Any]]
     inside: NDArray[np.bool_]  # (n_models, n_records) trained on a record
     evidence: Evidence  # of the references
     seed: int
@@ -60,8 +64,8 @@ class Given:
 
     @property
     def population(self) -> NDArray[np.bool_]:
-        """(n_records,) known non-members, which no attack is judged on."""
-        return self.known & ~self.member
+        """(n_records,) the records not audited or, without any, known non-members."""
+        return self.known & ~self.member if self.audited.all() else ~self.audited
 
     @property
     def _mean(self) -> NDArray[np.float64]:
@@ -175,21 +179,21 @@ def _difficulty(given: Given) -> Scored:
 def _qmia(given: Given) -> Scored:
     phi = given.phi[:, 0]
     described = quantile.description(given.logits[:, 0], given.label)
-    usual = quantile.quantiles(
-        phi, described, given.population, QUANTILE_RATE, given.seed
-    )
+    others = given.population | (given.known & ~given.member)
+    usual = quantile.quantiles(phi, described, others, QUANTILE_RATE, given.seed)
     return Scored(phi - usual)
 
 
 def _amortised(given: Given) -> Scored:
-    target, margin, inside = given.margin, given.references, given.inside
+    target, margin = given.recalibrated, given.references_recalibrated
+    inside, audited, seed = given.inside, given.audited, given.seed
     if amortised.can_play(inside):
-        return Scored(amortised.scores(target, margin, inside, given.seed, given.jobs))
-    return Scored(
-        amortised.scores_by_labels(
-            target, margin, inside, given.known, given.member, given.seed
+        scores = amortised.scores(target, margin, inside, audited, seed, given.jobs)
+    else:
+        scores = amortised.scores_by_labels(
+            target, margin, inside, audited, given.known, given.member, seed
         )
-    )
+    return Scored(scores)
 
 
 ATTACKS: dict[str, Callable[[Given], Scored]] = {
@@ -206,7 +210,9 @@ ATTACKS: dict[str, Callable[[Given], Scored]] = {
     "lira_online_fixed": lambda g: Scored(lira.online(g.phi, *g.sides, "fixed")),
     "lira_online_joint": _joint,
     "lira_online_bayes": lambda g: Scored(lira.bayesian_online(g.phi, *g.sides)),
-    "lira_online_hierarchical": lambda g: Scored(lira.hierarchical(g.phi, *g.sides)),
+    "lira_online_hierarchical": lambda g: Scored(
+        lira.hierarchical(g.phi, *g.sides, g.audited)
+    ),
     "lira_offline": lambda g: Scored(lira.offline(g.phi, g.sides[1], "record")),
     "lira_offline_fixed": lambda g: Scored(lira.offline(g.phi, g.sides[1], "fixed")),
     "lira_offline_bayes": lambda g: Scored(lira.bayesian_offline(g.phi, g.sides[1])),
