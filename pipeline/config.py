@@ -290,6 +290,7 @@ class Config(Section):
         if self.target.checkpoint is not None and self.data.canaries:
             msg = "data.canaries: need a target trained here, not a checkpoint"
             raise ValueError(msg)
+        _check_needs(self.attack, self.references.count // 2)
         return self
 
 
@@ -327,6 +328,29 @@ def load(path: Path, data: str | None = None) -> Config:
             where, problem, fix = error.args
             raise AuditError(f"{path}: {where}", problem, fix) from None
     return config
+
+
+def _check_needs(attack: Attack, n_pairs: int) -> None:
+    """Refuse what is named and needs more references than there are."""
+    lack = f"and there {'is' if n_pairs else 'are'} {n_pairs or 'none'}"
+
+    def of(name: str) -> str | None:
+        needed = names.NEEDED.get(name, 0)
+        if needed <= n_pairs:
+            return None
+        several = f"{needed} references on a side of a record"
+        return f"needs {several if n_pairs else 'references'}, {lack}"
+
+    fix = "raise references.count" + (f" to {2 * n_pairs + 2}" if n_pairs else "")
+    for name in () if attack.attacks == "all" else attack.attacks:
+        if problem := of(name):
+            msg = f"attack.attacks ({name}): {problem}; {fix}"
+            raise ValueError(f"{msg}, or leave this attack out")
+    for method in attack.methods:
+        for name in method.features:
+            if problem := of(name):
+                msg = f"attack.methods.{method.title}.features: names {name!r}, which"
+                raise ValueError(f"{msg} {problem}; {fix}, or leave it out")
 
 
 def _all_known(given: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

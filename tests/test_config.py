@@ -1,9 +1,11 @@
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import config, plan
+from pipeline.attacks import names
 from pipeline.errors import AuditError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
@@ -407,6 +409,70 @@ def test_references_of_a_given_checkpoint_are_refused(tmp_path: Path) -> None:
     )
     expected = "references.count: needs a target trained here, not a checkpoint. Fix: "
     assert refusal(path).startswith(expected)
+
+
+LEARNED = '[[attack.methods]]\nmethod = "lr"\nfeatures = ["loss", "{}"]\n'
+NONE = "needs references, and there are none. Fix: raise references.count, or leave"
+FEW = (
+    "needs 2 references on a side of a record, and there is 1. "
+    "Fix: raise references.count to 4, or leave"
+)
+ONLINE, OFFLINE = "lira_online_bayes", "lira_offline_bayes"
+NEEDS = {
+    (0, 'attacks = ["loss", "rmia_online"]'): (
+        f"attack.attacks (rmia_online): {NONE} this attack out."
+    ),
+    (0, 'attacks = ["amortised"]'): (
+        f"attack.attacks (amortised): {NONE} this attack out."
+    ),
+    (0, LEARNED.format("references")): (
+        f"attack.methods.lr.features: names 'references', which {NONE} it out."
+    ),
+    (0, LEARNED.format("attack_r")): (
+        f"attack.methods.lr.features: names 'attack_r', which {NONE} it out."
+    ),
+    (2, f'attacks = ["lira_online", "{ONLINE}"]'): (
+        f"attack.attacks ({ONLINE}): {FEW} this attack out."
+    ),
+    (2, f'attacks = ["{OFFLINE}"]'): (
+        f"attack.attacks ({OFFLINE}): {FEW} this attack out."
+    ),
+    (2, LEARNED.format(ONLINE)): (
+        f"attack.methods.lr.features: names {ONLINE!r}, which {FEW} it out."
+    ),
+}
+
+
+def attacking(folder: Path, references: str, attack: str) -> Path:
+    path = folder / "audit.toml"
+    whole = AUDIT.partition("[attack]")[0]
+    text = f"{whole}[references]\n{references}\n\n[attack]\n{attack}"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("count", "text"), NEEDS)
+def test_what_needs_more_references_than_there_are_is_refused(
+    count: int, text: str, tmp_path: Path
+) -> None:
+    path = attacking(tmp_path, f"count = {count}", text)
+    assert refusal(path) == NEEDS[count, text]
+    config.load(attacking(tmp_path, "count = 4", text))
+
+
+def test_two_references_are_enough_for_all_attacks_but_the_bayesian(
+    tmp_path: Path,
+) -> None:
+    rest = [name for name in names.ALL if name not in (ONLINE, OFFLINE)]
+    path = attacking(tmp_path, "count = 2", f"attacks = {json.dumps(rest)}")
+    assert config.load(path).attack.attacks == tuple(rest)
+
+
+def test_without_references_all_means_the_attacks_that_need_none(
+    tmp_path: Path,
+) -> None:
+    path = attacking(tmp_path, "count = 0", 'attacks = "all"')
+    assert config.load(path).attack.attacks == "all"
 
 
 @pytest.mark.parametrize(

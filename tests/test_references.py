@@ -124,9 +124,10 @@ def test_an_attack_that_wants_references_says_so(checkout: Checkout) -> None:
     done = checkout.make("audit")
     assert done.returncode != 0
     assert (
-        "error: attack.attacks (lira_online): needs references, and there are none. "
-        "Fix: raise references.count, or leave this attack out."
+        "error: tiny.toml: attack.attacks (lira_online): needs references, and there "
+        "are none. Fix: raise references.count, or leave this attack out."
     ) in done.stderr
+    assert not checkout.run.exists()
 
 
 def test_a_population_is_learned_by_references_but_never_audited(
@@ -152,3 +153,19 @@ def test_a_population_is_learned_by_references_but_never_audited(
         assert np.isfinite(file["score"][()]).all()
     text = (run / "report" / "report.txt").read_text()
     assert "beside a population of 30" in text
+
+
+def test_signals_of_a_target_alone_allow_no_attack_by_references(
+    checkout: Checkout,
+) -> None:
+    # How many models there are stands in the file, which the config does not read.
+    rng = np.random.default_rng(0)
+    signals = {"logits": rng.normal(size=(60, 3)), "label": np.arange(60) % 3}
+    np.savez(checkout.folder / "a.npz", member=np.arange(60) % 2 > 0, **signals)
+    attack = '[attack]\nattacks = ["lira_online"]\n'
+    data = '[data]\nsource = "arrays"\npath = "a.npz"\n'
+    checkout.config.write_text(data + attack)
+    done = checkout.make("audit")
+    assert done.returncode != 0
+    expected = "attack.attacks (lira_online): needs references, and there are none"
+    assert expected in done.stderr

@@ -38,6 +38,13 @@ STRONGEST = "strongest"
 TUTORIAL = ("loss", "logits")
 FEATURES = (*TUTORIAL, "sorted", "margin", "views", "references", *ALL)
 
+# How many references an attack or a feature needs on one side of some record; of
+# complementary pairs, every record has one on each side for each pair.
+NEEDED = {
+    **dict.fromkeys(("references", *REFERENCE, *AMORTISED), 1),
+    **dict.fromkeys(("lira_online_bayes", "lira_offline_bayes"), 2),
+}
+
 
 def family_of(name: str) -> str:
     """Return the family of an attack that is not learned."""
