@@ -31,7 +31,7 @@ class Stage:
 
 
 STAGES = {
-    "records": Stage(("data",), (), "records/records.h5"),
+    "records": Stage(("data",), (), "records/records.h5", version=2),
     "split": Stage(("split", "data"), ("records",), "split/split.h5"),
     "target": Stage(("target", "data"), ("records",), "target/target.json"),
     "references": Stage(

@@ -30,6 +30,7 @@ class Records:
     content: NDArray[np.bytes_]  # (n_records,) hash of its input; empty for arrays
     duplicates_dropped: NDArray[np.int64]  # () non-members that equalled a member
     n_classes: NDArray[np.int64]  # () classes the labels come from
+    n_source: NDArray[np.int64]  # () records of the source, audited or not
 
     @property
     def nonmember(self) -> NDArray[np.bool_]:

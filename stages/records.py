@@ -73,6 +73,7 @@ def choose(settings: Data, catalogue: datasets.Catalogue) -> store.Records:
         content=content[chosen],
         duplicates_dropped=np.array(n_dropped),
         n_classes=np.array(catalogue.n_classes),
+        n_source=np.array(len(label)),
     )
 
 

@@ -43,6 +43,10 @@ def test_one_number_holds_for_both_sides() -> None:
         assert (found.member.sum(), (~found.member).sum()) == (3, 3)
 
 
+def test_records_tell_how_many_the_source_has() -> None:
+    assert records.choose(data(members=2), TWO_SIDES).n_source == 10
+
+
 def test_two_numbers_may_differ() -> None:
     found = records.choose(data(members=5, nonmembers=2), TWO_SIDES)
     assert (found.member.sum(), (~found.member).sum()) == (5, 2)

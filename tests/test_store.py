@@ -25,6 +25,7 @@ RECORDS = store.Records(
     content=np.array([b"aa", b"bb", b"cc"]),
     duplicates_dropped=np.array(4),
     n_classes=np.array(2),
+    n_source=np.array(12),
 )
 SPLIT = store.Split(attack_train=np.array([2, 9]), attack_eval=np.array([5]))
 SHARD = store.Shard(
