@@ -43,7 +43,7 @@ split: $(RUN)/split/split.h5
 .PHONY: target
 target: $(RUN)/target/target.json
 
-## references: train the models that the target is compared with
+## references: train the models that the target is compared with, or check those given
 .PHONY: references
 references: $(RUN)/references/references.h5
 

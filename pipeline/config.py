@@ -130,10 +130,12 @@ class Target(Section):
 
 
 class References(Section):
-    """The models that the target is compared with, trained by its own recipe."""
+    """The models that the target is compared with: trained here, or the user's own."""
 
+    folder: str | None = Field(default=None, exclude=True)
     count: int = Field(default=0, ge=0)
     seed: int = Field(default=1, ge=0)
+    training: Training | None = None  # if the target has no recipe to share
 
     @field_validator("count")
     @classmethod
@@ -142,6 +144,22 @@ class References(Section):
             msg = f"is {count}, but references come in pairs; use {count + 1}"
             raise ValueError(msg)
         return count
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_models_need_no_seed(cls, given: Any) -> Any:
+        # Else an edit of a seed that is not used would rerun the attacks.
+        if isinstance(given, dict) and given.get("folder") is not None:
+            return {k: v for k, v in given.items() if k != "seed"}
+        return given
+
+    @model_validator(mode="after")
+    def _own_or_trained_here(self) -> "References":
+        for name in ("count", "training"):
+            if self.folder is not None and getattr(self, name):
+                msg = f"has both folder and {name}; leave out {name}, as models of"
+                raise ValueError(f"{msg} your own are not trained here")
+        return self
 
 
 VIEW = re.compile(r"identity|flip|shift\(-?[0-4],-?[0-4]\)")
@@ -284,13 +302,12 @@ class Config(Section):
         if self.target.checkpoint is None and self.target.training is None:
             msg = "target: has neither a checkpoint nor a [target.training]"
             raise ValueError(msg)
-        if self.target.checkpoint is not None and self.references.count:
-            msg = "references.count: needs a target trained here, not a checkpoint"
-            raise ValueError(msg)
         if self.target.checkpoint is not None and self.data.canaries:
             msg = "data.canaries: need a target trained here, not a checkpoint"
             raise ValueError(msg)
-        _check_needs(self.attack, self.references.count // 2)
+        _check_recipe(self.target, self.references)
+        if self.references.folder is None:
+            _check_needs(self.attack, self.references.count // 2)
         return self
 
 
@@ -328,6 +345,18 @@ def load(path: Path, data: str | None = None) -> Config:
             where, problem, fix = error.args
             raise AuditError(f"{path}: {where}", problem, fix) from None
     return config
+
+
+def _check_recipe(target: Target, references: References) -> None:
+    """Refuse references that would be trained by no recipe, or by one of two."""
+    if target.checkpoint is None and references.training is not None:
+        msg = "references.training: is not used, as the target is trained here"
+        raise ValueError(f"{msg}; remove it, as [target.training] trains them too")
+    if target.checkpoint is not None and references.count and not references.training:
+        msg = "references.training: is missing, as the target is a checkpoint"
+        raise ValueError(
+            f"{msg}; add [references.training], the recipe that it was trained by"
+        )
 
 
 def _check_needs(attack: Attack, n_pairs: int) -> None:

@@ -172,7 +172,7 @@ def _check_parameters(
     ]
     if told:
         fix = "set target.network to the network that this checkpoint was saved from"
-        raise AuditError(path, "; ".join(told), fix)
+        raise AuditError(path, "; ".join(told), f"{fix}, or give another")
 
 
 def save(network: nn.Cell, path: Path) -> None:
@@ -203,13 +203,19 @@ class Trainer:
         network: builds the network with fresh weights.
         settings: the recipe.
         n_records: that every model is trained on.
+        section: of the config that holds the recipe, for errors.
     """
 
     def __init__(
-        self, network: Callable[[], nn.Cell], settings: Training, n_records: int
+        self,
+        network: Callable[[], nn.Cell],
+        settings: Training,
+        n_records: int,
+        section: str = "target.training",
     ) -> None:
         self._fresh = network
         self._settings = settings
+        self._section = section
         self._size = min(settings.batch_size, n_records)
         self.n_steps = n_records // self._size  # in an epoch
         self._network = network()
@@ -261,8 +267,8 @@ class Trainer:
                 advance(1, float(np.mean(losses)))
             if not math.isfinite(losses[-1]):
                 problem = f"gives a loss of {losses[-1]} in training"
-                fix = "lower target.training.learning_rate"
-                raise AuditError("target.training", problem, fix)
+                fix = f"lower {self._section}.learning_rate"
+                raise AuditError(self._section, problem, fix)
         self._step.set_train(False)
         return self._network
 

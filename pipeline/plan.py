@@ -61,8 +61,11 @@ STAGES = {
 
 # Beside target.json, if the target is trained here.
 CHECKPOINT = "checkpoint.ckpt"
-# Beside references.h5: the digest of each reference's checkpoint.
+# Beside references.h5: the file of each reference's checkpoint, and its digest.
 REFERENCES = "references.json"
+# Beside a user's own references: which records of the source each was trained on.
+MEMBERSHIP = "membership.npy"
+CHECKPOINTS = (".ckpt", ".safetensors")
 # Beside scores.h5: every candidate, its folds and the best.
 SEARCH = "search.json"
 # Beside scores.h5 and report.json: how long the attacks took.
@@ -90,9 +93,9 @@ class Job:
     def section(self, kind: type[AnySection]) -> AnySection:
         """Return a section of the settings, paths included."""
         name = kind.__name__.lower()
-        own = {k: self.paths[k] for k in ("path", "checkpoint") if k in self.paths}
-        known = {k: v for k, v in own.items() if k in kind.model_fields}
-        return kind.model_validate({**self.settings[name], **known})
+        names = {"path", "checkpoint", "folder"} & set(kind.model_fields)
+        own = {k: self.paths[k] for k in names if k in self.paths}
+        return kind.model_validate({**self.settings[name], **own})
 
     def artifact(self, stage: str) -> Path:
         """Return where the artifact of a stage lies."""
@@ -173,6 +176,32 @@ def paths(config: Config, config_path: Path, data: str | None) -> dict[str, str]
         found["path"] = config.data.path
     if config.target.checkpoint is not None:
         found["checkpoint"] = config.target.checkpoint
+    if config.references.folder is not None:
+        found["folder"] = config.references.folder
+    return found
+
+
+def own_references(folder: Path) -> list[Path]:
+    """Return the checkpoints of a user's own references, in order of file name.
+
+    Raises:
+        AuditError: if there are none, or nothing tells what they were trained on.
+    """
+    where = "references.folder"
+    if not folder.is_dir():
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise AuditError(where, f"{folder} {problem}", "correct it")
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix in CHECKPOINTS and path.is_file() and path.name[0] != "."
+    ]
+    if not found:
+        problem = f"{folder} has no {' or '.join(CHECKPOINTS)} file"
+        raise AuditError(where, problem, "put the checkpoints of your references there")
+    if not (folder / MEMBERSHIP).is_file():
+        fix = "save there which records of the source each model was trained on"
+        raise AuditError(where, f"{folder} has no {MEMBERSHIP}", fix)
     return found
 
 
@@ -272,6 +301,10 @@ def _files(stage: str, config: Config) -> dict[str, Path]:
         if target.checkpoint is not None:
             path = Path(target.checkpoint)
             found["checkpoint"] = _existing("target.checkpoint", path)
+    if stage == "references" and config.references.folder is not None:
+        folder = Path(config.references.folder)
+        found |= {path.name: path for path in own_references(folder)}
+        found[MEMBERSHIP] = folder / MEMBERSHIP
     return found
 
 

@@ -252,6 +252,11 @@ def reference_name(model: int) -> str:
     return f"reference-{model:03d}"
 
 
+def reference_path(job: plan.Job, file: str) -> Path:
+    """Return where the checkpoint of a reference lies, trained here or a user's own."""
+    return Path(job.paths.get("folder", job.folder("references"))) / file
+
+
 def shards(paths: Sequence[Path], *, key: str, fix: str) -> Shard:
     """Read shards as one, in the order given.
 

@@ -267,9 +267,9 @@ def checkpoint(job: plan.Job, target: Target, model: int) -> Path:
     stage = "references" if model else "target"
     fix, folder = job.remake(stage), job.folder(stage)
     if model:
-        path = folder / f"{store.reference_name(model - 1)}.ckpt"
         table = folder / plan.REFERENCES
         record = files.read_json(table, key=job.key_of(stage), fix=fix)
+        path = store.reference_path(job, record["file"][model - 1])
         expected = record["checkpoint_sha256"][model - 1]
     else:
         path = folder / plan.CHECKPOINT

@@ -1,4 +1,4 @@
-"""Train the references: models by the target's recipe on halves of the records."""
+"""Train the references on halves of the records, or check those that are given."""
 
 from pathlib import Path
 from typing import Any
@@ -6,31 +6,95 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cli, datasets, files, plan, preprocessing, selection, store
-from pipeline.config import Data, References, Target
+from pipeline import (
+    cli,
+    datasets,
+    files,
+    membership,
+    plan,
+    preprocessing,
+    selection,
+    store,
+)
+from pipeline.config import Data, References, Target, Training
 from pipeline.errors import AuditError
 
 
 def compute(job: plan.Job) -> str:
-    """Train the references that are missing, then write who was trained on what."""
+    """Have every reference checked or trained, then write who was trained on what."""
     settings, data = job.section(References), job.section(Data)
     records = store.upstream(job, "records", store.Records)
 
-    checkpoints: list[str] = []
+    names: list[str] = []
+    digests: list[str] = []
     if data.source == "arrays":
         member = datasets.signals(data).member[1:, records.id]
         line = f"{len(member)} were run elsewhere"
+    elif settings.folder is not None:
+        paths = plan.own_references(Path(settings.folder))
+        names = [path.name for path in paths]
+        member = own_member(settings, data, records, names)
+        digests = own_digests(job, paths, records)
+        line = f"{len(names)} of your own fit {job.section(Target).network}"
     else:
         member = selection.halves(len(records.id), settings.count, settings.seed)
         check(member, records.label)
-        checkpoints, n_trained = trained(job, settings, records, member)
+        names = [checkpoint_name(model) for model in range(len(member))]
+        digests, n_trained = trained(job, settings, records, member)
         line = f"{n_trained} of {settings.count} trained"
 
-    content = {"key": job.key, "checkpoint_sha256": checkpoints}
+    content = {"key": job.key, "file": names, "checkpoint_sha256": digests}
     files.write_json(job.folder("references") / plan.REFERENCES, content)
     found = store.References(records.id, member)
     store.write_arrays(job.artifact("references"), found, key=job.key)
     return line
+
+
+def own_member(
+    settings: References, data: Data, records: store.Records, names: list[str]
+) -> NDArray[np.bool_]:
+    """Return which records a user's own references were trained on.
+
+    Raises:
+        AuditError: if the table of it does not fit.
+    """
+    path = Path(str(settings.folder)) / plan.MEMBERSHIP
+    whole = membership.read(path, data.source, len(names), int(records.n_source))
+    member = whole[:, records.id]
+    audited = ~records.population
+    label = records.label[audited]
+    for remark in membership.remarks(names, member[:, audited], label):
+        cli.note(f"references {remark}")
+    if records.canary.any():
+        cli.note(
+            "canaries have wrong labels, by which references of your own must have "
+            "been trained too"
+        )
+    return member
+
+
+def own_digests(job: plan.Job, paths: list[Path], records: store.Records) -> list[str]:
+    """Return the digests of a user's own references, if they can be compared with.
+
+    Raises:
+        AuditError: if one does not fit the network, or is the target itself.
+    """
+    # Here and below: signals made elsewhere need no MindSpore at all.
+    from pipeline import device, networks
+
+    target = job.section(Target)
+    device.start("auto")
+    n_classes = target.n_classes or int(records.n_classes)
+    network = networks.build(str(target.network), n_classes)
+    of_target = store.upstream_json(job, "target")["checkpoint_sha256"]
+    found = []
+    for path in paths:
+        device.load(network, path)
+        found.append(files.sha256(path))
+        if found[-1] == of_target:
+            fix = f"take it out, and its row out of {plan.MEMBERSHIP}"
+            raise AuditError(path, "is the target itself", fix)
+    return found
 
 
 def check(member: NDArray[np.bool_], label: NDArray[np.int32]) -> None:
@@ -56,7 +120,7 @@ def trained(
     missing = [model for model, digest in enumerate(known) if digest is None]
     if missing:
         for model in train(job, settings, records, member, missing):
-            path = checkpoint_path(job, model)
+            path = store.reference_path(job, checkpoint_name(model))
             digest = files.sha256(path)
             content = {"key": key_of(job, settings, model), "checkpoint_sha256": digest}
             files.write_json(path.with_suffix(".json"), content)
@@ -72,12 +136,11 @@ def train(
     missing: list[int],
 ) -> Any:
     """Train and save references, and yield each that is done."""
-    # Signals made elsewhere need no MindSpore at all.
     from pipeline import device, networks
 
     data, target = job.section(Data), job.section(Target)
-    recipe = target.training
-    assert recipe is not None  # the config sees to it
+    recipe = recipe_of(job, settings)
+    section = "target" if target.training else "references"
     n_classes = target.n_classes or int(records.n_classes)
     images = next(datasets.blocks(data, [records.id], [records.content]))
 
@@ -91,7 +154,9 @@ def train(
         for done, model in enumerate(missing):
             rows = np.flatnonzero(member[model])
             if len(rows) not in trainers:
-                trainers[len(rows)] = device.Trainer(fresh, recipe, len(rows))
+                trainers[len(rows)] = device.Trainer(
+                    fresh, recipe, len(rows), f"{section}.training"
+                )
             trainer = trainers[len(rows)]
             total = recipe.epochs * trainer.n_steps * len(missing)
             bar.update(task, total=total)
@@ -106,23 +171,34 @@ def train(
                 selection.model_seed(settings.seed, model),
                 advance=advance,
             )
-            device.save(network, checkpoint_path(job, model))
+            device.save(network, store.reference_path(job, checkpoint_name(model)))
             yield model
 
 
 def key_of(job: plan.Job, settings: References, model: int) -> str:
     """Return the digest of all that decides a reference, the others left aside."""
-    return plan.digest({**job.inputs, "seed": settings.seed, "model": model})
+    # Every reference has a seed of its own, and so no use for the recipe's.
+    recipe = recipe_of(job, settings).model_dump(mode="json", exclude={"seed"})
+    return plan.digest(
+        {**job.inputs, "recipe": recipe, "seed": settings.seed, "model": model}
+    )
 
 
-def checkpoint_path(job: plan.Job, model: int) -> Path:
-    """Return where the checkpoint of a reference lies."""
-    return job.folder("references") / f"{store.reference_name(model)}.ckpt"
+def recipe_of(job: plan.Job, settings: References) -> Training:
+    """Return the recipe of the references: the target's, unless it has none."""
+    recipe = job.section(Target).training or settings.training
+    assert recipe is not None  # the config sees to it
+    return recipe
+
+
+def checkpoint_name(model: int) -> str:
+    """Return the file of a reference that is trained here."""
+    return f"{store.reference_name(model)}.ckpt"
 
 
 def whole(job: plan.Job, settings: References, model: int) -> str | None:
     """Return the digest of a reference's checkpoint if it need not be trained."""
-    path = checkpoint_path(job, model)
+    path = store.reference_path(job, checkpoint_name(model))
     try:
         record = files.read_json(
             path.with_suffix(".json"), key=key_of(job, settings, model), fix=""

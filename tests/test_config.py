@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -401,14 +402,142 @@ def test_an_unknown_view_is_refused(view: str, tmp_path: Path) -> None:
     )
 
 
-def test_references_of_a_given_checkpoint_are_refused(tmp_path: Path) -> None:
-    path = edited(
-        tmp_path,
-        ("[target]\n", '[target]\ncheckpoint = "my.ckpt"\n'),
-        ("[attack]\n", "[references]\ncount = 2\n\n[attack]\n"),
+CHECKPOINT = (
+    ("[target]\n", '[target]\ncheckpoint = "my.ckpt"\n'),
+    ("canaries = 0.25\n", ""),
+)
+RECIPE = "[references.training]\nlearning_rate = 0.1\nepochs = 1\n"
+
+
+def with_references(text: str) -> tuple[str, str]:
+    """Return the edit that adds references to a config."""
+    return "[features]\n", f"[references]\n{text}\n\n[features]\n"
+
+
+def test_references_of_a_checkpoint_need_a_recipe(tmp_path: Path) -> None:
+    path = edited(tmp_path, *CHECKPOINT, with_references("count = 2"))
+    assert refusal(path) == (
+        "references.training: is missing, as the target is a checkpoint. Fix: add "
+        "[references.training], the recipe that it was trained by."
     )
-    expected = "references.count: needs a target trained here, not a checkpoint. Fix: "
-    assert refusal(path).startswith(expected)
+    path = edited(tmp_path, *CHECKPOINT, with_references(f"count = 2\n{RECIPE}"))
+    expected = config.Training(learning_rate=0.1, epochs=1)
+    assert config.load(path).references.training == expected
+
+
+def test_a_recipe_besides_the_targets_own_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, with_references(f"count = 2\n{RECIPE}"))
+    assert refusal(path) == (
+        "references.training: is not used, as the target is trained here. Fix: remove "
+        "it, as [target.training] trains them too."
+    )
+
+
+def test_the_recipe_of_references_is_checked_as_the_targets(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("epochs", "epocs")
+    path = edited(tmp_path, *CHECKPOINT, with_references(f"count = 2\n{recipe}"))
+    expected = "references.training.epocs: is not a setting. Fix: use epochs."
+    assert refusal(path) == expected
+
+
+def test_another_recipe_of_references_leaves_the_target_alone(tmp_path: Path) -> None:
+    (tmp_path / "my.ckpt").write_bytes(b"1")
+    target = (CHECKPOINT[0][0], CHECKPOINT[0][1].replace("my", f"{tmp_path}/my"))
+    found = []
+    for recipe in (RECIPE, RECIPE.replace("epochs = 1", "epochs = 2")):
+        more = with_references(f"count = 2\n{recipe}")
+        path = edited(tmp_path, target, CHECKPOINT[1], more)
+        found.append(plan.stamps(config.load(path), tmp_path / "run"))
+    changed = [name for name in plan.STAGES if found[0][name] != found[1][name]]
+    assert changed == ["references", "features", "attack", "report"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("count = 2", "count"), (RECIPE, "training")]
+)
+def test_references_are_given_or_trained_but_not_both(
+    text: str, name: str, tmp_path: Path
+) -> None:
+    path = edited(tmp_path, with_references(f'folder = "mine"\n{text}'))
+    assert refusal(path) == (
+        f"references: has both folder and {name}. Fix: leave out {name}, as models of "
+        "your own are not trained here."
+    )
+
+
+def own_references(folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("b.ckpt", "a.safetensors", "membership.npy"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def test_references_of_ones_own_are_stamped_by_content(tmp_path: Path) -> None:
+    mine = own_references(tmp_path / "mine")
+
+    def stamps(where: Path, more: str = "") -> dict[str, Any]:
+        path = edited(tmp_path, with_references(f'folder = "{where}"\n{more}'))
+        return plan.stamps(config.load(path), tmp_path / "run")
+
+    before = stamps(mine)
+    names = ["a.safetensors", "b.ckpt", "membership.npy"]
+    assert sorted(before["references"]["files"]) == names
+    (mine / ".c.ckpt").write_bytes(b"hidden")
+    (mine / "notes.txt").write_bytes(b"no checkpoint")
+    assert stamps(mine, "seed = 7") == before
+    elsewhere = mine.rename(tmp_path / "elsewhere")
+    assert stamps(elsewhere) == before
+    for name in names:
+        (elsewhere / name).write_bytes(b"other")
+        after = stamps(elsewhere)
+        changed = [stage for stage in plan.STAGES if after[stage] != before[stage]]
+        assert changed == ["references", "features", "attack", "report"]
+        before = after
+
+
+def test_references_of_ones_own_stand_in_the_order_of_their_names(
+    tmp_path: Path,
+) -> None:
+    mine = own_references(tmp_path / "mine")
+    found = [path.name for path in plan.own_references(mine)]
+    assert found == ["a.safetensors", "b.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        (["mine"], "references.folder: {} does not exist. Fix: correct it."),
+        (
+            ["a.safetensors", "b.ckpt"],
+            "references.folder: {} has no .ckpt or .safetensors file. Fix: put the "
+            "checkpoints of your references there.",
+        ),
+        (
+            ["membership.npy"],
+            "references.folder: {} has no membership.npy. Fix: save there which "
+            "records of the source each model was trained on.",
+        ),
+    ],
+)
+def test_an_incomplete_folder_of_references_is_refused(
+    lost: list[str], message: str, tmp_path: Path
+) -> None:
+    mine = own_references(tmp_path / "mine")
+    for name in lost:
+        if name == "mine":
+            mine = tmp_path / "nowhere"
+        else:
+            (mine / name).unlink()
+    path = edited(tmp_path, with_references(f'folder = "{mine}"'))
+    with pytest.raises(AuditError) as caught:
+        plan.stamps(config.load(path), tmp_path / "run")
+    assert str(caught.value) == message.format(mine)
+
+
+def test_a_file_in_place_of_a_folder_of_references_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path, with_references(f'folder = "{tmp_path}/audit.toml"'))
+    with pytest.raises(AuditError, match=r"audit\.toml is not a folder. Fix: corr"):
+        plan.stamps(config.load(path), tmp_path / "run")
 
 
 LEARNED = '[[attack.methods]]\nmethod = "lr"\nfeatures = ["loss", "{}"]\n'
@@ -457,7 +586,9 @@ def test_what_needs_more_references_than_there_are_is_refused(
 ) -> None:
     path = attacking(tmp_path, f"count = {count}", text)
     assert refusal(path) == NEEDS[count, text]
-    config.load(attacking(tmp_path, "count = 4", text))
+    # How many of his own a user has is not known yet, and 4 are enough.
+    for enough in ('folder = "mine"', "count = 4"):
+        config.load(attacking(tmp_path, enough, text))
 
 
 def test_two_references_are_enough_for_all_attacks_but_the_bayesian(
@@ -479,6 +610,7 @@ def test_without_references_all_means_the_attacks_that_need_none(
     ("text", "name"),
     [
         ("[references]\ncount = 2", "references"),
+        ('[references]\nfolder = "mine"', "references"),
         ('[features]\nviews = ["identity", "flip"]', "features.views"),
     ],
 )

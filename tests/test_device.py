@@ -322,13 +322,14 @@ def trained(settings: Training, n: int = 41) -> nn.Cell:
     )
 
 
-def trainer(settings: Training, n: int = 41) -> device.Trainer:
+def trainer(settings: Training, n: int = 41, *section: str) -> device.Trainer:
     return device.Trainer(
         lambda: nn.SequentialCell(
             nn.Dense(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dense(16, 5)
         ),
         settings,
         n,
+        *section,
     )
 
 
@@ -412,6 +413,18 @@ def test_a_batch_larger_than_the_data_still_trains() -> None:
 def test_training_that_diverges_is_refused() -> None:
     with pytest.raises(AuditError, match=r"gives a loss of .* in training"):
         trained(recipe(optimizer="sgd", learning_rate=1e30, epochs=20))
+
+
+def test_a_recipe_that_diverges_is_named_by_its_section() -> None:
+    settings = recipe(optimizer="sgd", learning_rate=1e30, epochs=20)
+    images, label = drawn(41)
+    with pytest.raises(AuditError) as caught:
+        trainer(settings, 41, "references.training").train(
+            lambda rows, _: images[rows], label, 1, advance=lambda *_: None
+        )
+    where, _, fix = caught.value.args
+    assert where == "references.training"
+    assert fix == "lower references.training.learning_rate"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,18 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from pipeline import selection
+from pipeline import config, files, plan, selection, store
 from pipeline.attacks import names
 from pipeline.errors import AuditError
-from stages import references
+from stages import features, references
 from tests.conftest import Checkout
 
 
@@ -169,3 +176,193 @@ def test_signals_of_a_target_alone_allow_no_attack_by_references(
     assert done.returncode != 0
     expected = "attack.attacks (lira_online): needs references, and there are none"
     assert expected in done.stderr
+
+
+# A user's own references, and a recipe for those of a checkpoint
+
+FROM_REFERENCES = ["references", "features", "attack", "report"]
+
+
+def scores(audit: Checkout) -> NDArray[np.float64]:
+    with h5py.File(audit.run / "attack" / "scores.h5") as file:
+        return np.asarray(file["score"][()])
+
+
+def saved(audit: Checkout, folder: Path) -> Path:
+    """Save the references of an audit as a user would have his own."""
+    import mindspore as ms
+
+    folder.mkdir()
+    trained = audit.run / "references"
+    shutil.copy(trained / "reference-000.ckpt", folder / "a.ckpt")
+    other = ms.load_checkpoint(str(trained / "reference-001.ckpt"))
+    told = [{"name": name, "data": tensor} for name, tensor in other.items()]
+    ms.save_checkpoint(told, str(folder / "b.safetensors"), format="safetensors")
+    with h5py.File(trained / "references.h5") as file:
+        member = np.zeros((2, 1797), dtype=bool)
+        member[:, file["id"][()]] = file["member"][()]
+    np.save(folder / "membership.npy", member)
+    return folder
+
+
+def test_references_of_ones_own_give_the_scores_of_those_trained_here(
+    audited: Checkout, finished: Checkout
+) -> None:
+    mine = saved(audited, audited.folder / "mine")
+    audited.edit("count = 2", 'folder = "mine"')
+    done = audited.make("audit")
+    assert done.returncode == 0, done.stderr
+    assert "note: " not in done.stderr
+    assert "2 of your own fit cnn_digits" in done.stdout
+    assert np.array_equal(scores(audited), scores(finished))
+    record = json.loads((audited.run / "references" / "references.json").read_text())
+    assert record["file"] == ["a.ckpt", "b.safetensors"]
+    mine.rename(audited.folder / "moved")
+    audited.edit('"mine"', '"moved"')
+    assert audited.ran("audit") == []
+    path = audited.folder / "moved" / "membership.npy"
+    np.save(path, ~np.load(path))
+    planned = audited.make("plan").stdout.splitlines()
+    runs = [line.split() for line in planned if " runs " in line]
+    assert [words[0] for words in runs] == FROM_REFERENCES
+    assert runs[0][2:] == ["membership.npy", "changed"]
+
+
+def test_references_of_a_checkpoint_are_trained_by_a_recipe_of_their_own(
+    audited: Checkout, finished: Checkout
+) -> None:
+    trained = audited.run / "target" / "checkpoint.ckpt"
+    shutil.copy(trained, audited.folder / "mine.ckpt")
+    audited.edit('"cnn_digits"', '"cnn_digits"\ncheckpoint = "mine.ckpt"')
+    audited.edit("[target.training]", "[references.training]")
+    assert audited.ran("audit") == ["target", *FROM_REFERENCES]
+    assert np.array_equal(scores(audited), scores(finished))
+    shards = sorted((audited.run / "features" / "target").glob("*.h5"))
+    times = [path.stat().st_mtime_ns for path in shards]
+    audited.edit("epochs = 2", "epochs = 1")
+    done = audited.make("features")
+    assert "2 of 2 trained" in done.stdout, done.stderr
+    assert [path.stat().st_mtime_ns for path in shards] == times
+
+
+def own_job(run: Path, folder: Path) -> plan.Job:
+    """Return the job of a stage that finds own references, and a target "t"."""
+    settings = {"target": {"network": "cnn_digits"}, "data": {"source": "digits"}}
+    keys = {"target": "t", "references": "r"}
+    paths = {"arguments": "CONFIG=x.toml", "folder": str(folder)}
+    job = plan.Job("features", "f", run, settings, keys, paths)
+    files.write_json(job.artifact("target"), {"key": "t", "checkpoint_sha256": "0"})
+    return job
+
+
+def cnn_digits(path: Path) -> Path:
+    from pipeline import device, networks
+
+    device.save(networks.build("cnn_digits", 10), path)
+    return path
+
+
+def told_records(**more: Any) -> store.Records:
+    n = 4
+    given = store.Records(
+        id=np.arange(n),
+        label=np.array([0, 0, 1, 1], dtype=np.int32),
+        member=np.arange(n) < 2,
+        population=np.zeros(n, dtype=bool),
+        canary=np.zeros(n, dtype=bool),
+        content=np.full(n, b""),
+        duplicates_dropped=np.array(0),
+        n_classes=np.array(10),
+        n_source=np.array(n),
+    )
+    return replace(given, **more)
+
+
+def test_a_reference_of_another_network_is_refused_by_its_file(tmp_path: Path) -> None:
+    import mindspore as ms
+
+    path = tmp_path / "a.ckpt"
+    job = own_job(tmp_path / "run", tmp_path)
+    ms.save_checkpoint([{"name": "w", "data": ms.Tensor([1.0])}], str(path))
+    with pytest.raises(AuditError, match=r"a\.ckpt: lacks .*; has besides w. Fix: "):
+        references.own_digests(job, [path], told_records())
+    path.chmod(0o600)
+    path.write_bytes(b"junk")
+    with pytest.raises(AuditError, match=r"a\.ckpt: is truncated or not a checkpoint"):
+        references.own_digests(job, [path], told_records())
+
+
+def test_the_target_among_the_references_is_refused(tmp_path: Path) -> None:
+    job = own_job(tmp_path / "run", tmp_path)
+    path = cnn_digits(tmp_path / "a.ckpt")
+    digest = files.sha256(path)
+    assert references.own_digests(job, [path], told_records()) == [digest]
+    target = {"key": "t", "checkpoint_sha256": digest}
+    files.write_json(job.artifact("target"), target)
+    with pytest.raises(AuditError) as caught:
+        references.own_digests(job, [path], told_records())
+    assert str(caught.value) == (
+        f"{path}: is the target itself. Fix: take it out, and its row out of "
+        "membership.npy."
+    )
+
+
+def test_features_refuse_an_own_checkpoint_that_has_changed(tmp_path: Path) -> None:
+    path = cnn_digits(tmp_path / "a.ckpt")
+    job = own_job(tmp_path / "run", tmp_path)
+    table = {"key": "r", "file": ["a.ckpt"], "checkpoint_sha256": [files.sha256(path)]}
+    files.write_json(job.folder("references") / plan.REFERENCES, table)
+    target = job.section(config.Target)
+    assert features.checkpoint(job, target, 1) == path
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(AuditError, match=r"a\.ckpt: is not the checkpoint that ref"):
+        features.checkpoint(job, target, 1)
+
+
+def test_what_own_references_learned_of_the_population_is_not_remarkable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "membership.npy", np.array([[True, False, True, True]]))
+    records = told_records(
+        label=np.array([0, 0, 1, 2], dtype=np.int32),
+        population=np.array([False, False, True, True]),
+    )
+    settings = config.References(folder=str(tmp_path))
+    data = config.Data(source="digits")
+    found = references.own_member(settings, data, records, ["a.ckpt"])
+    assert found.tolist() == [[True, False, True, True]]
+    assert capsys.readouterr().err == ""
+
+
+def key_by(**more: Any) -> str:
+    recipe = {"learning_rate": 0.1, "epochs": 1, **more}
+    settings = config.References.model_validate({"count": 2, "training": recipe})
+    job = plan.Job("references", "r", Path(), {"target": {}}, {"target": "t"}, {})
+    return references.key_of(job, settings, 1)
+
+
+def test_the_recipe_but_not_its_seed_decides_a_reference() -> None:
+    assert key_by(epochs=2) != key_by() != key_by(batch_size=8)
+    assert key_by(seed=2) == key_by()
+
+
+def test_own_references_and_canaries_get_a_note_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "membership.npy", np.eye(2, 9, dtype=bool))
+    settings = config.References(folder=str(tmp_path))
+    found = references.own_member(
+        settings,
+        config.Data(source="digits"),
+        told_records(id=np.arange(1, 5), n_source=np.array(9), canary=np.arange(4) > 1),
+        ["a.ckpt", "b.ckpt"],
+    )
+    assert found.tolist() == [[False] * 4, [True, False, False, False]]
+    assert capsys.readouterr().err.splitlines() == [
+        "note: references trained on no audited record, so of use to offline attacks "
+        "only: a.ckpt",
+        "note: references trained on no audited record of some class: b.ckpt (class 1)",
+        "note: canaries have wrong labels, by which references of your own must have "
+        "been trained too",
+    ]

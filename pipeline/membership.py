@@ -1,0 +1,96 @@
+"""Membership: which records a user's own references were trained on, as told by him."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import AuditError
+from pipeline.modules import summary
+
+# Shares of the audited records that references are trained on, about a half, between
+# which nothing is said.
+USUAL = (0.25, 0.75)
+NAMES_SHOWN = 3  # of the models that a remark is about
+
+
+def read(path: Path, source: str, n_models: int, n_source: int) -> NDArray[np.bool_]:
+    """Read which records of a source each model was trained on.
+
+    Args:
+        path: a .npy file.
+        source: its name, for errors.
+        n_models: that the file must tell of.
+        n_source: records of the source, audited or not.
+
+    Returns:
+        (n_models, n_source).
+
+    Raises:
+        AuditError: if the file is unreadable, or holds anything else.
+    """
+    try:
+        found: Any = np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged file may raise anything
+        problem = f"cannot be read ({summary(error)})"
+        raise AuditError(path, problem, "save a bool array by numpy.save") from error
+    shape: tuple[int, ...] = getattr(found, "shape", ())
+    kind = getattr(found, "dtype", type(found).__name__)
+    if kind != np.bool_ or len(shape) != 2:
+        problem = f"has type {kind} and shape {shape}"
+        fix = f"save bools of shape ({n_models}, {n_source}) by numpy.save"
+        raise AuditError(path, problem, fix)
+    if shape[0] != n_models:
+        problem = f"has {shape[0]} rows, but {n_models} checkpoints lie beside it"
+        fix = "give one row for each, in order of file name"
+        raise AuditError(path, problem, fix)
+    if shape[1] != n_source:
+        problem = f"has {shape[1]} columns, but {source} has {n_source} records"
+        fix = "give one column for each, audited or not"
+        raise AuditError(path, problem, fix)
+    return np.asarray(found)
+
+
+def remarks(
+    names: Sequence[str], member: NDArray[np.bool_], label: NDArray[np.int32]
+) -> list[str]:
+    """Say in what references differ from those that attacks do best with.
+
+    Args:
+        names: of the models.
+        member: (n_models, n_records) whether a model was trained on a record.
+        label: (n_records,) classes.
+
+    Returns:
+        A sentence for each difference that some model shows.
+    """
+    classes = np.unique(label)
+    told: dict[str, list[str]] = {
+        "trained on no audited record, so of use to offline attacks only": [],
+        "trained on every audited record, so of no use to offline attacks": [],
+        "trained on less than a quarter of the audited records": [],
+        "trained on more than three quarters of the audited records": [],
+        "trained on no audited record of some class": [],
+    }
+    nothing, everything, few, many, lacking = told.values()
+    for name, half in zip(names, member, strict=True):
+        share = half.mean()
+        missing = np.setdiff1d(classes, label[half])
+        if not half.any():
+            nothing.append(name)
+        elif half.all():
+            everything.append(name)
+        elif share < USUAL[0]:
+            few.append(f"{name} ({share:.2f})")
+        elif share > USUAL[1]:
+            many.append(f"{name} ({share:.2f})")
+        if half.any() and len(missing):
+            lacking.append(f"{name} (class {missing[0]})")
+    return [f"{fact}: {_listed(models)}" for fact, models in told.items() if models]
+
+
+def _listed(models: Sequence[str]) -> str:
+    more = len(models) - NAMES_SHOWN
+    return ", ".join(models[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

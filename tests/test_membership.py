@@ -1,0 +1,128 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline import membership
+from pipeline.errors import AuditError
+
+LABEL = np.array([0, 0, 0, 1, 1, 1, 2, 2], dtype=np.int32)
+MEMBER = np.arange(8) % 2 == [[0], [1]]
+
+
+def written(folder: Path, array: NDArray[Any]) -> Path:
+    path = folder / "membership.npy"
+    np.save(path, array, allow_pickle=True)
+    return path
+
+
+def test_membership_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    found = membership.read(written(tmp_path, MEMBER), "digits", 2, 8)
+    assert found.dtype == bool
+    assert np.array_equal(found, MEMBER)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (
+            MEMBER.astype(int),
+            "has type int64 and shape (2, 8). "
+            "Fix: save bools of shape (2, 8) by numpy.save.",
+        ),
+        (
+            MEMBER[0],
+            "has type bool and shape (8,). "
+            "Fix: save bools of shape (2, 8) by numpy.save.",
+        ),
+        (
+            MEMBER[:1],
+            "has 1 rows, but 2 checkpoints lie beside it. "
+            "Fix: give one row for each, in order of file name.",
+        ),
+        (
+            MEMBER[:, :5],
+            "has 5 columns, but digits has 8 records. "
+            "Fix: give one column for each, audited or not.",
+        ),
+    ],
+)
+def test_another_array_is_refused(
+    array: NDArray[Any], message: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, array)
+    with pytest.raises(AuditError) as caught:
+        membership.read(path, "digits", 2, 8)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(AuditError) as caught:
+        membership.read(path, "digits", 2, 8)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x93NUMPY\x01\x00"])
+def test_what_is_no_array_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "membership.npy"
+    path.write_bytes(content)
+    message = refusal(path)
+    assert "cannot be read (" in message
+    assert message.endswith("Fix: save a bool array by numpy.save.")
+
+
+def test_a_truncated_array_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, MEMBER)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert "cannot be read (" in refusal(path)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    path = written(tmp_path, np.array([[print], [print]], dtype=object))
+    assert "cannot be read (ValueError: Object arrays" in refusal(path)
+
+
+def test_an_archive_of_arrays_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "membership.npy"
+    with path.open("wb") as file:
+        np.savez(file, member=MEMBER)
+    assert "has type NpzFile" in refusal(path)
+
+
+def test_nothing_is_said_of_references_on_halves() -> None:
+    assert membership.remarks(["a", "b"], MEMBER, LABEL) == []
+
+
+def test_each_way_to_differ_is_told_with_its_models() -> None:
+    member = np.zeros((6, 8), dtype=bool)
+    member[1] = True
+    member[2, 0] = True
+    member[3, 1:] = True
+    member[4] = LABEL < 2
+    member[5] = MEMBER[0]
+    found = membership.remarks(["a", "b", "c", "d", "e", "f"], member, LABEL)
+    assert found == [
+        "trained on no audited record, so of use to offline attacks only: a",
+        "trained on every audited record, so of no use to offline attacks: b",
+        "trained on less than a quarter of the audited records: c (0.12)",
+        "trained on more than three quarters of the audited records: d (0.88)",
+        "trained on no audited record of some class: c (class 1), e (class 2)",
+    ]
+
+
+def test_a_quarter_and_three_quarters_are_not_remarkable() -> None:
+    member = np.zeros((2, 8), dtype=bool)
+    member[0, [0, 3]] = True
+    member[1] = ~member[0]
+    assert membership.remarks(["a", "b"], member, LABEL * 0) == []
+
+
+def test_of_many_models_three_are_named() -> None:
+    names = [f"{i}.ckpt" for i in range(9)]
+    (found,) = membership.remarks(names, np.zeros((9, 8), dtype=bool), LABEL)
+    assert found.endswith("only: 0.ckpt, 1.ckpt, 2.ckpt and 6 more")
