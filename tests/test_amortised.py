@@ -31,13 +31,17 @@ def toy(
     return target, margin, given, member, outside
 
 
+def signals(target: np.ndarray, margin: np.ndarray) -> list[amortised.Signal]:
+    return [amortised.Signal(target, margin)]
+
+
 def every(records: np.ndarray) -> np.ndarray:
     return np.ones(len(records), dtype=bool)
 
 
 def test_amortised_comes_near_the_optimum_of_the_gaussian_toy() -> None:
     target, margin, given, member, outside = toy(16)
-    score = amortised.scores(target, margin, given, every(target), seed=1)
+    score = amortised.scores(signals(target, margin), given, every(target), seed=1)
     phi = target[:, 0]
     optimum = stats.norm.logpdf(phi, outside + 1.5) - stats.norm.logpdf(phi, outside)
     assert metrics.auc(score, member) > metrics.auc(optimum, member) - 0.03
@@ -53,7 +57,7 @@ def test_a_target_that_learned_nothing_shows_nothing(n_models: int) -> None:
     blank = (outside + rng.normal(size=len(outside)))[:, None]
     # Unrelated to the target: no score may tell it.
     member = rng.random(len(outside)) < 0.5
-    score = amortised.scores(blank, margin, given, every(blank), seed=1)
+    score = amortised.scores(signals(blank, margin), given, every(blank), seed=1)
     assert metrics.auc(score, member) == pytest.approx(0.5, abs=0.04)
 
 
@@ -114,7 +118,7 @@ def test_few_references_cannot_play(n_models: int, able: bool) -> None:
     assert amortised.can_play(given) is able
     target = np.zeros((100, 1))
     with pytest.raises(ValueError, match=f"{n_models} references are too few"):
-        amortised.scores(target, margin, given, every(target), seed=1)
+        amortised.scores(signals(target, margin), given, every(target), seed=1)
 
 
 def test_four_references_can_play() -> None:
@@ -123,20 +127,22 @@ def test_four_references_can_play() -> None:
 
 def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter() -> None:
     target, margin, given, _, _ = toy(4, 400, n_views=3)
-    one = amortised.scores(target, margin, given, every(target), seed=1)
+    one = amortised.scores(signals(target, margin), given, every(target), seed=1)
     assert np.array_equal(
-        one, amortised.scores(target, margin, given, every(target), 1, 2)
+        one, amortised.scores(signals(target, margin), given, every(target), 1, 2)
     )
     other = amortised.scores(
-        target[:, ::-1], margin[..., ::-1], given, every(target), seed=1
+        signals(target[:, ::-1], margin[..., ::-1]), given, every(target), seed=1
     )
     np.testing.assert_allclose(one, other, atol=1e-2)
 
 
 def test_a_targets_own_scale_does_not_change_its_scores() -> None:
     target, margin, given, _, _ = toy(4, 400)
-    one = amortised.scores(target, margin, given, every(target), seed=1)
-    other = amortised.scores(3 * target + 7, margin, given, every(target), seed=1)
+    one = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    other = amortised.scores(
+        signals(3 * target + 7, margin), given, every(target), seed=1
+    )
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
@@ -145,7 +151,7 @@ def test_scores_by_labels_beat_the_margin_alone(n_models: int) -> None:
     target, margin, given, member, _ = toy(n_models)
     known = np.arange(len(member)) < 2000
     score = amortised.scores_by_labels(
-        target, margin, given, every(target), known, member, seed=1
+        signals(target, margin), given, every(target), known, member, seed=1
     )
     for side in (known, ~known):
         alone = metrics.auc(target[side, 0], member[side])
@@ -156,7 +162,7 @@ def test_scores_by_labels_do_not_look_at_unknown_memberships() -> None:
     target, margin, given, member, _ = toy(2, 400)
     known = np.arange(400) < 200
     other = np.where(known, member, ~member)
-    args = (target, margin, given, every(target), known)
+    args = (signals(target, margin), given, every(target), known)
     one = amortised.scores_by_labels(*args, member, seed=1)
     assert np.array_equal(one, amortised.scores_by_labels(*args, other, seed=1))
 
@@ -167,7 +173,7 @@ def test_scores_by_labels_of_known_records_are_out_of_fold() -> None:
     member = rng.random(600) < 0.5
     known = np.ones(600, bool)
     score = amortised.scores_by_labels(
-        target, margin, given, every(target), known, member, seed=1
+        signals(target, margin), given, every(target), known, member, seed=1
     )
     assert metrics.auc(score, member) < 0.56
 
@@ -181,7 +187,7 @@ def test_references_on_one_side_only_still_help(given: bool) -> None:
     member_of = np.full((3, len(outside)), given)
     known = np.arange(len(member)) < 2000
     score = amortised.scores_by_labels(
-        target, margin, member_of, every(target), known, member, 1
+        signals(target, margin), member_of, every(target), known, member, 1
     )
     alone = metrics.auc(target[~known, 0], member[~known])
     assert metrics.auc(score[~known], member[~known]) > alone + 0.03
@@ -226,12 +232,15 @@ def test_a_population_teaches_the_networks_but_not_the_targets_scale() -> None:
     audited = np.arange(len(member)) < 1500
     # What the target says of records that are not audited is not looked at.
     other = np.where(audited[:, None], target, 100.0)
-    one = amortised.scores(target, margin, given, audited, seed=1)[audited]
+    one = amortised.scores(signals(target, margin), given, audited, seed=1)[audited]
     assert np.array_equal(
-        one, amortised.scores(other, margin, given, audited, seed=1)[audited]
+        one, amortised.scores(signals(other, margin), given, audited, seed=1)[audited]
     )
     alone = amortised.scores(
-        target[audited], margin[:, audited], given[:, audited], every(one), seed=1
+        signals(target[audited], margin[:, audited]),
+        given[:, audited],
+        every(one),
+        seed=1,
     )
     truth = member[audited]
     assert metrics.auc(one, truth) > metrics.auc(alone, truth) - 0.005
@@ -241,7 +250,24 @@ def test_evidence_is_summed_up_in_blocks_to_the_same_scores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     target, margin, given, _, _ = toy(4, 400)
-    whole = amortised.scores(target, margin, given, every(target), seed=1)
+    whole = amortised.scores(signals(target, margin), given, every(target), seed=1)
     monkeypatch.setattr(amortised, "BLOCK_ROWS", 150)
-    blocks = amortised.scores(target, margin, given, every(target), seed=1)
+    blocks = amortised.scores(signals(target, margin), given, every(target), seed=1)
     assert np.array_equal(whole, blocks)
+
+
+def test_a_second_signal_helps_where_the_first_is_noise() -> None:
+    target, margin, given, member, _ = toy(6)
+    rng = np.random.default_rng(6)
+    noise = amortised.Signal(
+        rng.normal(size=target.shape), rng.normal(size=margin.shape)
+    )
+    one = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    both = [noise, *signals(target, margin)]
+    two = amortised.scores(both, given, every(target), seed=1)
+    assert metrics.auc(two, member) > metrics.auc(one, member) - 0.02
+    few, known = given[:2], np.arange(len(member)) < 2000
+    both = [amortised.Signal(one.target, one.references[:2]) for one in both]
+    score = amortised.scores_by_labels(both, few, every(target), known, member, seed=1)
+    alone = metrics.auc(target[~known, 0], member[~known])
+    assert metrics.auc(score[~known], member[~known]) > alone + 0.03

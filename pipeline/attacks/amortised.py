@@ -3,8 +3,9 @@
 Every reference is attacked as if it were the target, by the other references. Whose
 member a record is of it is known for every record, so a classifier can learn what a
 Gaussian can only assume, from n_references × n_records rows, and score the real target
-without knowing any of its members. Records are cross-fitted: no row of a record trains
-the networks that score it.
+without knowing any of its members. It is given the margins both as they are and
+recalibrated: how far to trust which, it learns. Records are cross-fitted: no row of a
+record trains the networks that score it.
 
 With too few references to attack one another, a logistic regression learns from the
 target's own attack-train records instead, cross-fitted too.
@@ -13,6 +14,7 @@ Every score is higher for a likelier member.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import joblib
@@ -45,6 +47,13 @@ MOST_ROWS = 200_000
 BLOCK_ROWS = 32_768  # records summed up at once, so that a million need little memory
 LABEL_FOLDS = 5
 LABEL_PENALTY = 1.0  # inverse strength of the logistic regression's ridge
+
+
+class Signal(NamedTuple):
+    """A kind of margin, in nats."""
+
+    target: NDArray[np.floating[Any]]  # (n_records, n_views)
+    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views)
 
 
 class Scale(NamedTuple):
@@ -281,9 +290,35 @@ def _standard(
     return np.clip((given - centre) / spread, -FARTHEST, FARTHEST)
 
 
+class Prepared(NamedTuple):
+    """A signal brought to one scale, and what it says of every record."""
+
+    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) as they were
+    scale: Scale  # of the references
+    prior: lira.Hierarchy | None
+    given: NDArray[np.float32]  # (n_records, n_features) of the target
+
+
+def prepared(
+    signal: Signal, member: NDArray[np.bool_], audited: NDArray[np.bool_]
+) -> Prepared:
+    """Return a signal with the features of the target; see `scores`."""
+    target, references = signal
+    common = scale_of(references[:, audited])
+    phi = levelled(target[None], scale_of(target[None, audited]), common)[0]
+    known = together(
+        [
+            evidence(levelled(references[:, rows], common, common), inside, ~inside)
+            for rows in _blocks(len(phi))
+            for inside in [member[:, rows]]
+        ]
+    )
+    prior = hierarchy_of(phi, known, audited)
+    return Prepared(references, common, prior, features(phi, known, prior))
+
+
 def scores(
-    target: NDArray[np.floating[Any]],
-    margin: NDArray[np.floating[Any]],
+    signals: Sequence[Signal],
     member: NDArray[np.bool_],
     audited: NDArray[np.bool_],
     seed: int,
@@ -292,8 +327,7 @@ def scores(
     """Score every record of the target; no membership of the target is used.
 
     Args:
-        target: (n_records, n_views) its margins, recalibrated.
-        margin: (n_models, n_records, n_views) of the references, recalibrated.
+        signals: kinds of margins, each of all models and records.
         member: (n_models, n_records) whether a reference was trained on a record.
         audited: (n_records,) whether the target may be trained on it; other records
             teach the networks only.
@@ -309,39 +343,40 @@ def scores(
     if not can_play(member):
         msg = f"{len(member)} references are too few to attack one another"
         raise ValueError(msg)
-    common, own = scale_of(margin[:, audited]), scale_of(target[None, audited])
-    phi = levelled(target[None], own, common)[0]
-    known = together(
-        [
-            evidence(levelled(margin[:, rows], common, common), inside, ~inside)
-            for rows in _blocks(len(phi))
-            for inside in [member[:, rows]]
-        ]
-    )
-    prior = hierarchy_of(phi, known, audited)
-    given = features(phi, known, prior)
+    ready = [prepared(signal, member, audited) for signal in signals]
+    given = np.hstack([one.given for one in ready])
 
     order, first, second = (
         np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
     )
     # Few enough records for MOST_ROWS, in folds of equal size.
-    n_records = len(phi)
-    place = order.permutation(n_records)
+    place = order.permutation(len(given))
     fold = place % FOLDS
-    sampled = place < max(MOST_ROWS // len(margin), FOLDS)
-    out = np.empty(n_records)
+    sampled = place < max(MOST_ROWS // len(member), FOLDS)
+    out = np.empty(len(given))
     pool = joblib.Parallel(jobs)
     for one in range(FOLDS):
-        train = sampled & (fold != one)
-        references = levelled(margin[:, train], common, common)
-        taught = rows(references, member[:, train], prior, int(first.integers(2**31)))
+        train, judged_now = sampled & (fold != one), fold == one
+        draw = int(first.integers(2**31))
+        taught = np.concatenate(
+            [
+                rows(
+                    levelled(signal.references[:, train], signal.scale, signal.scale),
+                    member[:, train],
+                    signal.prior,
+                    draw,
+                )
+                for signal in ready
+            ],
+            axis=-1,
+        )
         judge = fitted(
             taught.reshape(-1, taught.shape[-1]),
             member[:, train].ravel(),
             int(second.integers(2**31)),
             pool,
         )
-        out[fold == one] = judged(judge, given[fold == one])
+        out[judged_now] = judged(judge, given[judged_now])
     return out
 
 
@@ -368,8 +403,7 @@ def hierarchy_of(
 
 
 def scores_by_labels(
-    target: NDArray[np.floating[Any]],
-    margin: NDArray[np.floating[Any]],
+    signals: Sequence[Signal],
     member: NDArray[np.bool_],
     audited: NDArray[np.bool_],
     known: NDArray[np.bool_],
@@ -379,8 +413,7 @@ def scores_by_labels(
     """Score every record where references are too few to attack one another.
 
     Args:
-        target: (n_records, n_views) margins of the target, recalibrated.
-        margin: (n_models, n_records, n_views) of the references, recalibrated.
+        signals: kinds of margins, each of all models and records.
         member: (n_models, n_records) whether a reference was trained on a record.
         audited: (n_records,) whether the target may be trained on it.
         known: (n_records,) attack-train records, whose membership may be used.
@@ -390,17 +423,7 @@ def scores_by_labels(
     Returns:
         (n_records,) log-odds; of a known record from a fit without it.
     """
-    found = evidence(margin, member, ~member)
-    prior = hierarchy_of(target, found, audited)
-    if found.inside.margin.count.any() and found.outside.margin.count.any():
-        given = features(target, found, prior).astype(np.float64)
-    else:
-        side = found.inside if found.inside.margin.count.any() else found.outside
-        given = _one_sided(target, side)
-    if prior is None:
-        # Each record has one side only, and the two sides mean different things.
-        which = (found.inside.margin.count > 0)[:, None]
-        given = np.hstack((given, given * which, which))
+    given = np.hstack([_described(signal, member, audited) for signal in signals])
     spread = given.std(axis=0)
     ready = (given - given.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     ready = np.clip(ready, -FARTHEST, FARTHEST)
@@ -417,6 +440,25 @@ def scores_by_labels(
         if (fold == one).any():
             out[fold == one] = judge.decision_function(ready[fold == one])
     return out
+
+
+def _described(
+    signal: Signal, member: NDArray[np.bool_], audited: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the features of every record, on whichever sides it has references."""
+    target, references = signal
+    found = evidence(references, member, ~member)
+    prior = hierarchy_of(target, found, audited)
+    if found.inside.margin.count.any() and found.outside.margin.count.any():
+        given = features(target, found, prior).astype(np.float64)
+    else:
+        side = found.inside if found.inside.margin.count.any() else found.outside
+        given = _one_sided(target, side)
+    if prior is not None:
+        return given
+    # Each record has one side only, and the two sides mean different things.
+    which = (found.inside.margin.count > 0)[:, None]
+    return np.hstack((given, given * which, which))
 
 
 def _one_sided(target: NDArray[np.floating[Any]], side: Side) -> NDArray[np.float64]:

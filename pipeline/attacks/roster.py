@@ -185,13 +185,16 @@ def _qmia(given: Given) -> Scored:
 
 
 def _amortised(given: Given) -> Scored:
-    target, margin = given.recalibrated, given.references_recalibrated
+    signals = (
+        amortised.Signal(given.margin, given.references),
+        amortised.Signal(given.recalibrated, given.references_recalibrated),
+    )
     inside, audited, seed = given.inside, given.audited, given.seed
     if amortised.can_play(inside):
-        scores = amortised.scores(target, margin, inside, audited, seed, given.jobs)
+        scores = amortised.scores(signals, inside, audited, seed, given.jobs)
     else:
         scores = amortised.scores_by_labels(
-            target, margin, inside, audited, given.known, given.member, seed
+            signals, inside, audited, given.known, given.member, seed
         )
     return Scored(scores)
 
