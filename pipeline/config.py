@@ -260,6 +260,14 @@ class Attack(Section):
         if not self.attacks and not self.methods:
             msg = "names no attack; set attacks or add an [[attack.methods]]"
             raise ValueError(msg)
+        there = names.ALL if self.attacks == "all" else self.attacks
+        for method in self.methods:
+            for name in method.features:
+                if name not in (*there, *names.COLUMNS):
+                    msg = (
+                        f"has {method.title} learn from {name}, which is not in attacks"
+                    )
+                    raise ValueError(f"{msg}; add it, or leave it out of features")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Membership: which records a user's own references were trained on, as told by him."""
+"""Membership: which records references were trained on, and what is odd about it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,6 +89,25 @@ def remarks(
         if half.any() and len(missing):
             lacking.append(f"{name} (class {missing[0]})")
     return [f"{fact}: {_listed(models)}" for fact, models in told.items() if models]
+
+
+def gaps(member: NDArray[np.bool_]) -> list[str]:
+    """Say how many records lack references on a side.
+
+    Args:
+        member: (n_models, n_records) whether a reference was trained on a record.
+    """
+    told = {
+        "OUT": "offline attacks give them a mean score",
+        "IN": "online attacks fill in the mean shift of the others",
+    }
+    counts = {"OUT": (~member).sum(axis=0), "IN": member.sum(axis=0)}
+    return [
+        f"{lacking} of {member.shape[1]} records have no reference that they are "
+        f"{side} of: {told[side]}"
+        for side, count in counts.items()
+        if (lacking := int((count == 0).sum()))
+    ]
 
 
 def _listed(models: Sequence[str]) -> str:

@@ -11,7 +11,17 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cli, files, metrics, plan, recalibration, search, signals, store
+from pipeline import (
+    cli,
+    files,
+    membership,
+    metrics,
+    plan,
+    recalibration,
+    search,
+    signals,
+    store,
+)
 from pipeline.attacks import grids, learned, names, roster, thresholds
 from pipeline.attacks.evidence import evidence, together
 from pipeline.config import Attack
@@ -27,9 +37,15 @@ def compute(job: plan.Job) -> str:
     known = np.isin(records.id, split.attack_train)
     seconds: dict[str, float] = {}
 
-    # Before anything is computed: enough records of either side for every fold.
+    # Before anything is computed: enough records of either side for every fold, and
+    # enough references for every attack.
     search.fold_sides(records.member[known], settings.folds, settings.seed)
-    given = all_given(job, settings, records, shard, known)
+    inside = store.upstream(job, "references", store.References).member
+    check(settings, inside)
+    if len(inside):
+        for remark in membership.gaps(inside[:, ~records.population]):
+            cli.note(remark)
+    given = all_given(job, settings, records, shard, known, inside)
     scored = direct(settings, given, seconds)
     decided = {
         name: one.score
@@ -74,15 +90,32 @@ def compute(job: plan.Job) -> str:
     return f"{len(scored)} attacks, {n_candidates} candidates of {len(found)} learned"
 
 
+def check(settings: Attack, inside: NDArray[np.bool_]) -> None:
+    """Refuse what the config names and these references do not allow.
+
+    Raises:
+        AuditError: naming the attack, and what it needs.
+    """
+    fix = "give more references, or leave it out"
+    for name in () if settings.attacks == "all" else settings.attacks:
+        if reason := roster.lack(name, inside):
+            raise AuditError(f"attack.attacks ({name})", reason, fix)
+    for method in settings.methods:
+        for name in method.features:
+            if reason := roster.lack(name, inside):
+                where = f"attack.methods.{method.title}.features"
+                raise AuditError(where, f"names {name!r}, which {reason}", fix)
+
+
 def all_given(
     job: plan.Job,
     settings: Attack,
     records: store.Records,
     shard: store.Shard,
     known: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
 ) -> roster.Given:
     """Return all that attacks may look at."""
-    inside = store.upstream(job, "references", store.References).member
     shape = (*inside.shape, shard.margin.shape[1])
     references, recalibrated = np.empty((2, *shape), dtype=shard.margin.dtype)
     found = []
@@ -126,7 +159,7 @@ def direct(
             found[name] = roster.score(name, given)
         except ValueError as error:
             if settings.attacks != "all":
-                fix = "raise references.count, or leave this attack out"
+                fix = "give more references, or leave it out"
                 raise AuditError(f"attack.attacks ({name})", str(error), fix) from error
             left_out.append(name)
         seconds[name] = time.perf_counter() - started
@@ -195,7 +228,7 @@ def features_of(
         return roster.features(wanted, given, scored)
     except ValueError as error:
         where = f"attack.methods.{title}.features"
-        fix = "raise references.count, or leave it out"
+        fix = "give more references, or leave it out"
         raise AuditError(where, str(error), fix) from error
 
 

@@ -771,3 +771,17 @@ def test_a_corrupt_memory_of_digests_is_refused(tmp_path: Path) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(AuditError, match=r"digests\.json: is corrupt. Fix: run `rm "):
         plan.stamps(config.load(edited(tmp_path)), tmp_path)
+
+
+def test_a_feature_that_is_left_out_of_the_attacks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.toml"
+    path.write_text(
+        '[data]\nsource = "arrays"\n[attack]\nattacks = ["loss"]\n'
+        '[[attack.methods]]\nmethod = "lr"\nfeatures = ["margin", "qmia"]\n',
+        encoding="utf-8",
+    )
+    expected = (
+        "attack: has lr learn from qmia, which is not in attacks. Fix: add it, or leave "
+        "it out of features."
+    )
+    assert refusal(path) == expected

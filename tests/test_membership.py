@@ -126,3 +126,14 @@ def test_of_many_models_three_are_named() -> None:
     names = [f"{i}.ckpt" for i in range(9)]
     (found,) = membership.remarks(names, np.zeros((9, 8), dtype=bool), LABEL)
     assert found.endswith("only: 0.ckpt, 1.ckpt, 2.ckpt and 6 more")
+
+
+def test_records_without_references_on_a_side_are_counted() -> None:
+    member = np.array([[True, True, False], [True, False, False]])
+    assert membership.gaps(member) == [
+        "1 of 3 records have no reference that they are OUT of: offline attacks give "
+        "them a mean score",
+        "1 of 3 records have no reference that they are IN of: online attacks fill in "
+        "the mean shift of the others",
+    ]
+    assert membership.gaps(np.array([[True, False], [False, True]])) == []

@@ -366,3 +366,29 @@ def test_own_references_and_canaries_get_a_note_each(
         "note: canaries have wrong labels, by which references of your own must have "
         "been trained too",
     ]
+
+
+def test_arrays_without_the_references_an_attack_needs_are_refused_at_once(
+    checkout: Checkout,
+) -> None:
+    member = selection.halves(200, 2, seed=1)
+    label = np.arange(200) % 4
+    logits = np.random.default_rng(0).normal(size=(2, 200, 4))
+    np.savez(checkout.folder / "a.npz", logits=logits, label=label, member=member)
+    text = '[data]\nsource = "arrays"\npath = "a.npz"\n[attack]\nattacks = ["loss", '
+    for name, lacks in (
+        ("lira_offline_bayes", "2 references that a record is OUT of, and no record"),
+        ("lira_online_bayes", "2 references that a record is IN of, and no record"),
+    ):
+        checkout.config.write_text(f'{text}"{name}"]\n')
+        done = checkout.make("attack")
+        assert done.returncode != 0
+        assert f"error: attack.attacks ({name}): needs {lacks}" in done.stderr
+    assert not (checkout.run / "attack" / "scores.h5").exists()
+    checkout.config.write_text(f'{text}"amortised"]\n')
+    done = checkout.make("attack")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "note: 100 of 200 records have no reference that they are OUT of: offline "
+        "attacks give them a mean score"
+    ) in done.stderr

@@ -21,8 +21,20 @@ REFERENCE = (
     "attack_r",
     "difficulty",
 )
+# Of these, the ones that compare with OUT references alone.
+OFFLINE = (
+    "lira_offline",
+    "lira_offline_fixed",
+    "lira_offline_bayes",
+    "lira_offline_two_sided",
+    "rmia_offline",
+    "attack_r",
+    "difficulty",
+)
 QUANTILE = ("qmia",)
 AMORTISED = ("amortised",)
+# What makes do with references on either side alone.
+EITHER = ("rmia_online", "references", *AMORTISED)
 FAMILIES = {
     "threshold": THRESHOLD,
     "population": POPULATION,
@@ -36,7 +48,8 @@ STRONGEST = "strongest"
 
 # What a learned attack can be given, besides the scores of the attacks above.
 TUTORIAL = ("loss", "logits")
-FEATURES = (*TUTORIAL, "sorted", "margin", "views", "references", *ALL)
+COLUMNS = (*TUTORIAL, "sorted", "margin", "views", "references")
+FEATURES = (*COLUMNS, *ALL)
 
 # How many references an attack or a feature needs on one side of some record; of
 # complementary pairs, every record has one on each side for each pair.

@@ -83,6 +83,32 @@ class Given:
         return tuned_slope(self.references, self.inside, self.seed)
 
 
+def lack(name: str, inside: NDArray[np.bool_]) -> str | None:
+    """Say which references an attack, or a feature of learned ones, needs in vain.
+
+    Args:
+        name: one of `names.FEATURES`.
+        inside: (n_models, n_records) whether a reference was trained on a record.
+    """
+    needed = names.NEEDED.get(name, 0)
+    if not needed:
+        return None
+    if not len(inside):
+        return "needs references, and there are none"
+    most = {"IN": inside.sum(axis=0).max(), "OUT": (~inside).sum(axis=0).max()}
+    if name in names.OFFLINE:
+        del most["IN"]
+    elif name in names.EITHER:
+        most = {"IN or OUT": max(most.values())}
+    for side, there in most.items():
+        if there < needed:
+            several = (
+                f"{needed} reference{'s' * (needed > 1)} that a record is {side} of"
+            )
+            return f"needs {several}, and no record has more than {there}"
+    return None
+
+
 def score(name: str, given: Given) -> Scored:
     """Run an attack.
 
@@ -91,11 +117,10 @@ def score(name: str, given: Given) -> Scored:
         given: what it may look at.
 
     Raises:
-        ValueError: if it needs references, or more of them than there are.
+        ValueError: if it lacks references, as `lack` tells, or all of them are alike.
     """
-    if name in (*names.REFERENCE, *names.AMORTISED) and not len(given.references):
-        msg = "needs references, and there are none"
-        raise ValueError(msg)
+    if reason := lack(name, given.inside):
+        raise ValueError(reason)
     if name.endswith(names.PER_CLASS):
         plain = score(name.removesuffix(names.PER_CLASS), given).score
         return Scored(_per_class(plain, given))
@@ -147,9 +172,6 @@ def _rmia_offline(given: Given) -> Scored:
     outside = given.evidence.outside
     log_out = outside.log_confidence
     seen = outside.margin.count > 0
-    if not seen.any():
-        msg = "no record has a reference that it is OUT of"
-        raise ValueError(msg)
     # Of a record without, as of the others in the mean.
     log_out = np.where(seen, log_out, rmia.log_mean(log_out[seen], np.True_))
     return _rmia(given, rmia.log_prior_offline(log_out, given.slope))
@@ -167,9 +189,6 @@ def _difficulty(given: Given) -> Scored:
     log_p = -np.logaddexp(0, -np.asarray(given.references, np.float64)).mean(axis=2)
     outside = ~given.inside
     count = outside.sum(axis=0)
-    if not count.any():
-        msg = "no record has a reference that it is OUT of"
-        raise ValueError(msg)
     usual = np.where(outside, log_p, 0.0).sum(axis=0) / np.maximum(count, 1)
     usual = np.where(count > 0, usual, usual[count > 0].mean())
     own = thresholds.confidence(given.margin).mean(axis=1)
@@ -283,7 +302,7 @@ def features(
         (n_records, n_features).
 
     Raises:
-        ValueError: if an attack that is named did not run.
+        ValueError: if an attack that is named lacked references.
     """
     columns: list[NDArray[np.floating[Any]]] = []
     for name in wanted:
@@ -304,6 +323,6 @@ def features(
         elif name in scores:
             columns.append(scores[name].score[:, None])
         else:
-            msg = f"are to hold {name!r}, which did not run"
+            msg = f"names {name!r}, which lacked what it needs"
             raise ValueError(msg)
     return np.hstack(columns).astype(np.float64)
