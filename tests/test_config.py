@@ -781,7 +781,7 @@ def test_a_feature_that_is_left_out_of_the_attacks_is_refused(tmp_path: Path) ->
         encoding="utf-8",
     )
     expected = (
-        "attack: has lr learn from qmia, which is not in attacks. Fix: add it, or leave "
-        "it out of features."
+        "attack: has lr learn from qmia, which is not in attacks. Fix: add it, or "
+        "leave it out of features."
     )
     assert refusal(path) == expected
