@@ -66,28 +66,47 @@ def compute(job: plan.Job) -> str:
         "scikit-learn": version("scikit-learn"),
         "attacks": attacks,
         "strongest": {"chosen": chosen, "auc_on_attack_train": auc_of(scored, given)},
-        "rmia_slope": given.slope if len(given.references) else None,
+        "rmia_slope": given.slope if {*names.RMIA} & {*scored} else None,
         "methods": [search.summary(one) for one in found],
     }
     files.write_json(job.folder("attack") / plan.SEARCH, table)
     files.write_json(job.folder("attack") / plan.TIMINGS, {"seconds": seconds})
-    nothing = np.full(len(known), np.nan)
-    readings = [one.reading for one in scored.values()]
-    audited = given.audited
-    scores = store.Scores(
+    # A million records of many references leave little room for their scores.
+    del given
+    scores = assembled(records, split, scored, decided)
+    store.write_arrays(job.artifact("attack"), scores, key=job.key)
+    n_candidates = sum(len(one.trials) for one in found)
+    return f"{len(scored)} attacks, {n_candidates} candidates of {len(found)} learned"
+
+
+def assembled(
+    records: store.Records,
+    split: store.Split,
+    scored: dict[str, roster.Scored],
+    decided: dict[str, NDArray[np.bool_]],
+) -> store.Scores:
+    """Return what is kept of the attacks: the scores of the audited records."""
+    audited = ~records.population
+    shape = len(scored), int(audited.sum())
+    score, reading = np.empty(shape), np.full(shape, np.nan)
+    for row, one in enumerate(scored.values()):
+        score[row] = one.score[audited]
+        if one.reading is not None:
+            reading[row] = one.reading[audited]
+    return store.Scores(
         id=records.id[audited],
         member=records.member[audited],
         evaluation=np.isin(records.id, split.attack_eval)[audited],
         method=np.array(list(scored), dtype="S"),
-        score=np.stack([one.score[audited] for one in scored.values()]),
+        score=score,
         decision=np.stack([decided[name][audited] for name in scored]),
-        reading=np.stack(
-            [nothing[audited] if one is None else one[audited] for one in readings]
-        ),
+        reading=reading,
     )
-    store.write_arrays(job.artifact("attack"), scores, key=job.key)
-    n_candidates = sum(len(one.trials) for one in found)
-    return f"{len(scored)} attacks, {n_candidates} candidates of {len(found)} learned"
+
+
+def wanted(settings: Attack) -> tuple[str, ...]:
+    """Return the attacks to run that are not learned, all of them unless named."""
+    return names.ALL if settings.attacks == "all" else settings.attacks
 
 
 def check(settings: Attack, inside: NDArray[np.bool_]) -> None:
@@ -117,12 +136,15 @@ def all_given(
 ) -> roster.Given:
     """Return all that attacks may look at."""
     shape = (*inside.shape, shard.margin.shape[1])
-    references, recalibrated = np.empty((2, *shape), dtype=shard.margin.dtype)
+    references = np.empty(shape, dtype=shard.margin.dtype)
+    used = {*names.AMORTISED} & {*wanted(settings)}
+    recalibrated = np.empty(shape if used else (0, *shape[1:]), dtype=np.float32)
     found = []
     # Block by block into one place: all blocks besides would be as much again.
     for block in store.reference_blocks(job):
         references[:, block.rows] = block.margin
-        recalibrated[:, block.rows] = block.recalibrated
+        if used:
+            recalibrated[:, block.rows] = block.recalibrated
         found.append(evidence(block.margin, block.member, ~block.member))
     chosen = recalibration.sample(~records.population)
     correction = recalibration.fitted(shard.logits[chosen], shard.label[chosen])
@@ -153,7 +175,7 @@ def direct(
     """
     found: dict[str, roster.Scored] = {}
     left_out = []
-    for name in names.ALL if settings.attacks == "all" else settings.attacks:
+    for name in wanted(settings):
         started = time.perf_counter()
         try:
             found[name] = roster.score(name, given)

@@ -68,7 +68,7 @@ def test_references_that_learned_nothing_teach_nothing() -> None:
     rng = np.random.default_rng(3)
     for balanced in (given, np.sort(rng.random(given.shape), axis=0) < 0.5):
         margin = (outside + rng.normal(size=balanced.shape))[..., None]
-        scale = amortised.scale_of(margin)
+        scale = amortised.scale_of(margin, every(outside))
         level = amortised.levelled(margin, scale, scale)
         prior = amortised.hierarchy_of(
             level[0], evidence(level, balanced, ~balanced), every(outside)

@@ -63,15 +63,19 @@ class Scale(NamedTuple):
     spread: NDArray[np.float64]  # (n_models,)
 
 
-def scale_of(margin: NDArray[np.floating[Any]]) -> Scale:
+def scale_of(margin: NDArray[np.floating[Any]], audited: NDArray[np.bool_]) -> Scale:
     """Return how each model's margins are spread.
 
     Args:
         margin: (n_models, n_records, n_views).
+        audited: (n_records,) which of them count.
     """
-    flat = np.asarray(margin, dtype=np.float64).reshape(len(margin), -1)
-    spread = flat.std(axis=1)
-    return Scale(flat.mean(axis=1), np.where(spread > 0, spread, 1.0))
+    # Model by model: all together need as much room again as the margins.
+    centre, spread = np.empty((2, len(margin)))
+    for model, one in enumerate(margin):
+        chosen = one[audited].astype(np.float64)
+        centre[model], spread[model] = chosen.mean(), chosen.std()
+    return Scale(centre, np.where(spread > 0, spread, 1.0))
 
 
 def levelled(
@@ -304,8 +308,8 @@ def prepared(
 ) -> Prepared:
     """Return a signal with the features of the target; see `scores`."""
     target, references = signal
-    common = scale_of(references[:, audited])
-    phi = levelled(target[None], scale_of(target[None, audited]), common)[0]
+    common = scale_of(references, audited)
+    phi = levelled(target[None], scale_of(target[None], audited), common)[0]
     known = together(
         [
             evidence(levelled(references[:, rows], common, common), inside, ~inside)

@@ -31,6 +31,7 @@ OFFLINE = (
     "attack_r",
     "difficulty",
 )
+RMIA = ("rmia_online", "rmia_offline")
 QUANTILE = ("qmia",)
 AMORTISED = ("amortised",)
 # What makes do with references on either side alone.

@@ -50,7 +50,8 @@ class Given:
     known: NDArray[np.bool_]  # (n_records,) attack-train: memberships may be used
     member: NDArray[np.bool_]  # (n_records,) those not known are not looked at
     references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) margins
-    # (n_models, n_records, n_views) the same of the corrected logits
+    # (n_models, n_records, n_views) the same of the corrected logits; no models
+    # unless the amortised attack runs
     references_recalibrated: NDArray[np.floating[Any]]
     inside: NDArray[np.bool_]  # (n_models, n_records) trained on a record
     evidence: Evidence  # of the references
@@ -178,18 +179,22 @@ def _rmia_offline(given: Given) -> Scored:
 
 
 def _attack_r(given: Given) -> Scored:
-    outside = ~given.inside
-    at_or_above = given.references.mean(axis=2) >= given.phi[:, 0]
-    p = percentiles.attack_r((outside & at_or_above).sum(axis=0), outside.sum(axis=0))
+    phi, count = given.phi[:, 0], given.evidence.outside.margin.count
+    above = np.zeros(len(phi), dtype=np.int64)
+    # Model by model: all together need as much room again as their signals.
+    for margin, inside in zip(given.references, given.inside, strict=True):
+        above += ~inside & (margin.mean(axis=1) >= phi)
+    p = percentiles.attack_r(above, count)
     return Scored(-p, p)
 
 
 def _difficulty(given: Given) -> Scored:
     # Watson et al. 2022, arXiv:2111.08440, equation 7: the loss less its mean over OUT.
-    log_p = -np.logaddexp(0, -np.asarray(given.references, np.float64)).mean(axis=2)
-    outside = ~given.inside
-    count = outside.sum(axis=0)
-    usual = np.where(outside, log_p, 0.0).sum(axis=0) / np.maximum(count, 1)
+    count = given.evidence.outside.margin.count
+    total = np.zeros(len(count))
+    for margin, inside in zip(given.references, given.inside, strict=True):
+        total += np.where(inside, 0.0, thresholds.confidence(margin).mean(axis=1))
+    usual = total / np.maximum(count, 1)
     usual = np.where(count > 0, usual, usual[count > 0].mean())
     own = thresholds.confidence(given.margin).mean(axis=1)
     return Scored(own - usual)
