@@ -98,8 +98,8 @@ def gaps(member: NDArray[np.bool_]) -> list[str]:
         member: (n_models, n_records) whether a reference was trained on a record.
     """
     told = {
-        "OUT": "offline attacks give them a mean score",
-        "IN": "online attacks fill in the mean shift of the others",
+        "OUT": "attacks fill it in from the other side",
+        "IN": "online attacks fill it in from the other side",
     }
     counts = {"OUT": (~member).sum(axis=0), "IN": member.sum(axis=0)}
     return [

@@ -119,6 +119,19 @@ def test_a_record_without_out_references_has_the_mean_offline_score() -> None:
     assert score[0] == pytest.approx(score[1:].mean())
 
 
+def test_a_record_without_out_references_is_filled_in_from_the_other_side() -> None:
+    rng = np.random.default_rng(3)
+    signal, chosen = rng.normal(size=(4, 30, 1)), np.ones((4, 30), dtype=bool)
+    chosen[:2, :10] = False  # the first ten have two OUT references, the rest none
+    inside, outside = moments(signal, chosen), moments(signal, ~chosen)
+    phi = rng.normal(size=(30, 1))
+    found = lira.offline(phi, outside, "fixed", inside=inside)
+    gap = (inside.mean - outside.mean)[:10].mean()
+    sigma = np.sqrt(outside.scatter.sum() / 20)
+    usual = np.where(outside.count[:, None] > 0, outside.mean, inside.mean - gap)
+    np.testing.assert_allclose(found, ((phi - usual) / sigma)[:, 0])
+
+
 def test_offline_without_any_out_reference_is_refused() -> None:
     target, margin, given, _, _ = toy(4, 10)
     with pytest.raises(ValueError, match="OUT of"):

@@ -131,9 +131,9 @@ def test_of_many_models_three_are_named() -> None:
 def test_records_without_references_on_a_side_are_counted() -> None:
     member = np.array([[True, True, False], [True, False, False]])
     assert membership.gaps(member) == [
-        "1 of 3 records have no reference that they are OUT of: offline attacks give "
-        "them a mean score",
-        "1 of 3 records have no reference that they are IN of: online attacks fill in "
-        "the mean shift of the others",
+        "1 of 3 records have no reference that they are OUT of: attacks fill it in "
+        "from the other side",
+        "1 of 3 records have no reference that they are IN of: online attacks fill it "
+        "in from the other side",
     ]
     assert membership.gaps(np.array([[True, False], [False, True]])) == []

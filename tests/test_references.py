@@ -389,6 +389,6 @@ def test_arrays_without_the_references_an_attack_needs_are_refused_at_once(
     done = checkout.make("attack")
     assert done.returncode == 0, done.stderr
     assert (
-        "note: 100 of 200 records have no reference that they are OUT of: offline "
-        "attacks give them a mean score"
+        "note: 100 of 200 records have no reference that they are OUT of: attacks fill "
+        "it in from the other side"
     ) in done.stderr

@@ -64,6 +64,7 @@ def offline(
     outside: Moments,
     variance: Variance,
     *,
+    inside: Moments | None = None,
     two_sided: bool = False,
 ) -> NDArray[np.float64]:
     """Return how far a record's signal lies above that of its OUT references.
@@ -76,10 +77,12 @@ def offline(
         target: (n_records, 1) the target's signal φ, its views averaged.
         outside: of the references not trained on each record.
         variance: as in `online`.
+        inside: of the references trained on each record; from these the mean of a
+            record without OUT references is filled in by `moments.with_both_sides`.
         two_sided: as in the published code.
 
     Returns:
-        (n_records,) scores; the mean score for a record without OUT references.
+        (n_records,) scores; the mean score for a record without any mean.
 
     Raises:
         ValueError: if no record has an OUT reference.
@@ -91,6 +94,9 @@ def offline(
     if not seen.any():
         msg = "no record has a reference that it is OUT of"
         raise ValueError(msg)
+    if inside is not None and inside.count.any():
+        outside = with_both_sides(inside, outside)[1]
+        seen |= inside.count > 0
     var = variances(outside, variance) if has_spread(outside) else np.ones_like(phi)
     if two_sided:
         score = -_log_normal(phi, outside.mean, var)[:, 0]

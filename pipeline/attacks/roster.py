@@ -240,11 +240,15 @@ ATTACKS: dict[str, Callable[[Given], Scored]] = {
     "lira_online_hierarchical": lambda g: Scored(
         lira.hierarchical(g.phi, *g.sides, g.audited)
     ),
-    "lira_offline": lambda g: Scored(lira.offline(g.phi, g.sides[1], "record")),
-    "lira_offline_fixed": lambda g: Scored(lira.offline(g.phi, g.sides[1], "fixed")),
+    "lira_offline": lambda g: Scored(
+        lira.offline(g.phi, g.sides[1], "record", inside=g.sides[0])
+    ),
+    "lira_offline_fixed": lambda g: Scored(
+        lira.offline(g.phi, g.sides[1], "fixed", inside=g.sides[0])
+    ),
     "lira_offline_bayes": lambda g: Scored(lira.bayesian_offline(g.phi, g.sides[1])),
     "lira_offline_two_sided": lambda g: Scored(
-        lira.offline(g.phi, g.sides[1], "record", two_sided=True)
+        lira.offline(g.phi, g.sides[1], "record", inside=g.sides[0], two_sided=True)
     ),
     "rmia_online": _rmia_online,
     "rmia_offline": _rmia_offline,
