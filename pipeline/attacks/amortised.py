@@ -39,7 +39,9 @@ FOLDS = 3  # of records, each scored by networks that never saw it
 NETWORKS = 3  # averaged in each fold; one alone is noisy at low false-positive rates
 HIDDEN = (48, 48)
 EPOCHS = 12
-BATCH = 1024
+# Rows per step: few rows make small steps, so that there are enough of them.
+LEAST_BATCH, MOST_BATCH = 32, 1024
+STEPS = 16  # in an epoch, at least, unless rows are very few
 RATE = 2e-3
 FARTHEST = 6.0  # standard deviations at which features are clipped
 # More rows than these teach no more, and a million records have 64 times as many.
@@ -264,7 +266,7 @@ def _network(
     network = MLPClassifier(
         HIDDEN,
         alpha=1e-3,
-        batch_size=min(BATCH, len(ready)),
+        batch_size=min(max(len(ready) // STEPS, LEAST_BATCH), MOST_BATCH, len(ready)),
         learning_rate_init=RATE,
         max_iter=EPOCHS,
         random_state=seed,
