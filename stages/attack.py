@@ -186,7 +186,7 @@ def direct(
             left_out.append(name)
         seconds[name] = time.perf_counter() - started
     if left_out and len(given.references):
-        cli.note(f"left out for want of references: {', '.join(left_out)}")
+        cli.note(f"left out for want of references or records: {', '.join(left_out)}")
     return found
 
 
