@@ -127,20 +127,22 @@ def killed_while(audit: Checkout, goal: str, files: Callable[[], int]) -> None:
     assert files() >= 3
 
 
+@pytest.mark.parametrize("written", ["target", "reference-001/outputs"])
 def test_features_killed_go_on_to_the_same_bytes(
-    audited: Checkout, tmp_path: Path
+    written: str, audited: Checkout, tmp_path: Path
 ) -> None:
     audited.edit("shard_rows = 50", "shard_rows = 1")
     whole = audited.copy(tmp_path / "whole")
     assert whole.make("features").returncode == 0
-    folder = audited.run / "features" / "target"
+    folder = audited.run / "features" / written
 
     def shards() -> int:
         return len(list(folder.glob("[0-9]*.h5")))
 
     shared = audited.make("features")
     assert shared.returncode == 0, shared.stderr
-    subprocess.run(["rm", "-r", folder], check=True)
+    model = audited.run / "features" / written.split("/")[0]
+    subprocess.run(["rm", "-r", model], check=True)
     (audited.run / "features" / "complete.json").unlink()
 
     killed_while(audited, "features", shards)
@@ -152,6 +154,7 @@ def test_features_killed_go_on_to_the_same_bytes(
     assert int(extracted[1]) == 120 - n_kept
     for leftover in folder.glob(".*"):
         leftover.unlink()
+    assert not (model / "outputs").exists()
     assert bytes_of(audited) == bytes_of(whole)
 
 
