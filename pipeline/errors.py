@@ -14,3 +14,7 @@ class AuditError(Exception):
     def __str__(self) -> str:
         where, problem, fix = self.args
         return f"{where}: {problem}. Fix: {fix}."
+
+
+class LacksError(ValueError):
+    """An attack lacks the references or records that it needs."""

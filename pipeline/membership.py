@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import metrics
 from pipeline.errors import AuditError
 from pipeline.modules import summary
 
 # Shares of the audited records that references are trained on, about a half, between
 # which nothing is said.
 USUAL = (0.25, 0.75)
+# Standard deviations from one half at which the counts' AUC is no accident.
+FAR = 5.0
 NAMES_SHOWN = 3  # of the models that a remark is about
 
 
@@ -98,8 +101,8 @@ def gaps(member: NDArray[np.bool_]) -> list[str]:
         member: (n_models, n_records) whether a reference was trained on a record.
     """
     told = {
-        "OUT": "attacks fill it in from the other side",
-        "IN": "online attacks fill it in from the other side",
+        "OUT": "attacks go by the other side, or by what is usual",
+        "IN": "online attacks go by the other side, or by what is usual",
     }
     counts = {"OUT": (~member).sum(axis=0), "IN": member.sum(axis=0)}
     return [
@@ -108,6 +111,45 @@ def gaps(member: NDArray[np.bool_]) -> list[str]:
         for side, count in counts.items()
         if (lacking := int((count == 0).sum()))
     ]
+
+
+def tells(member: NDArray[np.bool_], target: NDArray[np.bool_]) -> bool:
+    """Return whether the number of references that know a record tells the target's.
+
+    It does where records were given to a fixed number of models, the target among them
+    (as in Carlini et al. 2022, arXiv:2112.03570, with one of the models as the target),
+    or where the target's complementary twin is a reference. An attack could then read
+    memberships off the counts, with no look at any model.
+
+    Args:
+        member: (n_models, n_records) whether a reference was trained on a record.
+        target: (n_records,) whether the target was.
+    """
+    count = member.sum(axis=0).astype(np.float64)
+    n_in, n_out = int(target.sum()), int((~target).sum())
+    # Of the AUC of counts that tell nothing: Mann and Whitney 1947, without ties.
+    deviation = np.sqrt((n_in + n_out + 1) / (12 * n_in * n_out))
+    return bool(abs(metrics.auc(count, target) - 0.5) > FAR * deviation)
+
+
+def level(member: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Return which references to keep so that a record has as many IN as OUT.
+
+    Args:
+        member: (n_models, n_records) whether a reference was trained on a record.
+        seed: of the draw of those that are dropped, from a record's larger side.
+
+    Returns:
+        (n_models, n_records).
+    """
+    draw = np.random.default_rng(seed).random(member.shape)
+    fewest = np.minimum(member.sum(axis=0), (~member).sum(axis=0))
+    kept = np.zeros_like(member)
+    for side in (member, ~member):
+        # Those of the other side come last, and so rank above all of this one.
+        rank = np.where(side, draw, 2.0).argsort(axis=0).argsort(axis=0)
+        kept |= side & (rank < fewest)
+    return kept
 
 
 def _listed(models: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from pipeline import (
 from pipeline.attacks import grids, learned, names, roster, thresholds
 from pipeline.attacks.evidence import evidence, together
 from pipeline.config import Attack
-from pipeline.errors import AuditError
+from pipeline.errors import AuditError, LacksError
 
 
 def compute(job: plan.Job) -> str:
@@ -41,11 +41,9 @@ def compute(job: plan.Job) -> str:
     # enough references for every attack.
     search.fold_sides(records.member[known], settings.folds, settings.seed)
     inside = store.upstream(job, "references", store.References).member
-    check(settings, inside)
-    if len(inside):
-        for remark in membership.gaps(inside[:, ~records.population]):
-            cli.note(remark)
-    given = all_given(job, settings, records, shard, known, inside)
+    check(settings, inside[:, ~records.population])
+    kept = kept_of(inside, records, known, settings.seed)
+    given = all_given(job, settings, records, shard, known, inside, kept)
     scored = direct(settings, given, seconds)
     decided = {
         name: one.score
@@ -109,6 +107,35 @@ def wanted(settings: Attack) -> tuple[str, ...]:
     return names.ALL if settings.attacks == "all" else settings.attacks
 
 
+def kept_of(
+    inside: NDArray[np.bool_],
+    records: store.Records,
+    known: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Return which references count on a record, so that their number tells nothing.
+
+    Raises:
+        AuditError: if none would be left.
+    """
+    kept = np.ones(inside.shape, dtype=bool)
+    if not len(inside):
+        return kept
+    for remark in membership.gaps(inside[:, ~records.population]):
+        cli.note(remark)
+    if membership.tells(inside[:, known], records.member[known]):
+        kept = membership.level(inside, seed) | records.population
+        if not kept.any(axis=0).all():
+            problem = "are trained on just what the target is not, or just what it is"
+            fix = "give references trained on random halves of their own"
+            raise AuditError("references", problem, fix)
+        cli.note(
+            "the number of references trained on a record tells whether the target is: "
+            "some are left out at random, as many IN as OUT are kept of every record"
+        )
+    return kept
+
+
 def check(settings: Attack, inside: NDArray[np.bool_]) -> None:
     """Refuse what the config names and these references do not allow.
 
@@ -133,6 +160,7 @@ def all_given(
     shard: store.Shard,
     known: NDArray[np.bool_],
     inside: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
 ) -> roster.Given:
     """Return all that attacks may look at."""
     shape = (*inside.shape, shard.margin.shape[1])
@@ -145,7 +173,8 @@ def all_given(
         references[:, block.rows] = block.margin
         if used:
             recalibrated[:, block.rows] = block.recalibrated
-        found.append(evidence(block.margin, block.member, ~block.member))
+        own = kept[:, block.rows]
+        found.append(evidence(block.margin, block.member & own, ~block.member & own))
     chosen = recalibration.sample(~records.population)
     correction = recalibration.fitted(shard.logits[chosen], shard.label[chosen])
     return roster.Given(
@@ -159,6 +188,7 @@ def all_given(
         references=references,
         references_recalibrated=recalibrated,
         inside=inside,
+        kept=kept,
         evidence=together(found),
         seed=settings.seed,
         jobs=workers(),
@@ -174,19 +204,26 @@ def direct(
         AuditError: if one that the config names lacks what it needs.
     """
     found: dict[str, roster.Scored] = {}
-    left_out = []
+    left_out: dict[str, list[str]] = {}
     for name in wanted(settings):
         started = time.perf_counter()
         try:
             found[name] = roster.score(name, given)
-        except ValueError as error:
+        except LacksError as error:
             if settings.attacks != "all":
                 fix = "give more references, or leave it out"
                 raise AuditError(f"attack.attacks ({name})", str(error), fix) from error
-            left_out.append(name)
+            left_out.setdefault(str(error), []).append(name)
         seconds[name] = time.perf_counter() - started
-    if left_out and len(given.references):
-        cli.note(f"left out for want of references or records: {', '.join(left_out)}")
+    for reason, lacking in left_out.items():
+        # Who has no references need not be told so of each attack.
+        if len(given.references) or not {*lacking} <= {*names.NEEDED}:
+            cli.note(f"left out ({reason}): {', '.join(lacking)}")
+    for name, one in found.items():
+        if not np.isfinite(one.score).all():
+            problem = "gives scores that are not finite"
+            fix = "look for records or references that are all alike, or leave it out"
+            raise AuditError(f"attack.attacks ({name})", problem, fix)
     return found
 
 
@@ -248,7 +285,7 @@ def features_of(
         return np.empty((len(given.known), 0))
     try:
         return roster.features(wanted, given, scored)
-    except ValueError as error:
+    except LacksError as error:
         where = f"attack.methods.{title}.features"
         fix = "give more references, or leave it out"
         raise AuditError(where, str(error), fix) from error

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -192,12 +193,16 @@ def accuracies(
 def given(data: Data, records: store.Records) -> Source:
     """Return the source of signals made elsewhere."""
 
+    @cache
+    def models() -> NDArray[np.floating[Any]]:
+        return datasets.signals(data).logits
+
     def source(
         model: int, blocks: Sequence[NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.float64]]]:
         if not blocks:
             return
-        logits = datasets.signals(data).logits[model]
+        logits = models()[model]
         for rows in blocks:
             block = logits[records.id[rows]]
             if not np.isfinite(block).all():

@@ -28,7 +28,7 @@ def compute(job: plan.Job) -> str:
     names: list[str] = []
     digests: list[str] = []
     if data.source == "arrays":
-        member = datasets.signals(data).member[1:, records.id]
+        member = given_member(data, records)
         line = f"{len(member)} were run elsewhere"
     elif settings.folder is not None:
         paths = plan.own_references(Path(settings.folder))
@@ -50,6 +50,31 @@ def compute(job: plan.Job) -> str:
     return line
 
 
+def given_member(data: Data, records: store.Records) -> NDArray[np.bool_]:
+    """Return which records the references of a file of arrays were trained on.
+
+    Raises:
+        AuditError: if one of them is the target itself.
+    """
+    found = datasets.signals(data)
+    names = [f"model {model}" for model in range(1, len(found.member))]
+    for name, logits in zip(names, found.logits[1:], strict=True):
+        if np.array_equal(logits, found.logits[0]):
+            problem = f"has the target's own logits as {name}"
+            raise AuditError(data.path, problem, "take that model out")
+    member = found.member[1:, records.id]
+    remark(names, member, records)
+    return member
+
+
+def remark(names: list[str], member: NDArray[np.bool_], records: store.Records) -> None:
+    """Note in what references that were not trained here differ from usual ones."""
+    audited = ~records.population
+    label = records.label[audited]
+    for told in membership.remarks(names, member[:, audited], label):
+        cli.note(f"references {told}")
+
+
 def own_member(
     settings: References, data: Data, records: store.Records, names: list[str]
 ) -> NDArray[np.bool_]:
@@ -61,10 +86,7 @@ def own_member(
     path = Path(str(settings.folder)) / plan.MEMBERSHIP
     whole = membership.read(path, data.source, len(names), int(records.n_source))
     member = whole[:, records.id]
-    audited = ~records.population
-    label = records.label[audited]
-    for remark in membership.remarks(names, member[:, audited], label):
-        cli.note(f"references {remark}")
+    remark(names, member, records)
     if records.canary.any():
         cli.note(
             "canaries have wrong labels, by which references of your own must have "

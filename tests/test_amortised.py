@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import metrics
+from pipeline import membership, metrics
 from pipeline.attacks import amortised, lira, rmia
 from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.moments import along, mean_axis
@@ -41,7 +41,9 @@ def every(records: np.ndarray) -> np.ndarray:
 
 def test_amortised_comes_near_the_optimum_of_the_gaussian_toy() -> None:
     target, margin, given, member, outside = toy(16)
-    score = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    score = amortised.scores(
+        signals(target, margin), given, np.ones_like(given), every(target), seed=1
+    )
     phi = target[:, 0]
     optimum = stats.norm.logpdf(phi, outside + 1.5) - stats.norm.logpdf(phi, outside)
     assert metrics.auc(score, member) > metrics.auc(optimum, member) - 0.03
@@ -57,7 +59,9 @@ def test_a_target_that_learned_nothing_shows_nothing(n_models: int) -> None:
     blank = (outside + rng.normal(size=len(outside)))[:, None]
     # Unrelated to the target: no score may tell it.
     member = rng.random(len(outside)) < 0.5
-    score = amortised.scores(signals(blank, margin), given, every(blank), seed=1)
+    score = amortised.scores(
+        signals(blank, margin), given, np.ones_like(given), every(blank), seed=1
+    )
     assert metrics.auc(score, member) == pytest.approx(0.5, abs=0.04)
 
 
@@ -66,14 +70,16 @@ def test_references_that_learned_nothing_teach_nothing() -> None:
     # taught its own score, this would be far from one half.
     _, _, given, _, outside = toy(8)
     rng = np.random.default_rng(3)
-    for balanced in (given, np.sort(rng.random(given.shape), axis=0) < 0.5):
+    shuffled = rng.permuted(given, axis=0)
+    assert (shuffled.sum(axis=0) == 4).all()
+    for balanced in (given, shuffled):
         margin = (outside + rng.normal(size=balanced.shape))[..., None]
         scale = amortised.scale_of(margin, every(outside))
         level = amortised.levelled(margin, scale, scale)
         prior = amortised.hierarchy_of(
             level[0], evidence(level, balanced, ~balanced), every(outside)
         )
-        taught = amortised.rows(level, balanced, prior, seed=1)
+        taught = amortised.rows(level, balanced, np.ones_like(balanced), prior, seed=1)
         half = len(outside) // 2
         judge = amortised.fitted(
             taught[:, :half].reshape(-1, taught.shape[-1]),
@@ -88,7 +94,9 @@ def test_references_that_learned_nothing_teach_nothing() -> None:
 
 def test_a_complementary_twin_is_left_out_with_the_actor() -> None:
     _, _, given, _, _ = toy(6, 50)
-    inside, outside = amortised.helpers(given, 2, np.random.default_rng(0))
+    inside, outside = amortised.helpers(
+        given, np.ones_like(given), 2, np.random.default_rng(0)
+    )
     assert not inside[2:4].any()
     assert not outside[2:4].any()
     assert (inside.sum(axis=0) == 2).all()
@@ -98,7 +106,7 @@ def test_a_complementary_twin_is_left_out_with_the_actor() -> None:
 def test_without_a_twin_the_counts_do_not_tell_the_actors_side() -> None:
     rng = np.random.default_rng(0)
     given = rng.permuted(np.arange(8)[:, None] % 2 * np.ones((8, 200)), axis=0) > 0
-    inside, outside = amortised.helpers(given, 3, rng)
+    inside, outside = amortised.helpers(given, np.ones_like(given), 3, rng)
     assert (inside.sum(axis=0) == 3).all()
     assert (outside.sum(axis=0) == 3).all()
     assert not inside[3].any()
@@ -106,7 +114,9 @@ def test_without_a_twin_the_counts_do_not_tell_the_actors_side() -> None:
 
 def test_unbalanced_references_lose_the_actor_alone() -> None:
     given = np.random.default_rng(0).random((5, 100)) < 0.5
-    inside, outside = amortised.helpers(given, 1, np.random.default_rng(0))
+    inside, outside = amortised.helpers(
+        given, np.ones_like(given), 1, np.random.default_rng(0)
+    )
     others = np.arange(5) != 1
     assert np.array_equal(inside[others], given[others])
     assert np.array_equal(outside[others], ~given[others])
@@ -115,33 +125,50 @@ def test_unbalanced_references_lose_the_actor_alone() -> None:
 @pytest.mark.parametrize(("n_models", "able"), [(0, False), (1, False), (2, False)])
 def test_few_references_cannot_play(n_models: int, able: bool) -> None:
     _, margin, given, _, _ = toy(n_models, 100)
-    assert amortised.can_play(given) is able
+    assert amortised.can_play(given, np.ones_like(given)) is able
     target = np.zeros((100, 1))
     with pytest.raises(ValueError, match=f"{n_models} references are too few"):
-        amortised.scores(signals(target, margin), given, every(target), seed=1)
+        amortised.scores(
+            signals(target, margin), given, np.ones_like(given), every(target), seed=1
+        )
 
 
 def test_four_references_can_play() -> None:
-    assert amortised.can_play(toy(4, 100)[2])
+    assert amortised.can_play(toy(4, 100)[2], np.ones((4, 100), dtype=bool))
 
 
 def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter() -> None:
     target, margin, given, _, _ = toy(4, 400, n_views=3)
-    one = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    one = amortised.scores(
+        signals(target, margin), given, np.ones_like(given), every(target), seed=1
+    )
     assert np.array_equal(
-        one, amortised.scores(signals(target, margin), given, every(target), 1, 2)
+        one,
+        amortised.scores(
+            signals(target, margin), given, np.ones_like(given), every(target), 1, 2
+        ),
     )
     other = amortised.scores(
-        signals(target[:, ::-1], margin[..., ::-1]), given, every(target), seed=1
+        signals(target[:, ::-1], margin[..., ::-1]),
+        given,
+        np.ones_like(given),
+        every(target),
+        seed=1,
     )
     np.testing.assert_allclose(one, other, atol=1e-2)
 
 
 def test_a_targets_own_scale_does_not_change_its_scores() -> None:
     target, margin, given, _, _ = toy(4, 400)
-    one = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    one = amortised.scores(
+        signals(target, margin), given, np.ones_like(given), every(target), seed=1
+    )
     other = amortised.scores(
-        signals(3 * target + 7, margin), given, every(target), seed=1
+        signals(3 * target + 7, margin),
+        given,
+        np.ones_like(given),
+        every(target),
+        seed=1,
     )
     np.testing.assert_allclose(one, other, atol=1e-3)
 
@@ -151,7 +178,13 @@ def test_scores_by_labels_beat_the_margin_alone(n_models: int) -> None:
     target, margin, given, member, _ = toy(n_models)
     known = np.arange(len(member)) < 2000
     score = amortised.scores_by_labels(
-        signals(target, margin), given, every(target), known, member, seed=1
+        signals(target, margin),
+        given,
+        np.ones_like(given),
+        every(target),
+        known,
+        member,
+        seed=1,
     )
     for side in (known, ~known):
         alone = metrics.auc(target[side, 0], member[side])
@@ -162,7 +195,7 @@ def test_scores_by_labels_do_not_look_at_unknown_memberships() -> None:
     target, margin, given, member, _ = toy(2, 400)
     known = np.arange(400) < 200
     other = np.where(known, member, ~member)
-    args = (signals(target, margin), given, every(target), known)
+    args = (signals(target, margin), given, np.ones_like(given), every(target), known)
     one = amortised.scores_by_labels(*args, member, seed=1)
     assert np.array_equal(one, amortised.scores_by_labels(*args, other, seed=1))
 
@@ -173,7 +206,13 @@ def test_scores_by_labels_of_known_records_are_out_of_fold() -> None:
     member = rng.random(600) < 0.5
     known = np.ones(600, bool)
     score = amortised.scores_by_labels(
-        signals(target, margin), given, every(target), known, member, seed=1
+        signals(target, margin),
+        given,
+        np.ones_like(given),
+        every(target),
+        known,
+        member,
+        seed=1,
     )
     assert metrics.auc(score, member) < 0.56
 
@@ -187,7 +226,13 @@ def test_references_on_one_side_only_still_help(given: bool) -> None:
     member_of = np.full((3, len(outside)), given)
     known = np.arange(len(member)) < 2000
     score = amortised.scores_by_labels(
-        signals(target, margin), member_of, every(target), known, member, 1
+        signals(target, margin),
+        member_of,
+        np.ones_like(member_of),
+        every(target),
+        known,
+        member,
+        1,
     )
     alone = metrics.auc(target[~known, 0], member[~known])
     assert metrics.auc(score[~known], member[~known]) > alone + 0.03
@@ -232,13 +277,19 @@ def test_a_population_teaches_the_networks_but_not_the_targets_scale() -> None:
     audited = np.arange(len(member)) < 1500
     # What the target says of records that are not audited is not looked at.
     other = np.where(audited[:, None], target, 100.0)
-    one = amortised.scores(signals(target, margin), given, audited, seed=1)[audited]
+    one = amortised.scores(
+        signals(target, margin), given, np.ones_like(given), audited, seed=1
+    )[audited]
     assert np.array_equal(
-        one, amortised.scores(signals(other, margin), given, audited, seed=1)[audited]
+        one,
+        amortised.scores(
+            signals(other, margin), given, np.ones_like(given), audited, seed=1
+        )[audited],
     )
     alone = amortised.scores(
         signals(target[audited], margin[:, audited]),
         given[:, audited],
+        np.ones_like(given[:, audited]),
         every(one),
         seed=1,
     )
@@ -250,9 +301,13 @@ def test_evidence_is_summed_up_in_blocks_to_the_same_scores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     target, margin, given, _, _ = toy(4, 400)
-    whole = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    whole = amortised.scores(
+        signals(target, margin), given, np.ones_like(given), every(target), seed=1
+    )
     monkeypatch.setattr(amortised, "BLOCK_ROWS", 150)
-    blocks = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    blocks = amortised.scores(
+        signals(target, margin), given, np.ones_like(given), every(target), seed=1
+    )
     assert np.array_equal(whole, blocks)
 
 
@@ -262,12 +317,51 @@ def test_a_second_signal_helps_where_the_first_is_noise() -> None:
     noise = amortised.Signal(
         rng.normal(size=target.shape), rng.normal(size=margin.shape)
     )
-    one = amortised.scores(signals(target, margin), given, every(target), seed=1)
+    one = amortised.scores(
+        signals(target, margin), given, np.ones_like(given), every(target), seed=1
+    )
     both = [noise, *signals(target, margin)]
-    two = amortised.scores(both, given, every(target), seed=1)
+    two = amortised.scores(both, given, np.ones_like(given), every(target), seed=1)
     assert metrics.auc(two, member) > metrics.auc(one, member) - 0.02
     few, known = given[:2], np.arange(len(member)) < 2000
     both = [amortised.Signal(one.target, one.references[:2]) for one in both]
-    score = amortised.scores_by_labels(both, few, every(target), known, member, seed=1)
+    score = amortised.scores_by_labels(
+        both, few, np.ones_like(few), every(target), known, member, seed=1
+    )
     alone = metrics.auc(target[~known, 0], member[~known])
     assert metrics.auc(score[~known], member[~known]) > alone + 0.03
+
+
+@pytest.mark.parametrize("n_models", [6, 10])
+def test_a_target_that_shared_out_the_records_shows_nothing_by_counts(
+    n_models: int,
+) -> None:
+    # Every record was given to half of the models, the target among them, and none
+    # learned anything: where counts could be read, the area would be .9 and .6.
+    rng = np.random.default_rng(0)
+    side = np.arange(n_models)[:, None] < n_models // 2
+    member = rng.permuted(side * np.ones((1, 2500), dtype=bool), axis=0)
+    margin = rng.normal(0, 2, (2500, 1)) + rng.normal(size=(n_models, 2500, 1))
+    given = member[1:]
+    assert membership.tells(given, member[0])
+    kept = membership.level(given, seed=1)
+    score = amortised.scores(
+        signals(margin[0], margin[1:]), given, kept, every(margin[0]), seed=1
+    )
+    assert metrics.auc(score, member[0]) == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("n_models", [4, 8])
+def test_a_population_that_no_reference_learned_costs_nothing(n_models: int) -> None:
+    target, margin, given, member, _ = toy(n_models)
+    audited = np.arange(len(member)) < 2400
+    inside = given & audited
+    # The margins of what is not learned are those of OUT references.
+    lowered = margin - 1.5 * (given & ~audited)[..., None]
+    args = (inside, np.ones_like(inside), audited)
+    one = amortised.scores(signals(target, lowered), *args, seed=1)[audited]
+    alone = (given[:, audited], np.ones_like(given[:, audited]), audited[audited])
+    known = signals(target[audited], margin[:, audited])
+    two = amortised.scores(known, *alone, seed=1)
+    truth = member[audited]
+    assert metrics.auc(one, truth) > metrics.auc(two, truth) - 0.01

@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -10,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline import config, files, plan, selection, store
-from pipeline.attacks import names
+from pipeline.attacks import names, roster
+from pipeline.config import Attack
 from pipeline.errors import AuditError
-from stages import features, references
+from stages import attack, features, references
 from tests.conftest import Checkout
 
 
@@ -371,7 +373,7 @@ def test_own_references_and_canaries_get_a_note_each(
 def test_arrays_without_the_references_an_attack_needs_are_refused_at_once(
     checkout: Checkout,
 ) -> None:
-    member = selection.halves(200, 2, seed=1)
+    member = np.random.default_rng(1).random((2, 200)) < 0.5
     label = np.arange(200) % 4
     logits = np.random.default_rng(0).normal(size=(2, 200, 4))
     np.savez(checkout.folder / "a.npz", logits=logits, label=label, member=member)
@@ -389,6 +391,87 @@ def test_arrays_without_the_references_an_attack_needs_are_refused_at_once(
     done = checkout.make("attack")
     assert done.returncode == 0, done.stderr
     assert (
-        "note: 100 of 200 records have no reference that they are OUT of: attacks fill "
-        "it in from the other side"
+        f"note: {member[1].sum()} of 200 records have no reference that they are OUT "
+        "of: attacks go by the other side, or by what is usual"
     ) in done.stderr
+
+
+def save_arrays(
+    checkout: Checkout, member: np.ndarray, logits: np.ndarray, attacks: str
+) -> None:
+    label = np.arange(member.shape[1]) % 4
+    np.savez(checkout.folder / "a.npz", logits=logits, label=label, member=member)
+    data = '[data]\nsource = "arrays"\npath = "a.npz"\n'
+    checkout.config.write_text(f"{data}[attack]\nattacks = {attacks}\n")
+
+
+def test_a_target_that_shared_out_the_records_with_its_references_is_noticed(
+    checkout: Checkout,
+) -> None:
+    rng = np.random.default_rng(0)
+    side = np.arange(6)[:, None] < 3
+    member = rng.permuted(side * np.ones((1, 200), dtype=bool), axis=0)
+    logits = rng.normal(size=(6, 200, 4))
+    save_arrays(checkout, member, logits, '["lira_online", "amortised"]')
+    done = checkout.make("attack")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "note: the number of references trained on a record tells whether the target "
+        "is: some are left out at random, as many IN as OUT are kept of every record"
+    ) in done.stderr
+    twin = np.vstack((member[:1], ~member[:1]))
+    save_arrays(checkout, twin, logits[:2], '["amortised"]')
+    done = checkout.make("attack")
+    assert done.returncode != 0
+    assert (
+        "error: references: are trained on just what the target is not, or just what "
+        "it is. Fix: give references trained on random halves of their own."
+    ) in done.stderr
+
+
+def test_a_reference_that_is_the_target_itself_is_refused_in_arrays(
+    checkout: Checkout,
+) -> None:
+    member = selection.halves(200, 4, seed=1)
+    logits = np.random.default_rng(0).normal(size=(4, 200, 4))
+    logits[2] = logits[0]
+    save_arrays(checkout, member, logits, '["loss"]')
+    done = checkout.make("references")
+    assert done.returncode != 0
+    assert (
+        "error: a.npz: has the target's own logits as model 2. "
+        "Fix: take that model out."
+    ) in done.stderr
+
+
+def test_models_that_say_the_same_of_every_record_give_finite_scores(
+    checkout: Checkout,
+) -> None:
+    pairs = selection.halves(200, 4, seed=1)
+    member = np.vstack((np.random.default_rng(1).random((1, 200)) < 0.5, pairs))
+    logits = np.random.default_rng(0).normal(size=(5, 200, 4))
+    logits[1:] = 0
+    save_arrays(checkout, member, logits, '"all"')
+    done = checkout.make("attack")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert (
+        "note: left out (no record has two references on this side that differ): "
+        "lira_online_bayes, lira_offline_bayes"
+    ) in done.stderr
+    with h5py.File(checkout.run / "attack" / "scores.h5") as file:
+        assert np.isfinite(file["score"][()]).all()
+
+
+def test_scores_that_are_not_finite_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nothing = roster.Scored(np.array([0.0, np.nan]))
+    monkeypatch.setattr(roster, "score", lambda name, given: nothing)
+    given = SimpleNamespace(references=np.empty((0, 2)))
+    with pytest.raises(AuditError) as caught:
+        attack.direct(Attack(attacks=("loss",)), given, {})  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "attack.attacks (loss): gives scores that are not finite. Fix: look for "
+        "records or references that are all alike, or leave it out."
+    )

@@ -6,6 +6,7 @@ import pytest
 from pipeline import recalibration, selection, signals
 from pipeline.attacks import names, roster
 from pipeline.attacks.evidence import evidence
+from pipeline.errors import LacksError
 
 # The others draw folds of the records by their place.
 FREE_OF_PLACE = (*names.GLOBAL, *names.POPULATION, *names.REFERENCE)
@@ -53,6 +54,7 @@ def given(
         references=margin[1:],
         references_recalibrated=corrected[1:],
         inside=inside,
+        kept=np.ones_like(inside),
         evidence=evidence(margin[1:], inside, ~inside),
         seed=1,
     )
@@ -211,11 +213,17 @@ def test_what_an_attack_lacks_is_said(
     assert roster.lack(name, inside) == reason
 
 
+def test_a_record_needs_references_on_both_sides_for_the_hierarchy() -> None:
+    alike = np.array([[True, False], [True, False]])
+    reason = roster.lack("lira_online_hierarchical", alike)
+    assert reason == "needs a record with references on both sides, and there is none"
+
+
 def test_an_attack_that_lacks_references_is_refused() -> None:
     one = drawn()
     none = one.inside[:0]
-    other = replace(one, references=one.references[:0], inside=none)
-    with pytest.raises(ValueError, match="needs references, and there are none"):
+    other = replace(one, references=one.references[:0], inside=none, kept=none)
+    with pytest.raises(LacksError, match="needs references, and there are none"):
         roster.score("amortised", other)
 
 
@@ -233,5 +241,5 @@ def test_learned_features_stand_in_the_order_asked_for() -> None:
 
 
 def test_a_feature_that_did_not_run_is_refused() -> None:
-    with pytest.raises(ValueError, match="'qmia', which lacked what it needs"):
+    with pytest.raises(LacksError, match="'qmia', which lacked what it needs"):
         roster.features(("qmia",), drawn(), {})

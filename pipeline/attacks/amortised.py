@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from pipeline.attacks import lira, rmia
+from pipeline.attacks import folds, lira, rmia
 from pipeline.attacks.evidence import (
     Evidence,
     Side,
@@ -34,6 +34,7 @@ from pipeline.attacks.evidence import (
     view_spread,
 )
 from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
+from pipeline.errors import LacksError
 
 FOLDS = 3  # of records, each scored by networks that never saw it
 NETWORKS = 3  # averaged in each fold; one alone is noisy at low false-positive rates
@@ -157,47 +158,68 @@ def _log_sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return -np.logaddexp(0.0, -x)
 
 
+def divided(member: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the (n_records,) records that some references know and some do not.
+
+    Of the others no reference's side has to be learned; a population may be such.
+    """
+    return np.asarray(member.any(axis=0) & ~member.all(axis=0))
+
+
 def helpers(
-    member: NDArray[np.bool_], actor: int, rng: np.random.Generator
+    member: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    actor: int,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which references stand IN and OUT of a record while one plays the target.
 
     The actor is left out, and with it as many models of the other side, so that the
     counts that are left do not tell on which side the actor was: its complementary
-    twin; or, where it has none but every record has as many IN references, for each
+    twin; or, where it has none but the sides are as large for every record, for each
     record one drawn at random.
 
     Args:
-        member: (n_models, n_records).
+        member: (n_models, n_records) whether a reference was trained on a record.
+        kept: (n_models, n_records) whether it counts there at all.
         actor: the reference that plays the target.
         rng: draws.
 
     Returns:
         (n_models, n_records) IN and (n_models, n_records) OUT.
     """
-    present = np.ones(member.shape, dtype=bool)
+    present = kept.copy()
     present[actor] = False
     opposite = member != member[actor]
-    twins = np.flatnonzero(opposite.all(axis=1))
-    counts = member.sum(axis=0)
-    if len(twins):
+    records = divided(member)
+    twins = np.flatnonzero(opposite[:, records].all(axis=1))
+    if len(twins) and kept.all():
         present[twins[0]] = False
-    elif (counts == counts[0]).all():
-        draw = np.where(opposite, rng.random(member.shape), -1.0)
-        chosen = draw.argmax(axis=0)
-        present[chosen, np.arange(member.shape[1])] = False
+    elif _is_level(member[:, records], kept[:, records]):
+        draw = np.where(opposite & kept, rng.random(member.shape), -1.0)
+        alone = kept[actor] & (draw.max(axis=0) >= 0)
+        present[draw.argmax(axis=0)[alone], np.flatnonzero(alone)] = False
     return member & present, ~member & present
 
 
-def can_play(member: NDArray[np.bool_]) -> bool:
+def _is_level(member: NDArray[np.bool_], kept: NDArray[np.bool_]) -> bool:
+    """Return whether the counts on either side follow from each other or are fixed."""
+    n_in, n_out = (member & kept).sum(axis=0), (~member & kept).sum(axis=0)
+    fixed = (n_in == n_in[:1]).all() and (n_out == n_out[:1]).all()
+    return bool(fixed or (n_in == n_out).all())
+
+
+def can_play(member: NDArray[np.bool_], kept: NDArray[np.bool_]) -> bool:
     """Return whether references can attack one another: two are left for each actor.
 
     Args:
         member: (n_models, n_records).
+        kept: (n_models, n_records).
     """
     rng = np.random.default_rng(0)
+    records = divided(member)
     for actor in range(len(member)):
-        inside, outside = helpers(member, actor, rng)
+        inside, outside = helpers(member[:, records], kept[:, records], actor, rng)
         seen_in, seen_out = inside.any(axis=0), outside.any(axis=0)
         if not ((seen_in & seen_out).any() and (seen_in | seen_out).all()):
             return False
@@ -207,6 +229,7 @@ def can_play(member: NDArray[np.bool_]) -> bool:
 def rows(
     margin: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
     prior: lira.Hierarchy | None,
     seed: int,
 ) -> NDArray[np.float32]:
@@ -215,6 +238,7 @@ def rows(
     Args:
         margin: (n_models, n_records, n_views) of the references.
         member: (n_models, n_records).
+        kept: (n_models, n_records).
         prior: fitted to all references; a handful of numbers that name no record.
         seed: of the draws of `helpers`.
 
@@ -224,7 +248,7 @@ def rows(
     rng = np.random.default_rng(seed)
     found = []
     for actor in range(len(margin)):
-        inside, outside = helpers(member, actor, rng)
+        inside, outside = helpers(member, kept, actor, rng)
         known = evidence(margin, inside, outside)
         found.append(features(margin[actor], known, prior))
     return np.stack(found)
@@ -306,7 +330,10 @@ class Prepared(NamedTuple):
 
 
 def prepared(
-    signal: Signal, member: NDArray[np.bool_], audited: NDArray[np.bool_]
+    signal: Signal,
+    member: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    audited: NDArray[np.bool_],
 ) -> Prepared:
     """Return a signal with the features of the target; see `scores`."""
     target, references = signal
@@ -314,9 +341,12 @@ def prepared(
     phi = levelled(target[None], scale_of(target[None], audited), common)[0]
     known = together(
         [
-            evidence(levelled(references[:, rows], common, common), inside, ~inside)
+            evidence(
+                levelled(references[:, rows], common, common),
+                member[:, rows] & kept[:, rows],
+                ~member[:, rows] & kept[:, rows],
+            )
             for rows in _blocks(len(phi))
-            for inside in [member[:, rows]]
         ]
     )
     prior = hierarchy_of(phi, known, audited)
@@ -326,6 +356,7 @@ def prepared(
 def scores(
     signals: Sequence[Signal],
     member: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
     seed: int,
     jobs: int = 1,
@@ -335,6 +366,7 @@ def scores(
     Args:
         signals: kinds of margins, each of all models and records.
         member: (n_models, n_records) whether a reference was trained on a record.
+        kept: (n_models, n_records) whether it counts there: `membership.level`.
         audited: (n_records,) whether the target may be trained on it; other records
             teach the networks only.
         seed: of folds, samples and networks.
@@ -344,12 +376,12 @@ def scores(
         (n_records,) log-odds of membership.
 
     Raises:
-        ValueError: if there are too few references to attack one another.
+        LacksError: if there are too few references to attack one another.
     """
-    if not can_play(member):
+    if not can_play(member, kept):
         msg = f"{len(member)} references are too few to attack one another"
-        raise ValueError(msg)
-    ready = [prepared(signal, member, audited) for signal in signals]
+        raise LacksError(msg)
+    ready = [prepared(signal, member, kept, audited) for signal in signals]
     given = np.hstack([one.given for one in ready])
 
     order, first, second = (
@@ -358,7 +390,7 @@ def scores(
     # Few enough records for MOST_ROWS, in folds of equal size.
     place = order.permutation(len(given))
     fold = place % FOLDS
-    sampled = place < max(MOST_ROWS // len(member), FOLDS)
+    sampled = (place < max(MOST_ROWS // len(member), FOLDS)) & divided(member)
     out = np.empty(len(given))
     pool = joblib.Parallel(jobs)
     for one in range(FOLDS):
@@ -369,6 +401,7 @@ def scores(
                 rows(
                     levelled(signal.references[:, train], signal.scale, signal.scale),
                     member[:, train],
+                    kept[:, train],
                     signal.prior,
                     draw,
                 )
@@ -411,6 +444,7 @@ def hierarchy_of(
 def scores_by_labels(
     signals: Sequence[Signal],
     member: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
     known: NDArray[np.bool_],
     target_member: NDArray[np.bool_],
@@ -421,6 +455,7 @@ def scores_by_labels(
     Args:
         signals: kinds of margins, each of all models and records.
         member: (n_models, n_records) whether a reference was trained on a record.
+        kept: (n_models, n_records) whether it counts there.
         audited: (n_records,) whether the target may be trained on it.
         known: (n_records,) attack-train records, whose membership may be used.
         target_member: (n_records,) memberships; those not known are not looked at.
@@ -429,15 +464,12 @@ def scores_by_labels(
     Returns:
         (n_records,) log-odds; of a known record from a fit without it.
     """
-    given = np.hstack([_described(signal, member, audited) for signal in signals])
+    given = np.hstack([_described(signal, member, kept, audited) for signal in signals])
     spread = given.std(axis=0)
     ready = (given - given.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     ready = np.clip(ready, -FARTHEST, FARTHEST)
-    rng = np.random.default_rng(seed)
-    fold = np.full(len(given), -1)
-    for side_member in (True, False):
-        own = rng.permutation(np.flatnonzero(known & (target_member == side_member)))
-        fold[own] = np.arange(len(own)) % LABEL_FOLDS
+    sides = known & target_member, known & ~target_member
+    fold = folds.drawn(sides, LABEL_FOLDS, seed)
     out = np.empty(len(given))
     for one in (*range(LABEL_FOLDS), -1):
         train = known & (fold != one)
@@ -449,11 +481,14 @@ def scores_by_labels(
 
 
 def _described(
-    signal: Signal, member: NDArray[np.bool_], audited: NDArray[np.bool_]
+    signal: Signal,
+    member: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    audited: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return the features of every record, on whichever sides it has references."""
     target, references = signal
-    found = evidence(references, member, ~member)
+    found = evidence(references, member & kept, ~member & kept)
     prior = hierarchy_of(target, found, audited)
     if found.inside.margin.count.any() and found.outside.margin.count.any():
         given = features(target, found, prior).astype(np.float64)

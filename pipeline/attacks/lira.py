@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from pipeline.attacks.moments import Moments, with_both_sides
+from pipeline.errors import LacksError
 
 Variance = Literal["record", "fixed"]
 # Records that all references treat the same leave no estimate of the prior's shape.
 MOST_SHAPE = 1e3
 # Of a prior covariance's smallest to its largest variance.
 LEAST_SHARE = 1e-6
+LEAST_VARIANCE = 1e-12  # nats², where all models say the same of all records
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -43,7 +45,7 @@ def online(
         variance: whose residuals it is taken from.
 
     Raises:
-        ValueError: if a record, or a whole side, has no reference.
+        LacksError: if a record, or a whole side, has no reference.
 
     Source: arXiv:2112.03570, algorithm 1. With "fixed", the published code pools raw
     values, and takes both variances from the IN side.
@@ -85,7 +87,7 @@ def offline(
         (n_records,) scores; the mean score for a record without any mean.
 
     Raises:
-        ValueError: if no record has an OUT reference.
+        LacksError: if no record has an OUT reference.
 
     Source: arXiv:2112.03570, section VI-A, equation 4.
     """
@@ -93,7 +95,7 @@ def offline(
     seen = outside.count > 0
     if not seen.any():
         msg = "no record has a reference that it is OUT of"
-        raise ValueError(msg)
+        raise LacksError(msg)
     if inside is not None and inside.count.any():
         outside = with_both_sides(inside, outside)[1]
         seen |= inside.count > 0
@@ -152,14 +154,14 @@ def fitted_prior(side: Moments) -> Prior:
         side: with one axis.
 
     Raises:
-        ValueError: if no record has two references that differ.
+        LacksError: if no record has two references that differ.
     """
     count, mean = side.count, side.mean[:, 0]
     free = count - 1
     several = free >= 1
     if not several.any() or not has_spread(side):
         msg = "no record has two references on this side that differ"
-        raise ValueError(msg)
+        raise LacksError(msg)
     var = side.scatter[several, 0, 0] / free[several]
     typical = float(np.average(var, weights=free[several]))
     # E[s⁴] = σ⁴ (1 + 2/free) for Gaussian residuals.
@@ -209,7 +211,7 @@ def bayesian_online(
         outside: of the others; one axis.
 
     Raises:
-        ValueError: if no record has two references on a side.
+        LacksError: if no record has two references on a side.
 
     Source: BaVarIA, arXiv:2603.11799.
     """
@@ -232,7 +234,7 @@ def bayesian_offline(
         outside: of the references not trained on each record; one axis.
 
     Raises:
-        ValueError: if no record has two OUT references.
+        LacksError: if no record has two OUT references.
 
     Source: BaVarIA, arXiv:2603.11799.
     """
@@ -275,7 +277,7 @@ def fitted_hierarchy(
 
     With two references or more on a side their scatter gives the noise. With one, the
     target serves as a further draw of unknown membership: half of its covariance with
-    a side's mean comes from either mean.
+    a side's mean comes from either mean, if half of the records are its members.
 
     Args:
         target: (n_records, 1) the target's signal, its views averaged.
@@ -284,12 +286,12 @@ def fitted_hierarchy(
         audited: (n_records,) whether the target may be trained on it; True for all.
 
     Raises:
-        ValueError: if no record has references on both sides.
+        LacksError: if no record has references on both sides.
     """
     both = (inside.count > 0) & (outside.count > 0) & audited
     if not both.any():
         msg = "no record has references on both sides"
-        raise ValueError(msg)
+        raise LacksError(msg)
     n = np.stack([inside.count[both], outside.count[both]])
     means = np.stack([inside.mean[both, 0], outside.mean[both, 0]])
     centre = np.average(means, axis=1, weights=n)
@@ -308,9 +310,9 @@ def fitted_hierarchy(
             covariance[row, row] = 2 * shared - covariance[0, 1]
             noise[row] = np.mean((away[row] ** 2 - covariance[row, row]) * n[row])
     values, vectors = np.linalg.eigh(covariance)
-    least = LEAST_SHARE * max(float(np.abs(values).max()), TINY)
+    least = max(LEAST_SHARE * float(np.abs(values).max()), LEAST_VARIANCE)
     covariance = (vectors * np.maximum(values, least)) @ vectors.T
-    floor = LEAST_SHARE * max(float(np.trace(covariance)), TINY)
+    floor = max(LEAST_SHARE * float(np.trace(covariance)), LEAST_VARIANCE)
     return Hierarchy(centre, covariance, np.maximum(noise, floor))
 
 
@@ -352,7 +354,7 @@ def hierarchical(
         audited: (n_records,) as in `fitted_hierarchy`.
 
     Raises:
-        ValueError: if no record has references on both sides.
+        LacksError: if no record has references on both sides.
 
     Source: arXiv:2112.03570, algorithm 1, with the Gaussians' parameters integrated
     over the prior; Gelman et al. 2013, "Bayesian Data Analysis", section 5.4.

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import LacksError
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -80,18 +82,18 @@ def with_both_sides(inside: Moments, outside: Moments) -> tuple[Moments, Moments
     the records that have both or, if there are none, between the sides' own records.
 
     Raises:
-        ValueError: if a side has no reference on any record, or a record none at all.
+        LacksError: if a side has no reference on any record, or a record none at all.
     """
     has_in, has_out = inside.count > 0, outside.count > 0
     if not (has_in | has_out).all():
         msg = "a record has no reference at all"
-        raise ValueError(msg)
+        raise LacksError(msg)
     if (has_in & has_out).all():
         return inside, outside
     if not has_in.any() or not has_out.any():
         side = "out" if has_in.any() else "in"
         msg = f"no record has a reference that it is {side.upper()} of"
-        raise ValueError(msg)
+        raise LacksError(msg)
     both = has_in & has_out
     of_in, of_out = (both, both) if both.any() else (has_in, has_out)
     gap = inside.mean[of_in].mean(axis=0) - outside.mean[of_out].mean(axis=0)

@@ -34,6 +34,8 @@ OFFLINE = (
 RMIA = ("rmia_online", "rmia_offline")
 QUANTILE = ("qmia",)
 AMORTISED = ("amortised",)
+# Of these, what needs references on both sides of one and the same record.
+BOTH = ("lira_online_hierarchical",)
 # What makes do with references on either side alone.
 EITHER = ("rmia_online", "references", *AMORTISED)
 FAMILIES = {

@@ -5,6 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
+
+from pipeline.attacks import folds
+from pipeline.errors import LacksError
 
 FOLDS = 5
 TREES = 100
@@ -56,18 +60,15 @@ def quantiles(
         seed: of folds and trees.
 
     Raises:
-        ValueError: if there are fewer known non-members than folds.
+        LacksError: if there are fewer known non-members than folds.
 
     Source: Bertran et al. 2023, arXiv:2307.03694, algorithm 1.
     """
     n_known = int(nonmember.sum())
     if n_known < FOLDS:
         msg = f"quantile regression needs {FOLDS} non-members, got {n_known}"
-        raise ValueError(msg)
-    rng = np.random.default_rng(seed)
-    fold = np.empty(len(signal), dtype=np.int64)
-    for side in (nonmember, ~nonmember):
-        fold[rng.permutation(np.flatnonzero(side))] = np.arange(side.sum()) % FOLDS
+        raise LacksError(msg)
+    fold = folds.drawn((nonmember, ~nonmember), FOLDS, seed)
     out = np.empty(len(signal))
     for one in range(FOLDS):
         train, judged = nonmember & (fold != one), fold == one
@@ -80,5 +81,7 @@ def quantiles(
             min_samples_leaf=LEAST_LEAF,
             random_state=seed,
         )
-        out[judged] = model.fit(given[train], signal[train]).predict(given[judged])
+        # Threads wait for one another where other programs run.
+        with threadpool_limits(1):
+            out[judged] = model.fit(given[train], signal[train]).predict(given[judged])
     return out

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import LacksError
+
 # What a mean over no reference is: log of probability 0.
 NOTHING = -np.inf
 
@@ -120,12 +122,12 @@ def share(
         (n_records,) shares in [0, 1].
 
     Raises:
-        ValueError: if there is no population.
+        LacksError: if there is no population.
 
     Source: arXiv:2312.03262, equations 2 and 4.
     """
     if not len(population):
         msg = "RMIA needs a population to compare with, got none"
-        raise ValueError(msg)
+        raise LacksError(msg)
     below = np.searchsorted(np.sort(population), ratio - np.log(gamma), side="left")
     return np.asarray(below / len(population))

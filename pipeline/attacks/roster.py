@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline import metrics
 from pipeline.attacks import (
     amortised,
+    folds,
     lira,
     names,
     percentiles,
@@ -20,6 +21,7 @@ from pipeline.attacks import (
 )
 from pipeline.attacks.evidence import Evidence, evidence
 from pipeline.attacks.moments import Moments, along, mean_axis, principal_axes
+from pipeline.errors import LacksError
 
 # RMIA's slope where no reference can be attacked to tune it: Privacy Meter's.
 DEFAULT_SLOPE = 0.3
@@ -54,6 +56,7 @@ class Given:
     # unless the amortised attack runs
     references_recalibrated: NDArray[np.floating[Any]]
     inside: NDArray[np.bool_]  # (n_models, n_records) trained on a record
+    kept: NDArray[np.bool_]  # (n_models, n_records) counts there: `membership.level`
     evidence: Evidence  # of the references
     seed: int
     jobs: int = 1  # worker processes
@@ -81,7 +84,7 @@ class Given:
     @cached_property
     def slope(self) -> float:
         """RMIA's a."""
-        return tuned_slope(self.references, self.inside, self.seed)
+        return tuned_slope(self.references, self.inside, self.kept, self.seed)
 
 
 def lack(name: str, inside: NDArray[np.bool_]) -> str | None:
@@ -101,6 +104,8 @@ def lack(name: str, inside: NDArray[np.bool_]) -> str | None:
         del most["IN"]
     elif name in names.EITHER:
         most = {"IN or OUT": max(most.values())}
+    elif name in names.BOTH and not (inside.any(axis=0) & ~inside.all(axis=0)).any():
+        return "needs a record with references on both sides, and there is none"
     for side, there in most.items():
         if there < needed:
             several = (
@@ -118,10 +123,10 @@ def score(name: str, given: Given) -> Scored:
         given: what it may look at.
 
     Raises:
-        ValueError: if it lacks references, as `lack` tells, or all of them are alike.
+        LacksError: if it lacks references, as `lack` tells, or all of them are alike.
     """
-    if reason := lack(name, given.inside):
-        raise ValueError(reason)
+    if reason := lack(name, given.inside[:, given.audited]):
+        raise LacksError(reason)
     if name.endswith(names.PER_CLASS):
         plain = score(name.removesuffix(names.PER_CLASS), given).score
         return Scored(_per_class(plain, given))
@@ -130,11 +135,8 @@ def score(name: str, given: Given) -> Scored:
 
 def _per_class(plain: NDArray[np.float64], given: Given) -> NDArray[np.float64]:
     """Return scores less their class's threshold, which no record helps to choose."""
-    rng = np.random.default_rng(given.seed)
-    fold = np.full(len(plain), -1)
-    for side in (True, False):
-        own = rng.permutation(np.flatnonzero(given.known & (given.member == side)))
-        fold[own] = np.arange(len(own)) % quantile.FOLDS
+    sides = given.known & given.member, given.known & ~given.member
+    fold = folds.drawn(sides, quantile.FOLDS, given.seed)
     out = np.empty(len(plain))
     for one in (*range(quantile.FOLDS), -1):
         chosen = given.known & (fold != one)
@@ -182,8 +184,9 @@ def _attack_r(given: Given) -> Scored:
     phi, count = given.phi[:, 0], given.evidence.outside.margin.count
     above = np.zeros(len(phi), dtype=np.int64)
     # Model by model: all together need as much room again as their signals.
-    for margin, inside in zip(given.references, given.inside, strict=True):
-        above += ~inside & (margin.mean(axis=1) >= phi)
+    outside = ~given.inside & given.kept
+    for margin, own in zip(given.references, outside, strict=True):
+        above += own & (margin.mean(axis=1) >= phi)
     p = percentiles.attack_r(above, count)
     return Scored(-p, p)
 
@@ -192,8 +195,9 @@ def _difficulty(given: Given) -> Scored:
     # Watson et al. 2022, arXiv:2111.08440, equation 7: the loss less its mean over OUT.
     count = given.evidence.outside.margin.count
     total = np.zeros(len(count))
-    for margin, inside in zip(given.references, given.inside, strict=True):
-        total += np.where(inside, 0.0, thresholds.confidence(margin).mean(axis=1))
+    outside = ~given.inside & given.kept
+    for margin, own in zip(given.references, outside, strict=True):
+        total += np.where(own, thresholds.confidence(margin).mean(axis=1), 0.0)
     usual = total / np.maximum(count, 1)
     usual = np.where(count > 0, usual, usual[count > 0].mean())
     own = thresholds.confidence(given.margin).mean(axis=1)
@@ -213,12 +217,14 @@ def _amortised(given: Given) -> Scored:
         amortised.Signal(given.margin, given.references),
         amortised.Signal(given.recalibrated, given.references_recalibrated),
     )
-    inside, audited, seed = given.inside, given.audited, given.seed
-    if amortised.can_play(inside):
-        scores = amortised.scores(signals, inside, audited, seed, given.jobs)
+    inside, kept, audited = given.inside, given.kept, given.audited
+    if amortised.can_play(inside, kept):
+        scores = amortised.scores(
+            signals, inside, kept, audited, given.seed, given.jobs
+        )
     else:
         scores = amortised.scores_by_labels(
-            signals, inside, audited, given.known, given.member, seed
+            signals, inside, kept, audited, given.known, given.member, given.seed
         )
     return Scored(scores)
 
@@ -260,7 +266,10 @@ ATTACKS: dict[str, Callable[[Given], Scored]] = {
 
 
 def tuned_slope(
-    margin: NDArray[np.floating[Any]], member: NDArray[np.bool_], seed: int
+    margin: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    seed: int,
 ) -> float:
     """Return the a of offline RMIA that tells references' members best.
 
@@ -270,6 +279,7 @@ def tuned_slope(
     Args:
         margin: (n_models, n_records, n_views) of the references.
         member: (n_models, n_records).
+        kept: (n_models, n_records).
         seed: of the sample of records.
 
     Returns:
@@ -277,14 +287,14 @@ def tuned_slope(
 
     Source: Zarifzadeh et al. 2024, arXiv:2312.03262, appendix B.2.2.
     """
-    if not amortised.can_play(member):
+    if not amortised.can_play(member, kept):
         return DEFAULT_SLOPE
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(member.shape[1])[:TUNING_RECORDS])
-    margin, member = margin[:, rows], member[:, rows]
+    margin, member, kept = margin[:, rows], member[:, rows], kept[:, rows]
     total = np.zeros(len(SLOPES))
     for actor in range(min(len(margin), TUNING_ACTORS)):
-        inside, outside = amortised.helpers(member, actor, rng)
+        inside, outside = amortised.helpers(member, kept, actor, rng)
         known = evidence(margin, inside, outside).outside
         seen = known.margin.count > 0
         log_p = rmia.log_confidence(margin[actor])[seen]
@@ -311,7 +321,7 @@ def features(
         (n_records, n_features).
 
     Raises:
-        ValueError: if an attack that is named lacked references.
+        LacksError: if an attack that is named lacked references.
     """
     columns: list[NDArray[np.floating[Any]]] = []
     for name in wanted:
@@ -333,5 +343,5 @@ def features(
             columns.append(scores[name].score[:, None])
         else:
             msg = f"names {name!r}, which lacked what it needs"
-            raise ValueError(msg)
+            raise LacksError(msg)
     return np.hstack(columns).astype(np.float64)
