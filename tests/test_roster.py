@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import recalibration, selection, signals
+from pipeline import metrics, recalibration, selection, signals
 from pipeline.attacks import names, roster
 from pipeline.attacks.evidence import evidence
 from pipeline.errors import LacksError
@@ -243,3 +243,23 @@ def test_learned_features_stand_in_the_order_asked_for() -> None:
 def test_a_feature_that_did_not_run_is_refused() -> None:
     with pytest.raises(LacksError, match="'qmia', which lacked what it needs"):
         roster.features(("qmia",), drawn(), {})
+
+
+def test_the_amortised_attack_sees_that_only_the_unchanged_view_is_known() -> None:
+    # Members' margins are raised in the first view and lowered in the second, so that
+    # their mean tells nothing.
+    rng = np.random.default_rng(3)
+    one = drawn(n_models=8, n_records=1000)
+    sides = np.vstack((one.member[None], one.inside))[..., None]
+    margin = rng.normal(size=(9, 1000, 2)) + np.array([1.0, -1.0]) * sides
+    other = replace(
+        one,
+        margin=margin[0],
+        recalibrated=margin[0],
+        references=margin[1:],
+        references_recalibrated=margin[1:],
+        evidence=evidence(margin[1:], one.inside, ~one.inside),
+    )
+    score = roster.score("amortised", other).score
+    best = metrics.auc(margin[0, :, 0] - margin[0, :, 1], one.member)
+    assert metrics.auc(score, one.member) > best - 0.03

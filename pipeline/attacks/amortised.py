@@ -3,9 +3,9 @@
 Every reference is attacked as if it were the target, by the other references. Whose
 member a record is of it is known for every record, so a classifier can learn what a
 Gaussian can only assume, from n_references × n_records rows, and score the real target
-without knowing any of its members. It is given the margins both as they are and
-recalibrated: how far to trust which, it learns. Records are cross-fitted: no row of a
-record trains the networks that score it.
+without knowing any of its members. It may be given several kinds of margins, as they
+are and recalibrated: how far to trust which, it learns. Records are cross-fitted: no
+row of a record trains the networks that score it.
 
 With too few references to attack one another, a logistic regression learns from the
 target's own attack-train records instead, cross-fitted too.

@@ -213,10 +213,13 @@ def _qmia(given: Given) -> Scored:
 
 
 def _amortised(given: Given) -> Scored:
-    signals = (
+    signals = [
         amortised.Signal(given.margin, given.references),
         amortised.Signal(given.recalibrated, given.references_recalibrated),
-    )
+    ]
+    if given.margin.shape[1] > 1:
+        pair = _standing_out(given.margin), _standing_out(given.references)
+        signals.append(amortised.Signal(*pair))
     inside, kept, audited = given.inside, given.kept, given.audited
     if amortised.can_play(inside, kept):
         scores = amortised.scores(
@@ -227,6 +230,14 @@ def _amortised(given: Given) -> Scored:
             signals, inside, kept, audited, given.known, given.member, given.seed
         )
     return Scored(scores)
+
+
+def _standing_out(margin: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return the (..., 1) margin of the unchanged record, less the mean over views.
+
+    A model that was trained on just this image knows it better than its mirror image.
+    """
+    return np.asarray(margin[..., :1] - margin.mean(axis=-1, keepdims=True))
 
 
 ATTACKS: dict[str, Callable[[Given], Scored]] = {
