@@ -69,6 +69,38 @@ def auc(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
     return float(wins / (n_members * n_nonmembers))
 
 
+def auc_difference_error(
+    one: NDArray[np.floating[Any]],
+    other: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+) -> float:
+    """Return the standard error of the difference of two AUCs on the same records.
+
+    Args:
+        one: (n_records,) scores, higher for a likelier member.
+        other: (n_records,) scores of the same records.
+        member: (n_records,) whether a record is one; two of either side or more.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3.
+    """
+    of_one, of_other = _placements(one, member), _placements(other, member)
+    variances = [
+        float(np.var(a - b, ddof=1)) / len(a)
+        for a, b in zip(of_one, of_other, strict=True)
+    ]
+    return math.sqrt(sum(variances))
+
+
+def _placements(
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the share of the other side that each member, each non-member outranks."""
+    rank = rankdata(score)
+    inside = rank[member] - rankdata(score[member])
+    outside = rank[~member] - rankdata(score[~member])
+    return inside / (~member).sum(), 1 - outside / member.sum()
+
+
 def tpr_at_fpr(
     score: NDArray[np.floating[Any]], member: NDArray[np.bool_], rate: float
 ) -> float | None:

@@ -24,7 +24,7 @@ def table(attacks: Sequence[dict[str, Any]]) -> Table:
     """Return a table of the attacks with what the lines leave out."""
     shown = Table(box=None, pad_edge=False)
     shown.add_column("attack", no_wrap=True)
-    for name in ("AUC", "TPR at 1%", "0.1%", "accuracy", "precision", "recall"):
+    for name in ("AUC", "TPR@1%", "@0.1%", "accuracy", "precision", "recall"):
         shown.add_column(name, justify="right", no_wrap=True)
     for attack in attacks:
         tpr = attack["tpr_at_fpr"]

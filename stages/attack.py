@@ -27,6 +27,9 @@ from pipeline.attacks.evidence import evidence, together
 from pipeline.config import Attack
 from pipeline.errors import AuditError, LacksError
 
+# Standard errors of the difference by which the favourite must be beaten.
+BEYOND = 2.0
+
 
 def compute(job: plan.Job) -> str:
     """Write search.json and timings.json, then every attack's scores."""
@@ -301,9 +304,23 @@ def auc_of(scored: dict[str, roster.Scored], given: roster.Given) -> dict[str, f
 
 
 def strongest(scored: dict[str, roster.Scored], given: roster.Given) -> str:
-    """Return the attack that does best on attack-train."""
+    """Return the attack that does best on attack-train.
+
+    Of many that are about equal the best is so by accident; the favourite gives way
+    only to what is better beyond that.
+    """
     found = auc_of(scored, given)
-    return max(found, key=lambda name: found[name])
+    best = max(found, key=lambda name: found[name])
+    if names.FAVOURITE not in found:
+        return best
+    known = given.known
+    error = metrics.auc_difference_error(
+        scored[best].score[known],
+        scored[names.FAVOURITE].score[known],
+        given.member[known],
+    )
+    is_beaten = found[best] - found[names.FAVOURITE] > BEYOND * error
+    return best if is_beaten else names.FAVOURITE
 
 
 def described(name: str, found: list[search.Found]) -> dict[str, Any]:

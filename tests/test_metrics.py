@@ -187,3 +187,44 @@ def test_the_true_negative_rate_counts_non_members_below_the_members_tail() -> N
     assert metrics.tnr_at_fnr(score, member, 0.25) == 0.75
     assert metrics.tnr_at_fnr(score, member, 1.0) == 1.0
     assert metrics.tnr_at_fnr(score, member, 0.2) is None
+
+
+def test_the_error_of_a_difference_is_delongs_definition() -> None:
+    rng = np.random.default_rng(0)
+    member = np.arange(40) < 15
+    one = np.round(member + rng.normal(size=40), 1)
+    other = np.round(one + rng.normal(size=40), 1)
+
+    def wins(a: float, b: float) -> float:
+        return float(a > b) + 0.5 * float(a == b)
+
+    total = 0.0
+    for side in (True, False):
+        differences = []
+        for own in np.flatnonzero(member == side):
+            gap = 0.0
+            for against in np.flatnonzero(member != side):
+                sign = 1 if side else -1
+                gap += wins(sign * one[own], sign * one[against])
+                gap -= wins(sign * other[own], sign * other[against])
+            differences.append(gap / (member != side).sum())
+        total += np.var(differences, ddof=1) / len(differences)
+    found = metrics.auc_difference_error(one, other, member)
+    assert found == pytest.approx(np.sqrt(total), rel=1e-12)
+
+
+def test_the_error_of_a_difference_is_that_of_new_draws() -> None:
+    rng = np.random.default_rng(1)
+    member = np.arange(400) < 200
+    gaps, errors = [], []
+    for _ in range(300):
+        one = member + rng.normal(size=400)
+        other = 0.5 * one + rng.normal(size=400)
+        gaps.append(metrics.auc(one, member) - metrics.auc(other, member))
+        errors.append(metrics.auc_difference_error(one, other, member))
+    assert np.mean(errors) == pytest.approx(np.std(gaps), rel=0.15)
+
+
+def test_equal_scores_differ_without_error() -> None:
+    score = np.random.default_rng(2).normal(size=30)
+    assert metrics.auc_difference_error(score, 3 * score, np.arange(30) < 9) == 0

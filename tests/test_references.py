@@ -475,3 +475,22 @@ def test_scores_that_are_not_finite_are_refused(
         "attack.attacks (loss): gives scores that are not finite. Fix: look for "
         "records or references that are all alike, or leave it out."
     )
+
+
+def test_the_favourite_gives_way_only_to_what_is_better_beyond_accident() -> None:
+    rng = np.random.default_rng(0)
+    member = np.arange(2000) % 2 == 0
+    known = np.arange(2000) < 1500
+    favourite = member + rng.normal(size=2000)
+    given = SimpleNamespace(known=known, member=member)
+
+    def chosen(**scores: np.ndarray) -> str:
+        scored = {name: roster.Scored(score) for name, score in scores.items()}
+        return attack.strongest(scored, given)  # type: ignore[arg-type]
+
+    # About as good, by chance better on attack-train.
+    near = favourite + 0.3 * rng.normal(size=2000)
+    near[known] += 0.05 * member[known]
+    assert chosen(loss=near, amortised=favourite) == "amortised"
+    assert chosen(loss=favourite + 0.5 * member, amortised=favourite) == "loss"
+    assert chosen(loss=near, margin=favourite) == "loss"

@@ -46,8 +46,9 @@ FAMILIES = {
     "amortised": AMORTISED,
 }
 ALL = tuple(name for family in FAMILIES.values() for name in family)
-# Chosen among all on attack-train.
+# Chosen among all on attack-train: the favourite, unless it is clearly beaten there.
 STRONGEST = "strongest"
+FAVOURITE = "amortised"
 
 # What a learned attack can be given, besides the scores of the attacks above.
 TUTORIAL = ("loss", "logits")
