@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from pipeline import membership, metrics
-from pipeline.attacks import amortised, lira, rmia
+from pipeline.attacks import actors, amortised, lira, rmia
 from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.moments import along, mean_axis
 
@@ -92,49 +92,15 @@ def test_references_that_learned_nothing_teach_nothing() -> None:
         assert found == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_complementary_twin_is_left_out_with_the_actor() -> None:
-    _, _, given, _, _ = toy(6, 50)
-    inside, outside = amortised.helpers(
-        given, np.ones_like(given), 2, np.random.default_rng(0)
-    )
-    assert not inside[2:4].any()
-    assert not outside[2:4].any()
-    assert (inside.sum(axis=0) == 2).all()
-    assert (outside.sum(axis=0) == 2).all()
-
-
-def test_without_a_twin_the_counts_do_not_tell_the_actors_side() -> None:
-    rng = np.random.default_rng(0)
-    given = rng.permuted(np.arange(8)[:, None] % 2 * np.ones((8, 200)), axis=0) > 0
-    inside, outside = amortised.helpers(given, np.ones_like(given), 3, rng)
-    assert (inside.sum(axis=0) == 3).all()
-    assert (outside.sum(axis=0) == 3).all()
-    assert not inside[3].any()
-
-
-def test_unbalanced_references_lose_the_actor_alone() -> None:
-    given = np.random.default_rng(0).random((5, 100)) < 0.5
-    inside, outside = amortised.helpers(
-        given, np.ones_like(given), 1, np.random.default_rng(0)
-    )
-    others = np.arange(5) != 1
-    assert np.array_equal(inside[others], given[others])
-    assert np.array_equal(outside[others], ~given[others])
-
-
 @pytest.mark.parametrize(("n_models", "able"), [(0, False), (1, False), (2, False)])
 def test_few_references_cannot_play(n_models: int, able: bool) -> None:
     _, margin, given, _, _ = toy(n_models, 100)
-    assert amortised.can_play(given, np.ones_like(given)) is able
+    assert actors.can_play(given, np.ones_like(given)) is able
     target = np.zeros((100, 1))
     with pytest.raises(ValueError, match=f"{n_models} references are too few"):
         amortised.scores(
             signals(target, margin), given, np.ones_like(given), every(target), seed=1
         )
-
-
-def test_four_references_can_play() -> None:
-    assert amortised.can_play(toy(4, 100)[2], np.ones((4, 100), dtype=bool))
 
 
 def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter() -> None:

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from pipeline.attacks import folds, lira, rmia
+from pipeline.attacks import actors, folds, lira, rmia
 from pipeline.attacks.evidence import (
     Evidence,
     Side,
@@ -158,74 +158,6 @@ def _log_sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return -np.logaddexp(0.0, -x)
 
 
-def divided(member: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the (n_records,) records that some references know and some do not.
-
-    Of the others no reference's side has to be learned; a population may be such.
-    """
-    return np.asarray(member.any(axis=0) & ~member.all(axis=0))
-
-
-def helpers(
-    member: NDArray[np.bool_],
-    kept: NDArray[np.bool_],
-    actor: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which references stand IN and OUT of a record while one plays the target.
-
-    The actor is left out, and with it as many models of the other side, so that the
-    counts that are left do not tell on which side the actor was: its complementary
-    twin; or, where it has none but the sides are as large for every record, for each
-    record one drawn at random.
-
-    Args:
-        member: (n_models, n_records) whether a reference was trained on a record.
-        kept: (n_models, n_records) whether it counts there at all.
-        actor: the reference that plays the target.
-        rng: draws.
-
-    Returns:
-        (n_models, n_records) IN and (n_models, n_records) OUT.
-    """
-    present = kept.copy()
-    present[actor] = False
-    opposite = member != member[actor]
-    records = divided(member)
-    twins = np.flatnonzero(opposite[:, records].all(axis=1))
-    if len(twins) and kept.all():
-        present[twins[0]] = False
-    elif _is_level(member[:, records], kept[:, records]):
-        draw = np.where(opposite & kept, rng.random(member.shape), -1.0)
-        alone = kept[actor] & (draw.max(axis=0) >= 0)
-        present[draw.argmax(axis=0)[alone], np.flatnonzero(alone)] = False
-    return member & present, ~member & present
-
-
-def _is_level(member: NDArray[np.bool_], kept: NDArray[np.bool_]) -> bool:
-    """Return whether the counts on either side follow from each other or are fixed."""
-    n_in, n_out = (member & kept).sum(axis=0), (~member & kept).sum(axis=0)
-    fixed = (n_in == n_in[:1]).all() and (n_out == n_out[:1]).all()
-    return bool(fixed or (n_in == n_out).all())
-
-
-def can_play(member: NDArray[np.bool_], kept: NDArray[np.bool_]) -> bool:
-    """Return whether references can attack one another: two are left for each actor.
-
-    Args:
-        member: (n_models, n_records).
-        kept: (n_models, n_records).
-    """
-    rng = np.random.default_rng(0)
-    records = divided(member)
-    for actor in range(len(member)):
-        inside, outside = helpers(member[:, records], kept[:, records], actor, rng)
-        seen_in, seen_out = inside.any(axis=0), outside.any(axis=0)
-        if not ((seen_in & seen_out).any() and (seen_in | seen_out).all()):
-            return False
-    return len(member) > 0
-
-
 def rows(
     margin: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
@@ -240,7 +172,7 @@ def rows(
         member: (n_models, n_records).
         kept: (n_models, n_records).
         prior: fitted to all references; a handful of numbers that name no record.
-        seed: of the draws of `helpers`.
+        seed: of the draws of `actors.helpers`.
 
     Returns:
         (n_models, n_records, n_features).
@@ -248,7 +180,7 @@ def rows(
     rng = np.random.default_rng(seed)
     found = []
     for actor in range(len(margin)):
-        inside, outside = helpers(member, kept, actor, rng)
+        inside, outside = actors.helpers(member, kept, actor, rng)
         known = evidence(margin, inside, outside)
         found.append(features(margin[actor], known, prior))
     return np.stack(found)
@@ -378,7 +310,7 @@ def scores(
     Raises:
         LacksError: if there are too few references to attack one another.
     """
-    if not can_play(member, kept):
+    if not actors.can_play(member, kept):
         msg = f"{len(member)} references are too few to attack one another"
         raise LacksError(msg)
     ready = [prepared(signal, member, kept, audited) for signal in signals]
@@ -390,7 +322,7 @@ def scores(
     # Few enough records for MOST_ROWS, in folds of equal size.
     place = order.permutation(len(given))
     fold = place % FOLDS
-    sampled = (place < max(MOST_ROWS // len(member), FOLDS)) & divided(member)
+    sampled = (place < max(MOST_ROWS // len(member), FOLDS)) & actors.divided(member)
     out = np.empty(len(given))
     pool = joblib.Parallel(jobs)
     for one in range(FOLDS):

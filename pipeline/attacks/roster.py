@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import metrics
 from pipeline.attacks import (
+    actors,
     amortised,
     folds,
     lira,
@@ -221,7 +222,7 @@ def _amortised(given: Given) -> Scored:
         pair = _standing_out(given.margin), _standing_out(given.references)
         signals.append(amortised.Signal(*pair))
     inside, kept, audited = given.inside, given.kept, given.audited
-    if amortised.can_play(inside, kept):
+    if actors.can_play(inside, kept):
         scores = amortised.scores(
             signals, inside, kept, audited, given.seed, given.jobs
         )
@@ -298,14 +299,14 @@ def tuned_slope(
 
     Source: Zarifzadeh et al. 2024, arXiv:2312.03262, appendix B.2.2.
     """
-    if not amortised.can_play(member, kept):
+    if not actors.can_play(member, kept):
         return DEFAULT_SLOPE
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(member.shape[1])[:TUNING_RECORDS])
     margin, member, kept = margin[:, rows], member[:, rows], kept[:, rows]
     total = np.zeros(len(SLOPES))
     for actor in range(min(len(margin), TUNING_ACTORS)):
-        inside, outside = amortised.helpers(member, kept, actor, rng)
+        inside, outside = actors.helpers(member, kept, actor, rng)
         known = evidence(margin, inside, outside).outside
         seen = known.margin.count > 0
         log_p = rmia.log_confidence(margin[actor])[seen]
