@@ -121,7 +121,8 @@ def kept_of(
     Raises:
         AuditError: if none would be left.
     """
-    kept = np.ones(inside.shape, dtype=bool)
+    # All of them, without the room that a million records would take.
+    kept = np.broadcast_to(np.True_, inside.shape)
     if not len(inside):
         return kept
     for remark in membership.gaps(inside[:, ~records.population]):

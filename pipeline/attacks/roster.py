@@ -100,7 +100,8 @@ def lack(name: str, inside: NDArray[np.bool_]) -> str | None:
         return None
     if not len(inside):
         return "needs references, and there are none"
-    most = {"IN": inside.sum(axis=0).max(), "OUT": (~inside).sum(axis=0).max()}
+    count = inside.sum(axis=0)
+    most = {"IN": count.max(), "OUT": len(inside) - count.min()}
     if name in names.OFFLINE:
         del most["IN"]
     elif name in names.EITHER:
@@ -126,7 +127,10 @@ def score(name: str, given: Given) -> Scored:
     Raises:
         LacksError: if it lacks references, as `lack` tells, or all of them are alike.
     """
-    if reason := lack(name, given.inside[:, given.audited]):
+    # A copy of a million records' memberships is large.
+    everyone = given.audited.all()
+    inside = given.inside if everyone else given.inside[:, given.audited]
+    if reason := lack(name, inside):
         raise LacksError(reason)
     if name.endswith(names.PER_CLASS):
         plain = score(name.removesuffix(names.PER_CLASS), given).score
