@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 # Looked at to see whether references can attack one another.
 MOST_RECORDS = 20_000
+LEAST_RECORDS = 20  # that some know and some do not: fewer teach nothing
 
 
 def divided(member: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -65,12 +66,16 @@ def _is_level(member: NDArray[np.bool_], kept: NDArray[np.bool_]) -> bool:
 def can_play(member: NDArray[np.bool_], kept: NDArray[np.bool_]) -> bool:
     """Return whether references can attack one another: two are left for each actor.
 
+    And some records must be known to some references and not to others.
+
     Args:
         member: (n_models, n_records).
         kept: (n_models, n_records).
     """
     rng = np.random.default_rng(0)
     records = np.flatnonzero(divided(member))[:MOST_RECORDS]
+    if len(records) < LEAST_RECORDS:
+        return False
     member, kept = member[:, records], kept[:, records]
     for actor in range(len(member)):
         inside, outside = helpers(member, kept, actor, rng)

@@ -321,10 +321,13 @@ def scores(
     order, first, second = (
         np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
     )
-    # Few enough records for MOST_ROWS, in folds of equal size.
     place = order.permutation(len(given))
     fold = place % FOLDS
-    sampled = (place < max(MOST_ROWS // len(member), FOLDS)) & actors.divided(member)
+    # Few enough records for MOST_ROWS, of those that have something to teach.
+    teaching = np.flatnonzero(actors.divided(member))
+    first_ones = np.argsort(place[teaching])[: max(MOST_ROWS // len(member), FOLDS)]
+    sampled = np.zeros(len(given), dtype=bool)
+    sampled[teaching[first_ones]] = True
     out = np.empty(len(given))
     pool = joblib.Parallel(jobs)
     for one in range(FOLDS):
