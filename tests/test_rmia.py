@@ -88,3 +88,27 @@ def test_huge_margins_keep_their_order() -> None:
     score = rmia.log_ratio(rmia.log_confidence(margin), prior)
     assert np.isfinite(score).all()
     assert (np.diff(score) > 0).all()
+
+
+def test_the_slope_between_the_sides_is_that_of_the_relation() -> None:
+    rng = np.random.default_rng(0)
+    p_out = rng.random(50)
+    p_in = 0.4 * p_out + 0.6
+    found = rmia.slope_between(np.log(p_in), np.log(p_out))
+    assert found == pytest.approx(0.4, rel=1e-12)
+    # Each record has one side only, as with one reference.
+    sides = rng.random(20_000) < 0.5
+    p_out = rng.random(20_000)
+    with np.errstate(divide="ignore"):
+        log_in = np.log(np.where(sides, 0.4 * p_out + 0.6, 0.0))
+        log_out = np.log(np.where(sides, 0.0, p_out))
+    assert rmia.slope_between(log_in, log_out) == pytest.approx(0.4, abs=0.02)
+
+
+def test_there_is_no_slope_between_a_side_and_nothing() -> None:
+    nothing, sure = np.full(3, -np.inf), np.zeros(3)
+    assert rmia.slope_between(nothing, sure) is None
+    assert rmia.slope_between(sure, nothing) is None
+    assert rmia.slope_between(sure, sure) is None
+    # References that do worse on what they know tell a slope of one at most.
+    assert rmia.slope_between(np.log([0.2]), np.log([0.5])) == 1.0

@@ -92,6 +92,30 @@ def log_prior_offline(
     return np.asarray(np.logaddexp(np.log((1 + a) / 2) + log_out, constant))
 
 
+def slope_between(
+    log_in: NDArray[np.floating[Any]], log_out: NDArray[np.floating[Any]]
+) -> float | None:
+    """Return the a at which P_in = a·P_out + 1 − a holds of the records' means.
+
+    For references too few to attack one another; no membership of the target is used.
+
+    Args:
+        log_in: (n_records,) log of the mean confidence of the IN references; -inf
+            where there are none.
+        log_out: (n_records,) the same of the OUT references.
+
+    Returns:
+        A slope in [0, 1]; None where a side has no reference at all.
+    """
+    has_in, has_out = ~np.isneginf(log_in), ~np.isneginf(log_out)
+    if not has_in.any() or not has_out.any():
+        return None
+    # What is short of certainty, of which the relation is a proportion.
+    lacking_in = 1 - np.exp(log_in[has_in]).mean()
+    lacking_out = 1 - np.exp(log_out[has_out]).mean()
+    return float(min(lacking_in / lacking_out, 1.0)) if lacking_out > 0 else None
+
+
 def log_ratio(
     log_p: NDArray[np.floating[Any]], log_prior: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:

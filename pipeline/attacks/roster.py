@@ -24,7 +24,7 @@ from pipeline.attacks.evidence import Evidence, evidence
 from pipeline.attacks.moments import Moments, along, mean_axis, principal_axes
 from pipeline.errors import LacksError
 
-# RMIA's slope where no reference can be attacked to tune it: Privacy Meter's.
+# RMIA's slope where references tell none: Privacy Meter's.
 DEFAULT_SLOPE = 0.3
 SLOPES = tuple(round(0.1 * i, 1) for i in range(11))
 # References attacked, and records, to tune it: the choice is between few values.
@@ -85,7 +85,11 @@ class Given:
     @cached_property
     def slope(self) -> float:
         """RMIA's a."""
-        return tuned_slope(self.references, self.inside, self.kept, self.seed)
+        if actors.can_play(self.inside, self.kept):
+            return tuned_slope(self.references, self.inside, self.kept, self.seed)
+        inside, outside = self.evidence.inside, self.evidence.outside
+        found = rmia.slope_between(inside.log_confidence, outside.log_confidence)
+        return DEFAULT_SLOPE if found is None else found
 
 
 def lack(name: str, inside: NDArray[np.bool_]) -> str | None:
@@ -299,12 +303,10 @@ def tuned_slope(
         seed: of the sample of records.
 
     Returns:
-        One of `SLOPES`, or `DEFAULT_SLOPE` where references cannot attack one another.
+        One of `SLOPES`.
 
     Source: Zarifzadeh et al. 2024, arXiv:2312.03262, appendix B.2.2.
     """
-    if not actors.can_play(member, kept):
-        return DEFAULT_SLOPE
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(member.shape[1])[:TUNING_RECORDS])
     margin, member, kept = margin[:, rows], member[:, rows], kept[:, rows]
