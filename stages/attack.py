@@ -29,6 +29,8 @@ from pipeline.errors import AuditError, LacksError
 
 # Standard errors of the difference by which the favourite must be beaten.
 BEYOND = 2.0
+# What to do about an attack that lacks references.
+LACKING = "give more references, or leave it out"
 
 
 def compute(job: plan.Job) -> str:
@@ -146,15 +148,14 @@ def check(settings: Attack, inside: NDArray[np.bool_]) -> None:
     Raises:
         AuditError: naming the attack, and what it needs.
     """
-    fix = "give more references, or leave it out"
     for name in () if settings.attacks == "all" else settings.attacks:
         if reason := roster.lack(name, inside):
-            raise AuditError(f"attack.attacks ({name})", reason, fix)
+            raise AuditError(f"attack.attacks ({name})", reason, LACKING)
     for method in settings.methods:
         for name in method.features:
             if reason := roster.lack(name, inside):
                 where = f"attack.methods.{method.title}.features"
-                raise AuditError(where, f"names {name!r}, which {reason}", fix)
+                raise AuditError(where, f"names {name!r}, which {reason}", LACKING)
 
 
 def all_given(
@@ -215,8 +216,8 @@ def direct(
             found[name] = roster.score(name, given)
         except LacksError as error:
             if settings.attacks != "all":
-                fix = "give more references, or leave it out"
-                raise AuditError(f"attack.attacks ({name})", str(error), fix) from error
+                where = f"attack.attacks ({name})"
+                raise AuditError(where, str(error), LACKING) from error
             left_out.setdefault(str(error), []).append(name)
         seconds[name] = time.perf_counter() - started
     for reason, lacking in left_out.items():
@@ -291,8 +292,7 @@ def features_of(
         return roster.features(wanted, given, scored)
     except LacksError as error:
         where = f"attack.methods.{title}.features"
-        fix = "give more references, or leave it out"
-        raise AuditError(where, str(error), fix) from error
+        raise AuditError(where, str(error), LACKING) from error
 
 
 def auc_of(scored: dict[str, roster.Scored], given: roster.Given) -> dict[str, float]:
