@@ -56,6 +56,34 @@ def read(path: Path, source: str, n_models: int, n_source: int) -> NDArray[np.bo
     return np.asarray(found)
 
 
+def groups(path: Path, n_source: int) -> NDArray[Any]:
+    """Read a user's division of a source into groups, for figures of each.
+
+    Args:
+        path: a .npy file.
+        n_source: records of the source, audited or not.
+
+    Returns:
+        (n_source,) whole numbers or strings.
+
+    Raises:
+        AuditError: if the file is unreadable, or holds anything else.
+    """
+    where = "report.groups"
+    try:
+        found: Any = np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged file may raise anything
+        problem = f"{path} cannot be read ({summary(error)})"
+        raise AuditError(where, problem, "save an array by numpy.save") from error
+    shape: tuple[int, ...] = getattr(found, "shape", ())
+    kind = getattr(found, "dtype", np.dtype(object))
+    if shape != (n_source,) or kind.kind not in "biuUS":
+        problem = f"{path} has type {kind} and shape {shape}"
+        fix = f"save whole numbers or strings of shape ({n_source},), one for each"
+        raise AuditError(where, problem, f"{fix} record of the source")
+    return np.asarray(found.astype(str) if kind.kind == "S" else found)
+
+
 def remarks(
     names: Sequence[str], member: NDArray[np.bool_], label: NDArray[np.int32]
 ) -> list[str]:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import hypergeom, mannwhitneyu, rankdata
 
 # 0.1 of 70 is 7, though not in floating point.
 EPSILON = 1e-12
+TOP = 0.01  # of the records, among which members are counted
 
 
 def accuracy(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
@@ -47,6 +48,28 @@ def recall(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float | No
     return float(np.mean(decision[member])) if member.any() else None
 
 
+def balanced_accuracy(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
+    """Return the mean of the shares of members and of non-members that are right.
+
+    Args:
+        decision: (n_records,) whether a record was taken for a member.
+        member: (n_records,) whether it is one; some are and some are not.
+    """
+    return float(np.mean(decision[member]) + np.mean(~decision[~member])) / 2
+
+
+def advantage(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
+    """Return the true-positive less the false-positive rate, in [-1, 1].
+
+    Args:
+        decision: (n_records,) whether a record was taken for a member.
+        member: (n_records,) whether it is one; some are and some are not.
+
+    Source: Yeom et al. 2018, arXiv:1709.01604, definition 4.
+    """
+    return 2 * balanced_accuracy(decision, member) - 1
+
+
 def auc(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
     """Return the probability that a member outscores a non-member, ties counted half.
 
@@ -83,7 +106,7 @@ def auc_difference_error(
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3.
     """
-    of_one, of_other = _placements(one, member), _placements(other, member)
+    of_one, of_other = placements(one, member), placements(other, member)
     variances = [
         float(np.var(a - b, ddof=1)) / len(a)
         for a, b in zip(of_one, of_other, strict=True)
@@ -91,10 +114,23 @@ def auc_difference_error(
     return math.sqrt(sum(variances))
 
 
-def _placements(
+def placements(
     score: NDArray[np.floating[Any]], member: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the share of the other side that each member, each non-member outranks."""
+    """Return how large a share of the other side each record is in order with.
+
+    The mean of either is the AUC, and their variances are its variance.
+
+    Args:
+        score: (n_records,) higher for a likelier member.
+        member: (n_records,) whether a record is one.
+
+    Returns:
+        (n_members,) the share of non-members below each member, ties counted half, and
+        (n_nonmembers,) the share of members above each non-member.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), section 3.
+    """
     rank = rankdata(score)
     inside = rank[member] - rankdata(score[member])
     outside = rank[~member] - rankdata(score[~member])
@@ -118,11 +154,60 @@ def tpr_at_fpr(
         A rate, or None where fewer than 1/rate non-members cannot measure it.
     """
     others = np.sort(score[~member])[::-1]
-    allowed = math.floor(rate * len(others) * (1 + EPSILON))
+    allowed = false_positives_allowed(len(others), rate)
     if not allowed or not member.any():
         return None
     threshold = others[allowed] if allowed < len(others) else -np.inf
     return float(np.mean(score[member] > threshold))
+
+
+def false_positives_allowed(n_nonmembers: int, rate: float) -> int:
+    """Return the most false positives at which their rate is at most `rate`."""
+    return math.floor(rate * n_nonmembers * (1 + EPSILON))
+
+
+def p_value(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
+    """Return how likely noise is to do as well as these scores.
+
+    Two tests share the level, as a leak may show in the order of all records or in a
+    few members at the top: that of Mann and Whitney, and the number of members among
+    the hundredth of the records that score highest, which is hypergeometric if scores
+    know nothing. Of records that tie for that hundredth the non-members come first.
+
+    Args:
+        score: (n_records,) higher for a likelier member.
+        member: (n_records,) whether a record is one; some are and some are not.
+
+    Returns:
+        Twice the smaller of the two one-sided p-values, 1 at most.
+    """
+    n_members, n_top = int(member.sum()), math.ceil(TOP * len(score))
+    top = np.lexsort((member, -score))[:n_top]
+    hits = int(member[top].sum())
+    by_top = float(hypergeom.sf(hits - 1, len(score), n_members, n_top))
+    return min(1.0, 2 * min(_by_order(score, member, "greater"), by_top))
+
+
+def compatibility(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
+    """Return how likely an AUC as far from one half on either side is by accident.
+
+    Args:
+        score: (n_records,) any.
+        member: (n_records,) some are and some are not.
+
+    Source: Mann and Whitney 1947, with the correction for ties.
+    """
+    return _by_order(score, member, "two-sided")
+
+
+def _by_order(
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], alternative: str
+) -> float:
+    if (score == score[0]).all():
+        return 1.0
+    # The order decides; infinite or huge scores may stand for it.
+    rank = rankdata(score)
+    return float(mannwhitneyu(rank[member], rank[~member], alternative=alternative)[1])
 
 
 def tnr_at_fnr(

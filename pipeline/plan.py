@@ -32,7 +32,7 @@ class Stage:
 
 STAGES = {
     "records": Stage(("data",), (), "records/records.h5", version=2),
-    "split": Stage(("split", "data"), ("records",), "split/split.h5"),
+    "split": Stage(("split", "data"), ("records",), "split/split.h5", version=2),
     "target": Stage(("target", "data"), ("records",), "target/target.json"),
     "references": Stage(
         ("references", "target", "data"),
@@ -49,13 +49,13 @@ STAGES = {
         ("attack",),
         ("records", "split", "references", "features"),
         "attack/scores.h5",
-        version=3,
+        version=4,
     ),
     "report": Stage(
         ("report",),
         ("records", "split", "target", "references", "features", "attack"),
         "report/report.json",
-        version=2,
+        version=3,
     ),
 }
 
@@ -93,7 +93,7 @@ class Job:
     def section(self, kind: type[AnySection]) -> AnySection:
         """Return a section of the settings, paths included."""
         name = kind.__name__.lower()
-        names = {"path", "checkpoint", "folder"} & set(kind.model_fields)
+        names = {"path", "checkpoint", "folder", "groups"} & set(kind.model_fields)
         own = {k: self.paths[k] for k in names if k in self.paths}
         return kind.model_validate({**self.settings[name], **own})
 
@@ -178,6 +178,8 @@ def paths(config: Config, config_path: Path, data: str | None) -> dict[str, str]
         found["checkpoint"] = config.target.checkpoint
     if config.references.folder is not None:
         found["folder"] = config.references.folder
+    if config.report.groups is not None:
+        found["groups"] = config.report.groups
     return found
 
 
@@ -305,6 +307,9 @@ def _files(stage: str, config: Config) -> dict[str, Path]:
         folder = Path(config.references.folder)
         found |= {path.name: path for path in own_references(folder)}
         found[MEMBERSHIP] = folder / MEMBERSHIP
+    if stage == "report" and config.report.groups is not None:
+        path = Path(config.report.groups)
+        found["groups"] = _existing("report.groups", path)
     return found
 
 

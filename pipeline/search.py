@@ -135,6 +135,37 @@ def best_of_each(
     return [_found(name, grid, setting, done) for name, grid in grids.items()]
 
 
+def refitted(
+    found: Sequence[Found], setting: Setting, *, jobs: int
+) -> dict[str, NDArray[np.float64]]:
+    """Fit the best candidate of each attack anew, on other data.
+
+    Args:
+        found: the attacks.
+        setting: the data and the seed.
+        jobs: number of worker processes.
+
+    Returns:
+        (n_records,) scores by name; NaN of the records that were fitted.
+
+    Raises:
+        AuditError: as `best_of_each`.
+    """
+    fits = [
+        Fit(one.name, one.method, one.best.params, None, keep=True) for one in found
+    ]
+    done: dict[str, Result] = {}
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        pool = joblib.Parallel(jobs, return_as="generator_unordered", max_nbytes=None)
+        for result in _run(pool, fits, setting):
+            done.update(result)
+    known = _sides(setting)[0]
+    scores = {fit.name: np.full(len(known), np.nan) for fit in fits}
+    for fit in fits:
+        scores[fit.name][~known] = done[_digest(fit, setting)]["score"]
+    return scores
+
+
 def _finals(
     name: str, grid: Grid, setting: Setting, done: Mapping[str, Result]
 ) -> list[Fit]:

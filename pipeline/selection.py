@@ -71,7 +71,7 @@ def eval_side(
     member: NDArray[np.bool_],
     label: NDArray[np.integer[Any]],
     fraction: float,
-    seed: int,
+    seed: int | np.random.SeedSequence,
 ) -> NDArray[np.bool_]:
     """Divide members and non-members each into attack-train and attack-eval.
 
@@ -99,6 +99,11 @@ def eval_side(
         picks = (np.arange(n_eval) + rng.random()) * len(rows) / max(n_eval, 1)
         held_out[by_label[picks.astype(np.int64)]] = True
     return held_out
+
+
+def draw_seed(seed: int, draw: int) -> int | np.random.SeedSequence:
+    """Return the seed of one of several draws; of the first it is the seed itself."""
+    return np.random.SeedSequence(seed, spawn_key=(draw,)) if draw else seed
 
 
 def halves(n_records: int, count: int, seed: int) -> NDArray[np.bool_]:

@@ -13,7 +13,6 @@ from pipeline import files, plan
 from pipeline.errors import AuditError
 
 FORMAT = "membership-audit"
-VERSION = 2
 # Small enough that one checksum covers little, large enough that reading stays fast.
 CHUNK_ROWS = 1024
 
@@ -40,10 +39,11 @@ class Records:
 
 @dataclass(frozen=True)
 class Split:
-    """The two sides of the attack, as record ids in ascending order."""
+    """The two sides of the attack, drawn once or several times."""
 
-    attack_train: NDArray[np.int64]  # (n_train,)
-    attack_eval: NDArray[np.int64]  # (n_eval,)
+    id: NDArray[np.int64]  # (n_audited,) ascending
+    # (n_draws, n_audited) on the attack-eval side; the first draw is the audit's.
+    evaluation: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,13 @@ class Scores:
     """What the attacks say of the audited records."""
 
     id: NDArray[np.int64]  # (n_records,)
+    label: NDArray[np.int32]  # (n_records,)
     member: NDArray[np.bool_]  # (n_records,)
     evaluation: NDArray[np.bool_]  # (n_records,) on the attack-eval side
+    correct: NDArray[np.bool_]  # (n_records,) the target puts it into its class
+    # (n_records,) that the target knows it no better than models not trained on it;
+    # NaN without such models.
+    p_value: NDArray[np.float64]
     method: NDArray[np.bytes_]  # (n_methods,)
     score: NDArray[np.float64]  # (n_methods, n_records) higher for a likelier member
     decision: NDArray[np.bool_]  # (n_methods, n_records) taken for a member
@@ -106,6 +111,17 @@ Artifact = TypeVar(
 )
 
 
+# Raised when the arrays of a format change; those of one file format alone.
+VERSIONS = {
+    Records: 2,
+    Split: 3,
+    References: 2,
+    Shard: 2,
+    ReferenceShard: 2,
+    Scores: 3,
+}
+
+
 def write_arrays(path: Path, artifact: Artifact, *, key: str) -> None:
     """Write an artifact of arrays with the digest `key` of all it was computed from.
 
@@ -116,7 +132,8 @@ def write_arrays(path: Path, artifact: Artifact, *, key: str) -> None:
     """
     # Made in memory: where the disk is full, HDF5 does not fail, it crashes.
     with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
-        file.attrs.update({"format": _format(type(artifact)), "version": VERSION})
+        version = VERSIONS[type(artifact)]
+        file.attrs.update({"format": _format(type(artifact)), "version": version})
         file.attrs["key"] = key
         for field in fields(artifact):
             array: NDArray[Any] = np.asarray(getattr(artifact, field.name))
@@ -147,7 +164,7 @@ def read_arrays(path: Path, kind: type[Artifact], *, key: str, fix: str) -> Arti
     """
     try:
         with h5py.File(path, "r") as file:
-            expected = {"format": _format(kind), "version": VERSION}
+            expected = {"format": _format(kind), "version": VERSIONS[kind]}
             for name, value in expected.items():
                 found = file.attrs.get(name)
                 if found != value:

@@ -2,44 +2,78 @@
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from pipeline import cli, files, metrics, plan, reporting, store
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import (
+    cli,
+    controls,
+    corrections,
+    epsilon,
+    estimates,
+    files,
+    membership,
+    metrics,
+    plan,
+    reporting,
+    risk,
+    slices,
+    store,
+    tables,
+    verdict,
+)
 from pipeline.attacks import names
 from pipeline.config import Report
 
-SCHEMA = 2
+SCHEMA = 3
 WIDTH = 80  # columns of report.txt
-RATES = (0.1, 0.01, 0.001)  # false-positive rates that are told
 TAIL = b"loss"  # the attack whose true-negative rates are told
 
 
 def compute(job: plan.Job) -> str:
-    """Write report.txt, then report.json."""
+    """Write report.txt, the table of the records, then report.json."""
     settings = job.section(Report)
     records = store.upstream(job, "records", store.Records)
-    split = store.upstream(job, "split", store.Split)
     scores = store.upstream(job, "attack", store.Scores)
     target = store.upstream_json(job, "target")
     features = store.upstream_json(job, "features")
+    blind = store.upstream_json(job, "blind")
+    references = store.upstream(job, "references", store.References)
     table = files.read_json(
         job.folder("attack") / plan.SEARCH,
         key=job.key_of("attack"),
         fix=job.remake("attack"),
     )
+    group = groups(settings, records)
 
-    references = store.upstream(job, "references", store.References)
-
-    attacks = [attack(scores, row, about) for row, about in enumerate(table["attacks"])]
-    chosen = next(
-        one for one in attacks if one["method"] == table["strongest"]["chosen"]
-    )
-    attacks.append({**chosen, "method": names.STRONGEST, "chosen": chosen["method"]})
-    member = scores.member[scores.evaluation]
+    judged, member = scores.evaluation, scores.member[scores.evaluation]
     n_members, n_eval = int(member.sum()), len(member)
+    attacks = described(scores, table, settings)
+    control = {
+        "null": table["null"],
+        "blind": blind_control(blind),
+        "references": controls.resemblance(
+            features,
+            features["references"],
+            {
+                "train_accuracy": int(records.member.sum()),
+                "test_accuracy": int(records.nonmember.sum()),
+            },
+        ),
+        "resolution": controls.resolution(n_eval - n_members, estimates.RATES),
+    }
+    row = list(scores.method).index(attacks[-1]["chosen"].encode())
+    risks = by_record(records, scores, row, group, settings)
+    kinds = {"class": scores.label, "outcome": outcome(scores.correct)}
+    if group is not None:
+        kinds["group"] = group
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "audit": job.run.name,
+        "controls": control,
         "target": {
             "train_accuracy": features["train_accuracy"],
             "test_accuracy": features["test_accuracy"],
@@ -49,8 +83,8 @@ def compute(job: plan.Job) -> str:
             "members": int(records.member.sum()),
             "nonmembers": int(records.nonmember.sum()),
             "population": int(records.population.sum()),
-            "attack_train": len(split.attack_train),
-            "attack_eval": len(split.attack_eval),
+            "attack_train": len(scores.id) - n_eval,
+            "attack_eval": n_eval,
             "duplicates_dropped": int(records.duplicates_dropped),
             "canaries": int(records.canary.sum()),
         },
@@ -59,14 +93,39 @@ def compute(job: plan.Job) -> str:
             "models": features["references"],
             "rmia_slope": table["rmia_slope"],
         },
-        "tail": tail(scores),
+        "confidence": settings.confidence,
+        "intervals": (
+            estimates.EXACT if settings.intervals == "exact" else estimates.BOOTSTRAP
+        ),
+        "tail": tail(scores, settings.confidence),
         "attacks": attacks,
-        "verdict": reporting.verdict(
+        "epsilon": bounds(scores, row, attacks[-1]["chosen"], settings),
+        "slices": {
+            "attack": attacks[-1]["chosen"],
+            **slices.told(
+                {kind: values[judged] for kind, values in kinds.items()},
+                scores.score[row][judged],
+                member,
+                settings.confidence,
+            ),
+        },
+        "risk": {
+            "records": len(scores.id),
+            "flagged": int(risks["flagged"].sum()),
+            "flagged_members": int((risks["flagged"] & scores.member).sum()),
+            "false_discoveries": settings.false_discoveries,
+            "prior": settings.prior,
+        },
+        "repeats": repeats(table["repeats"]),
+        "choices": reporting.CHOICES,
+        "verdict": verdict.reached(
             attacks,
+            control,
             n_members=n_members,
             n_nonmembers=n_eval - n_members,
             threshold=settings.threshold,
             min_records=settings.min_records,
+            confidence=settings.confidence,
         ),
         "provenance": {
             "key": job.key,
@@ -80,37 +139,158 @@ def compute(job: plan.Job) -> str:
     text = reporting.text(report, WIDTH)
 
     timings = json.loads((job.folder("attack") / plan.TIMINGS).read_text())
-    files.write_json(job.folder("report") / plan.TIMINGS, timings)
-    files.write_text(job.folder("report") / plan.TEXT, text)
+    folder = job.folder("report")
+    files.write_json(folder / plan.TIMINGS, timings)
+    tables.write(folder, risks, key=job.key)
+    files.write_text(folder / plan.TEXT, text)
     files.write_json(job.artifact("report"), report)
     print(text)
-    return "leak found" if report["verdict"]["leaks"] else "no leak shown"
+    return str(report["verdict"]["status"])
 
 
-def attack(scores: store.Scores, row: int, about: dict[str, Any]) -> dict[str, Any]:
-    """Return an attack's entry in the report: how it does on attack-eval."""
+def blind_control(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what the stage blind found as a control; null if nothing was compared."""
+    rest = {k: v for k, v in found.items() if k not in ("key", "tripped")}
+    tripped = found["tripped"]
+    return {"passed": None if tripped is None else not tripped, **rest}
+
+
+def described(
+    scores: store.Scores, table: dict[str, Any], settings: Report
+) -> list[dict[str, Any]]:
+    """Return each attack's entry in the report, last that of the one chosen."""
     judged = scores.evaluation
-    decision, member = scores.decision[row][judged], scores.member[judged]
-    score = scores.score[row][judged]
+    member = scores.member[judged]
+    score, decision = scores.score[:, judged], scores.decision[:, judged]
+    if settings.intervals == "exact":
+        figures = [
+            estimates.exact(one, own, member, settings.confidence)
+            for one, own in zip(score, decision, strict=True)
+        ]
+    else:
+        figures = estimates.resampled(
+            score,
+            decision,
+            member,
+            settings.confidence,
+            settings.resamples,
+            settings.seed,
+        )
+    p = np.array([metrics.p_value(one, member) for one in score])
+    attacks = [
+        {**about, **own, "p_value": float(plain), "p_value_holm": float(holm)}
+        for about, own, plain, holm in zip(
+            table["attacks"], figures, p, corrections.holm(p), strict=True
+        )
+    ]
+    name = table["strongest"]["chosen"]
+    chosen = next(one for one in attacks if one["method"] == name)
+    return [*attacks, {**chosen, "method": names.STRONGEST, "chosen": name}]
+
+
+def bounds(
+    scores: store.Scores, row: int, name: str, settings: Report
+) -> dict[str, Any]:
+    """Return the lower bounds of epsilon that the chosen attack shows."""
+    found = epsilon.bounds(
+        scores.score[row],
+        scores.member,
+        ~scores.evaluation,
+        delta=settings.delta,
+        confidence=settings.confidence,
+        seed=settings.seed,
+    )
     return {
-        **about,
-        "accuracy": metrics.accuracy(decision, member),
-        "precision": metrics.precision(decision, member),
-        "recall": metrics.recall(decision, member),
-        "auc": metrics.auc(score, member),
-        "tpr_at_fpr": {
-            str(rate): metrics.tpr_at_fpr(score, member, rate) for rate in RATES
+        "attack": name,
+        "delta": settings.delta,
+        "confidence": settings.confidence,
+        "meaning": epsilon.MEANING,
+        "bounds": {
+            one.name: {
+                "epsilon": one.epsilon,
+                "chosen": dict(one.chosen),
+                "assumes": one.assumes,
+            }
+            for one in found
         },
     }
 
 
-def tail(scores: store.Scores) -> dict[str, float | None] | None:
-    """Return how many non-members the loss alone rules out; None if it did not run."""
+def tail(scores: store.Scores, confidence: float) -> dict[str, Any] | None:
+    """Return how many non-members the loss alone rules out; None if it did not run.
+
+    Members are missing from the tail of high losses: Dodd et al. 2025,
+    arXiv:2510.19773.
+    """
     if TAIL not in (methods := list(scores.method)):
         return None
     judged = scores.evaluation
     score, member = scores.score[methods.index(TAIL)][judged], scores.member[judged]
-    return {str(rate): metrics.tnr_at_fnr(score, member, rate) for rate in RATES}
+    return estimates.tpr_at_fpr(-score, ~member, confidence)
+
+
+def repeats(draws: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return how the figures vary over divisions; None if there was one only."""
+    if len(draws) == 1:
+        return None
+    attacks = [
+        {**draw["attacks"], names.STRONGEST: draw["attacks"][draw["strongest"]]}
+        for draw in draws
+    ]
+    return {
+        "draws": len(draws),
+        "strongest": [draw["strongest"] for draw in draws],
+        "attacks": {name: estimates.spread(attacks, name) for name in attacks[0]},
+    }
+
+
+def outcome(correct: NDArray[np.bool_]) -> NDArray[np.str_]:
+    """Return what became of each record, in a word."""
+    return np.where(correct, "right", "wrong")
+
+
+def groups(settings: Report, records: store.Records) -> NDArray[Any] | None:
+    """Return the user's group of each audited record; None without any."""
+    if settings.groups is None:
+        return None
+    found = membership.groups(Path(settings.groups), int(records.n_source))
+    return found[records.id[~records.population]]
+
+
+def by_record(
+    records: store.Records,
+    scores: store.Scores,
+    row: int,
+    group: NDArray[Any] | None,
+    settings: Report,
+) -> dict[str, NDArray[Any]]:
+    """Return the table of the audited records: how exposed each of them is."""
+    score, known = scores.score[row], ~scores.evaluation
+    columns: dict[str, NDArray[Any]] = {
+        "id": scores.id,
+        "label": scores.label,
+        "member": scores.member,
+        "evaluation": scores.evaluation,
+        "canary": records.canary[~records.population],
+        "correct": scores.correct,
+    }
+    if group is not None:
+        columns["group"] = group
+    return {
+        **columns,
+        "rank": risk.rank(score),
+        "p_value": scores.p_value,
+        "posterior": risk.posterior(
+            score, scores.member, known, settings.prior, settings.seed
+        ),
+        "flagged": risk.flags(
+            score, scores.member, scores.evaluation, settings.false_discoveries
+        ),
+        **{
+            f"score_{name.decode()}": one
+            for name, one in zip(scores.method, scores.score, strict=True)
+        },
+    }
 
 
 if __name__ == "__main__":

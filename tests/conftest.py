@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,3 +151,42 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def audited(finished: Checkout, tmp_path: Path) -> Checkout:
     """A finished tiny audit of the test's own."""
     return finished.copy(tmp_path / "audited")
+
+
+# Simulations: few draws here, many in `make soak`, which tells what they found.
+
+FEW, MANY = 80, 500
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="simulate at full size")
+
+
+@pytest.fixture
+def n_draws(request: pytest.FixtureRequest) -> int:
+    """How often to draw an audit."""
+    return MANY if request.config.getoption("--soak") else FEW
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Note a figure, for the end of a soak."""
+
+    def note(name: str, found: Any) -> None:
+        shown = found if isinstance(found, str) else f"{found.share:.3f}"
+        record_property("figure", f"{name}: {shown}")
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the figures of a soak, in the order of the tests' names."""
+    if not config.getoption("--soak"):
+        return
+    done = [*terminalreporter.stats.get("passed", [])]
+    done += terminalreporter.stats.get("failed", [])
+    terminalreporter.section("figures")
+    for report in sorted(done, key=lambda one: str(one.nodeid)):
+        for name, value in report.user_properties:
+            if name == "figure" and report.when == "call":
+                terminalreporter.line(value)

@@ -142,7 +142,9 @@ def test_a_name_like_no_other_is_refused_with_all_of_its_section(
     tmp_path: Path,
 ) -> None:
     path = edited(tmp_path, ("eval_fraction", "zzz"))
-    expected = "split.zzz: is not a setting. Fix: use one of eval_fraction, seed."
+    expected = (
+        "split.zzz: is not a setting. Fix: use one of eval_fraction, seed, repeats."
+    )
     assert refusal(path) == expected
 
 
@@ -208,6 +210,20 @@ def test_a_section_that_is_none_is_refused(tmp_path: Path) -> None:
         ("epochs = 2", "epochs = 0", "target.training.epochs: is 0. Fix: note that in"),
         ("folds = 3", "folds = 1", "attack.folds: is 1. Fix: note that input should b"),
         ("= 0.6", "= -0.1", "report.threshold: is -0.1. Fix: note that input should b"),
+        ("= 0.2\n", "= 0.2\nrepeats = 0\n", "split.repeats: is 0. Fix: note that inpu"),
+        ("= 0.6", "= 0.6\nconfidence = 1.0", "report.confidence: is 1.0. Fix: note th"),
+        ("= 0.6", "= 0.6\ndelta = 0.0", "report.delta: is 0.0. Fix: note that input s"),
+        ("= 0.6", "= 0.6\nprior = 0.0", "report.prior: is 0.0. Fix: note that input s"),
+        (
+            "= 0.6",
+            '= 0.6\nintervals = "bootstrap"\nresamples = 99',
+            "report.resamples: is 99. Fix: note that input should be greater",
+        ),
+        (
+            "= 0.6",
+            "= 0.6\nfalse_discoveries = 1.0",
+            "report.false_discoveries: is 1.0. Fix: note that input should be less",
+        ),
         ("[1.0]", "[0]", "attack.methods.lr.C: has the value 0. Fix: use a number > 0"),
         ("[1.0]", "[]", "attack.methods.lr.C: is an empty list. Fix: give at least o"),
     ],
@@ -227,6 +243,11 @@ def test_a_value_out_of_range_is_quoted_with_its_range(
             '"rmsprop"',
             "target.training.optimizer: is 'rmsprop'. "
             "Fix: use 'sgd', 'momentum' or 'adam'.",
+        ),
+        (
+            "= 0.6",
+            '= 0.6\nintervals = "wald"',
+            "report.intervals: is 'wald'. Fix: use 'exact' or 'bootstrap'.",
         ),
         (
             '"float32"',
@@ -705,6 +726,35 @@ def test_n_iter_counts_in_a_random_search(tmp_path: Path) -> None:
     random = 'folds = 3\nsearch = "random"\nn_iter = 4'
     settings = config.load(edited(tmp_path, ("folds = 3", random)))
     assert settings.attack.n_iter == 4
+
+
+def test_resamples_are_ignored_without_a_bootstrap(tmp_path: Path) -> None:
+    before = dumps(config.load(edited(tmp_path)))
+    path = edited(tmp_path, ("= 0.6", "= 0.6\nresamples = 400"))
+    assert dumps(config.load(path)) == before
+    bootstrap = '= 0.6\nintervals = "bootstrap"\nresamples = 400'
+    settings = config.load(edited(tmp_path, ("= 0.6", bootstrap)))
+    assert settings.report.resamples == 400
+
+
+def test_groups_are_stamped_by_content_and_rerun_the_report_alone(
+    tmp_path: Path,
+) -> None:
+    groups = tmp_path / "groups.npy"
+    groups.write_bytes(b"one")
+    path = edited(tmp_path, ("= 0.6", f'= 0.6\ngroups = "{groups}"'))
+    settings = config.load(path)
+    before = plan.stamps(settings, tmp_path)
+    assert plan.paths(settings, path, None)["groups"] == str(groups)
+    groups.write_bytes(b"another")
+    after = plan.stamps(settings, tmp_path)
+    assert [name for name in plan.STAGES if before[name] != after[name]] == ["report"]
+    groups.unlink()
+    with pytest.raises(AuditError) as caught:
+        plan.stamps(settings, tmp_path)
+    assert str(caught.value) == (
+        f"report.groups: {groups} does not exist. Fix: correct it."
+    )
 
 
 def test_where_the_data_lie_changes_nothing(tmp_path: Path) -> None:

@@ -94,6 +94,48 @@ def test_an_archive_of_arrays_is_refused(tmp_path: Path) -> None:
     assert "has type NpzFile" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    "groups",
+    [np.array([3, 1, 1]), np.array(["a", "b", "a"]), np.array([b"a", b"b", b"a"])],
+)
+def test_groups_are_read_as_they_were_saved(
+    groups: NDArray[Any], tmp_path: Path
+) -> None:
+    found = membership.groups(written(tmp_path, groups), 3)
+    expected = [one.decode() if isinstance(one, bytes) else one for one in groups]
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        (np.arange(4), "has type int64 and shape (4,)"),
+        (np.ones((3, 1), int), "has type int64 and shape (3, 1)"),
+        (np.ones(3), "has type float64 and shape (3,)"),
+    ],
+)
+def test_groups_of_another_shape_or_type_are_refused(
+    groups: NDArray[Any], problem: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, groups)
+    with pytest.raises(AuditError) as caught:
+        membership.groups(path, 3)
+    assert str(caught.value) == (
+        f"report.groups: {path} {problem}. Fix: save whole numbers or strings of shape "
+        "(3,), one for each record of the source."
+    )
+
+
+def test_groups_that_are_no_array_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "groups.npy"
+    path.write_text("a,b")
+    with pytest.raises(AuditError) as caught:
+        membership.groups(path, 3)
+    found = str(caught.value)
+    assert found.startswith(f"report.groups: {path} cannot be read (")
+    assert found.endswith("). Fix: save an array by numpy.save.")
+
+
 def test_nothing_is_said_of_references_on_halves() -> None:
     assert membership.remarks(["a", "b"], MEMBER, LABEL) == []
 

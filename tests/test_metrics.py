@@ -1,3 +1,4 @@
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from pipeline import metrics
@@ -228,3 +230,68 @@ def test_the_error_of_a_difference_is_that_of_new_draws() -> None:
 def test_equal_scores_differ_without_error() -> None:
     score = np.random.default_rng(2).normal(size=30)
     assert metrics.auc_difference_error(score, 3 * score, np.arange(30) < 9) == 0
+
+
+def test_balanced_accuracy_and_advantage_count_each_side_by_itself() -> None:
+    member = np.array([True, True, True, True, False, False])
+    decision = np.array([True, True, True, False, True, False])
+    # 3 of 4 members and 1 of 2 non-members are right.
+    assert metrics.balanced_accuracy(decision, member) == pytest.approx(5 / 8)
+    assert metrics.advantage(decision, member) == pytest.approx(3 / 4 - 1 / 2)
+
+
+def test_noise_is_significant_as_often_as_its_level_says() -> None:
+    rng = np.random.default_rng(0)
+    member = np.arange(300) < 120
+    p = np.array([metrics.p_value(rng.normal(size=300), member) for _ in range(2000)])
+    for level in (0.01, 0.05, 0.2):
+        error = math.sqrt(level * (1 - level) / len(p))
+        assert np.mean(p <= level) <= level + 3 * error
+    assert np.mean(p <= 0.2) > 0.1
+
+
+def test_a_p_value_sees_a_leak_in_the_order_of_all() -> None:
+    rng = np.random.default_rng(1)
+    member = np.arange(1000) < 500
+    score = rng.normal(size=1000) + 0.3 * member
+    expected = stats.mannwhitneyu(
+        score[member], score[~member], alternative="greater"
+    ).pvalue
+    assert metrics.p_value(score, member) == pytest.approx(2 * expected)
+
+
+def test_a_p_value_sees_a_leak_of_a_few_members_at_the_top() -> None:
+    rng = np.random.default_rng(2)
+    member = np.arange(2000) < 1000
+    score = rng.normal(size=2000)
+    score[:16] += 10
+    # Sixteen members of the twenty at the top, and some of the other four.
+    hits = member[np.argsort(-score)[:20]].sum()
+    chance = sum(
+        math.comb(1000, k) * math.comb(1000, 20 - k) for k in range(hits, 21)
+    ) / math.comb(2000, 20)
+    assert metrics.p_value(score, member) == pytest.approx(2 * chance)
+    assert chance < 0.01 < metrics.compatibility(score, member)
+
+
+def test_scores_all_equal_prove_nothing() -> None:
+    member = np.arange(400) < 200
+    assert metrics.p_value(np.zeros(400), member) == 1
+    assert metrics.compatibility(np.zeros(400), member) == 1
+
+
+def test_ties_at_the_top_are_broken_against_the_attack() -> None:
+    # All members but ten tie with all non-members: the top four are non-members.
+    member = np.arange(400) < 200
+    score = np.where(np.arange(400) < 10, 0.0, 1.0)
+    assert metrics.p_value(score, member) == 1
+
+
+def test_infinite_scores_have_p_values_by_their_order() -> None:
+    rng = np.random.default_rng(3)
+    member = np.arange(200) < 100
+    score = rng.normal(size=200) + member
+    wild = np.where(score > 1, np.inf, score)
+    tied = np.where(score > 1, 99.0, score)
+    assert metrics.p_value(wild, member) == metrics.p_value(tied, member)
+    assert metrics.compatibility(wild, member) == metrics.compatibility(tied, member)

@@ -2,7 +2,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -11,10 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline import config, files, plan, selection, store
-from pipeline.attacks import names, roster
-from pipeline.config import Attack
+from pipeline.attacks import names
 from pipeline.errors import AuditError
-from stages import attack, features, references
+from stages import features, references
 from tests.conftest import Checkout
 
 
@@ -461,36 +459,3 @@ def test_models_that_say_the_same_of_every_record_give_finite_scores(
     ) in done.stderr
     with h5py.File(checkout.run / "attack" / "scores.h5") as file:
         assert np.isfinite(file["score"][()]).all()
-
-
-def test_scores_that_are_not_finite_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    nothing = roster.Scored(np.array([0.0, np.nan]))
-    monkeypatch.setattr(roster, "score", lambda name, given: nothing)
-    given = SimpleNamespace(references=np.empty((0, 2)))
-    with pytest.raises(AuditError) as caught:
-        attack.direct(Attack(attacks=("loss",)), given, {})  # type: ignore[arg-type]
-    assert str(caught.value) == (
-        "attack.attacks (loss): gives scores that are not finite. Fix: look for "
-        "records or references that are all alike, or leave it out."
-    )
-
-
-def test_the_favourite_gives_way_only_to_what_is_better_beyond_accident() -> None:
-    rng = np.random.default_rng(0)
-    member = np.arange(2000) % 2 == 0
-    known = np.arange(2000) < 1500
-    favourite = member + rng.normal(size=2000)
-    given = SimpleNamespace(known=known, member=member)
-
-    def chosen(**scores: np.ndarray) -> str:
-        scored = {name: roster.Scored(score) for name, score in scores.items()}
-        return attack.strongest(scored, given)  # type: ignore[arg-type]
-
-    # About as good, by chance better on attack-train.
-    near = favourite + 0.3 * rng.normal(size=2000)
-    near[known] += 0.05 * member[known]
-    assert chosen(loss=near, amortised=favourite) == "amortised"
-    assert chosen(loss=favourite + 0.5 * member, amortised=favourite) == "loss"
-    assert chosen(loss=near, margin=favourite) == "loss"

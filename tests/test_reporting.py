@@ -4,36 +4,75 @@ import pytest
 
 from pipeline import reporting
 
+INTERVALS = {
+    f"{name}_interval": [0.4, 0.9]
+    for name in ("auc", "accuracy", "precision", "recall")
+}
 
-def attack(method: str = "lr", **rates: float | None) -> dict[str, Any]:
-    """Return a method's entry in a report, its rates well above a guess."""
+
+def attack(method: str = "lr", **figures: Any) -> dict[str, Any]:
+    """Return a method's entry in a report."""
     return {
         "method": method,
         "family": "learned",
-        "tpr_at_fpr": {"0.1": 0.5, "0.01": 0.25, "0.001": None},
+        "tpr_at_fpr": {
+            "0.1": {"value": 0.5, "interval": [0.4, 0.6]},
+            "0.01": {"value": 0.25, "interval": [0.125, 0.375]},
+            "0.001": {"value": None, "reason": "needs 1000 records of the other side"},
+        },
         "params": {"C": 0.1, "max_iter": 300},
         "n_candidates": 10,
         "accuracy": 0.7132,
         "precision": 0.6596,
         "recall": 0.8810,
         "auc": 0.7512,
-        **rates,
+        "p_value_holm": 0.0123,
+        **INTERVALS,
+        **figures,
     }
 
 
-def judged(*attacks: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "n_members": 100,
-        "n_nonmembers": 100,
-        "threshold": 0.6,
-        "min_records": 200,
+def piece(value: Any, auc: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "value": value,
+        "members": 31,
+        "nonmembers": 29,
+        "auc": auc,
+        "auc_interval": None if auc is None else [0.5, 0.9],
+        "p_value": None if auc is None else 0.5,
+        **more,
     }
-    return reporting.verdict(attacks, **{**settings, **changed})
 
 
-def report(*attacks: dict[str, Any]) -> dict[str, Any]:
+def controls(**changed: Any) -> dict[str, Any]:
+    return {
+        "null": {
+            "passed": True,
+            "p_value": 0.41,
+            "attacks": {"lr": {"auc": 0.4712}, "rf": {"auc": 0.5249}},
+        },
+        "blind": {
+            "passed": True,
+            "auc": 0.5031,
+            "interval": [0.4871, 0.5191],
+            "inputs": "seen",
+            "differing": [],
+        },
+        "references": {
+            "passed": True,
+            "train_accuracy": {"target": 0.99871, "references": 0.985},
+            "test_accuracy": {"target": 1 / 3, "references": 0.55},
+        },
+        "resolution": {"passed": True, "nonmembers": 440, "smallest_fpr": 1 / 440},
+        **changed,
+    }
+
+
+def report(*attacks: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    chosen = {**attacks[-1], "method": "strongest", "chosen": attacks[-1]["method"]}
     return {
         "audit": "a-rather-long-name-of-a-config-as-people-give-them",
+        "controls": controls(),
         "target": {"train_accuracy": 0.99871, "test_accuracy": 1 / 3},
         "records": {
             "members": 5000,
@@ -51,10 +90,40 @@ def report(*attacks: dict[str, Any]) -> dict[str, Any]:
                 {"train_accuracy": 0.98, "test_accuracy": 0.6},
             ],
         },
-        "tail": {"0.1": 0.5, "0.01": 0.125, "0.001": None},
-        "attacks": attacks,
-        "verdict": judged(*attacks),
+        "confidence": 0.95,
+        "tail": {"0.01": {"value": 0.125, "interval": [0.1, 0.2]}},
+        "attacks": [*attacks, chosen],
+        "epsilon": {
+            "attack": "lr",
+            "delta": 1e-5,
+            "meaning": "It is no guarantee.",
+            "bounds": {
+                name: {"epsilon": place + 0.2345}
+                for place, name in enumerate(reporting.BOUNDS)
+            },
+        },
+        "slices": {
+            "attack": "lr",
+            "class": [piece(i, 0.5 + i / 100) for i in range(20)],
+            "outcome": [piece("right", 0.75), piece("wrong", None)],
+        },
+        "risk": {"records": 9998, "flagged": 312, "false_discoveries": 0.1},
+        "repeats": None,
+        "verdict": {"sentence": "This model leaks which records it was trained on."},
+        **changed,
     }
+
+
+def told(made: dict[str, Any], width: int = 80) -> str:
+    """Return the text with all its white space as single spaces."""
+    return " ".join(reporting.text(made, width).split())
+
+
+def row(made: dict[str, Any], start: str, place: int = 0) -> str:
+    lines = [
+        one for one in reporting.text(made, 80).splitlines() if one.startswith(start)
+    ]
+    return " ".join(lines[place].split())
 
 
 def test_a_line_is_as_mindarmour_prints_it() -> None:
@@ -77,83 +146,17 @@ def test_a_line_rounds_to_four_digits() -> None:
     )
 
 
-def test_a_method_with_every_rate_above_the_threshold_is_a_leak() -> None:
-    found = judged(attack())
-    assert (found["leaks"], found["methods"]) == (True, ["lr"])
-
-
-@pytest.mark.parametrize("rate", ["accuracy", "precision", "recall"])
-@pytest.mark.parametrize("value", [0.59, 0.6])
-def test_one_rate_that_does_not_exceed_the_threshold_makes_it_none(
-    rate: str, value: float
-) -> None:
-    found = judged(attack(**{rate: value}))
-    assert (found["leaks"], found["methods"]) == (False, [])
-
-
-def test_the_auc_does_not_count_in_the_verdict() -> None:
-    assert judged(attack(auc=0.1))["leaks"]
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.6])
-def test_an_undefined_precision_is_no_leak(threshold: float) -> None:
-    assert not judged(attack(precision=None), threshold=threshold)["leaks"]
-
-
-def test_rates_of_different_methods_do_not_add_up_to_a_leak() -> None:
-    assert not judged(attack("lr", recall=0.1), attack("rf", precision=0.1))["leaks"]
-
-
-def test_the_methods_of_a_verdict_are_those_above_the_threshold_in_order() -> None:
-    found = judged(attack("rf"), attack("knn", recall=0.5), attack("lr"))
-    assert found["methods"] == ["rf", "lr"]
-
-
-@pytest.mark.parametrize(
-    ("n_members", "leaks"), [(99, False), (100, True), (101, True)]
-)
-def test_too_few_records_allow_no_verdict(n_members: int, leaks: bool) -> None:
-    found = judged(attack(), n_members=n_members)
-    assert (found["leaks"], found["methods"]) == (leaks, ["lr"] if leaks else [])
-
-
-def test_a_leak_is_told_by_the_best_method_beside_a_guess() -> None:
-    found = judged(attack("lr"), attack("rf", accuracy=0.8), n_nonmembers=300)
-    assert found["sentence"] == (
-        "This model leaks which records it was trained on: the attack rf told members "
-        "from non-members rightly for 80% of 400 records, where a guess is right for "
-        "75%."
-    )
-
-
-def test_a_leak_is_told_by_a_method_that_shows_it() -> None:
-    better = attack("rf", accuracy=0.9, recall=0.5)
-    assert "the attack lr told" in judged(attack("lr"), better)["sentence"]
-
-
-def test_no_leak_is_told_with_the_threshold_and_the_best_method() -> None:
-    worse, best = attack("lr", accuracy=0.5), attack("rf", accuracy=0.54)
-    assert judged(worse, best)["sentence"] == (
-        "No leak was found by these attacks: the attack rf told members from "
-        "non-members rightly for 54% of 200 records, and none exceeded 60% in "
-        "accuracy, precision and recall alike."
-    )
-
-
-def test_too_few_records_are_told_with_the_number_needed() -> None:
-    assert judged(attack(), n_members=10, n_nonmembers=20)["sentence"] == (
-        "Cannot tell: only 30 records were judged and 200 are needed; the attack lr "
-        "told members from non-members in 71% of them."
-    )
-
-
 def test_the_text_fits_its_width_but_for_the_lines_that_are_mindarmours() -> None:
     long = {
         "hidden_layer_sizes": [64, 32],
         "solver": "adam",
         "learning_rate": "adaptive",
     }
-    attacks = [attack("lr"), {**attack("mlp", precision=None), "params": long}]
+    attacks = [
+        attack("modified_entropy_per_class", family="threshold"),
+        attack("lr"),
+        {**attack("mlp", precision=None), "params": long},
+    ]
     lines = reporting.text(report(*attacks), 80).splitlines()
     ours = [line for line in lines if not line.startswith("Method: ")]
     assert max(map(len, ours)) <= 80
@@ -168,47 +171,131 @@ def test_the_text_holds_each_methods_line_unbroken() -> None:
 
 def test_the_text_tells_the_counts_the_accuracies_and_the_verdict() -> None:
     made = report(attack())
-    found = " ".join(reporting.text(made, 80).split())
+    found = told(made)
     assert "5000 members and 4998 non-members; 7998 to learn from, 2000 to jud" in found
     assert "Duplicates of members dropped: 2. Mislabelled canaries: 0." in found
     assert "Target accuracy: 0.9987 on members, 0.3333 on non-members." in found
     assert found.endswith(made["verdict"]["sentence"])
 
 
-def test_the_table_tells_every_rate_and_the_best_parameters() -> None:
-    text = reporting.text(report(attack(precision=None)), 80)
-    rows = [line.split() for line in text.splitlines() if line.startswith("lr ")]
-    rates, best = map(" ".join, rows)
-    assert rates == "lr 0.7512 0.2500 - 0.7132 - 0.8810"
+def test_the_controls_stand_before_any_result() -> None:
+    found = told(report(attack()))
+    expected = (
+        "Controls "
+        "null passed 2 attacks on shuffled memberships: AUC 0.471 to 0.525, p .410 "
+        "blind passed without the model AUC 0.503 (0.487 to 0.519) "
+        "references passed accuracy 0.999 against 0.985 in training, 0.333 against "
+        "0.550 outside "
+        "resolution 440 non-members measure false-positive rates from 0.0023 up "
+    )
+    assert expected in found
+    assert found.index("Controls") < found.index("Method: ")
+
+
+def test_a_control_that_failed_is_told_with_what_differs() -> None:
+    blind = {
+        "passed": False,
+        "auc": 0.8,
+        "interval": [0.7, 0.9],
+        "inputs": "seen",
+        "differing": [{"statistic": "zeros"}, {"statistic": "mean"}],
+    }
+    null = {**controls()["null"], "passed": False}
+    alike = {**controls()["references"], "passed": False}
+    made = report(attack(), controls=controls(blind=blind, null=null, references=alike))
+    assert row(made, "null").startswith("null FAILED")
+    assert row(made, "references").startswith("references differ accuracy 0.999")
+    assert "the sides differ by zeros, mean" in told(made)
+
+
+def test_what_was_not_compared_is_told() -> None:
+    blind = {
+        "passed": True,
+        "auc": None,
+        "interval": None,
+        "inputs": "labels only",
+        "differing": [],
+    }
+    made = report(attack(), controls=controls(blind=blind, references=None))
+    assert row(made, "blind") == "blind passed labels alone were compared"
+    nothing = {**blind, "passed": None, "reason": "too few records"}
+    other = report(attack(), controls=controls(blind=nothing, references=None))
+    assert row(other, "blind") == "blind - nothing was compared: too few records"
+    assert row(made, "references -") == "references - there are none"
+
+
+def test_the_tables_tell_every_figure_with_its_interval() -> None:
+    made = report(attack(precision=None, precision_interval=None))
+    scores, decisions, best = (row(made, "lr ", place) for place in range(3))
+    assert scores == "lr .751 .400-.900 .250 .125-.375 - .012"
+    assert decisions == "lr .713 .400-.900 - .881 .400-.900"
     assert best == "lr 10 C=0.1, max_iter=300"
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0009, "<.001"), (0.0012, ".001"), (1.0, "1.000")]
+)
+def test_small_p_values_are_told_as_small(value: float, shown: str) -> None:
+    assert row(report(attack(p_value_holm=value)), "lr ").endswith(shown)
+
+
 def test_the_strongest_is_named_and_the_references_told() -> None:
-    strongest = {**attack("strongest"), "chosen": "rf"}
-    text = reporting.text(report(attack("rf"), strongest), 80)
-    assert "strongest: rf, chosen on attack-train" in text.splitlines()
-    told = "References: 2, accuracy 0.9800 to 0.9900 on their members, 0.5000 to 0.6000"
-    assert told in text.replace("\n", " ")
-    assert text.count("Method: ") == 1
+    found = told(report(attack("rf")))
+    assert "strongest: rf, by attack-train" in found
+    expected = (
+        "References: 2, accuracy 0.9800 to 0.9900 on their members, 0.5000 to 0.6"
+    )
+    assert expected in found
+    assert found.count("Method: ") == 1
 
 
 def test_the_text_has_no_colours_and_no_markup() -> None:
-    made = report({**attack(), "params": {"class_weight": "[red]"}})
-    text = reporting.text(made, 80)
+    text = reporting.text(report(attack(params={"class_weight": "[red]"})), 80)
     assert "\x1b" not in text
     assert "class_weight=[red]" in text
 
 
-def test_the_text_tells_the_tail_estimate_where_it_could_be_measured() -> None:
-    made = report(attack())
-    told = "Tail estimate: the loss alone rules out 0.1250 of the non-members while it"
-    assert told in reporting.text(made, 80)
-    for tail in (None, {"0.1": 0.5, "0.01": None, "0.001": None}):
-        assert "Tail" not in reporting.text({**made, "tail": tail}, 80)
+def test_the_tail_estimate_is_told_where_it_could_be_measured() -> None:
+    expected = "Tail estimate: the loss alone rules out 0.1250 of the non-members"
+    assert expected in told(report(attack()))
+    for tail in (None, {"0.01": {"value": None, "reason": "needs more"}}):
+        assert "Tail" not in told(report(attack(), tail=tail))
+
+
+def test_the_bounds_of_epsilon_are_told_with_what_they_mean() -> None:
+    assert (
+        "Epsilon at delta 1e-05 is at least, with the attack lr: 0.23 by its rates, "
+        "1.23 by its guesses in one run, 2.23 by its rates, of a Gaussian mechanism, "
+        "3.23 by its guesses, of one. It is no guarantee."
+    ) in told(report(attack()))
+
+
+def test_the_number_of_flagged_records_is_told() -> None:
+    assert (
+        "Flagged as members: 312 of 9998 records, of which 10% may be false; see "
+        "records.csv."
+    ) in told(report(attack()))
+
+
+def test_of_many_slices_the_ends_are_told_and_of_few_all() -> None:
+    found = reporting.text(report(attack()), 80)
+    shown = [line.split()[1] for line in found.splitlines() if line.startswith("class")]
+    assert shown == ["19", "18", "17", "16", "3", "2", "1", "0"]
+    assert "outcome right 31 29 .750 .500-.900 .500" in " ".join(found.split())
+    assert "outcome wrong 31 29 - -" in " ".join(found.split())
+
+
+def test_the_spread_over_divisions_is_told() -> None:
+    auc = {"lowest": 0.71, "highest": 0.78, "mean": 0.745}
+    repeats = {"draws": 5, "attacks": {"strongest": {"auc": auc}}}
+    assert (
+        "Divided 5 times, the strongest attack has an AUC of 0.710 to 0.780, mean "
+        "0.745."
+    ) in told(report(attack(), repeats=repeats))
 
 
 def test_the_text_tells_of_a_population() -> None:
     made = report(attack())
     made["records"]["population"] = 70
-    told = "5000 members and 4998 non-members, beside a population of 70"
-    assert told in " ".join(reporting.text(made, 80).split())
+    expected = "5000 members and 4998 non-members, beside a population of 70"
+    assert expected in told(made)

@@ -49,8 +49,9 @@ def given(
         recalibrated=corrected[0],
         label=label,
         audited=audited,
-        known=audited & (np.arange(len(label)) % 5 > 0),
-        member=member,
+        memberships=roster.Memberships(
+            audited & (np.arange(len(label)) % 5 > 0), member
+        ),
         references=margin[1:],
         references_recalibrated=corrected[1:],
         inside=inside,
@@ -89,8 +90,7 @@ def test_the_order_of_records_and_models_does_not_matter(name: str) -> None:
         logits=one.logits[records],
         margin=one.margin[records],
         label=one.label[records],
-        known=one.known[records],
-        member=one.member[records],
+        memberships=roster.Memberships(one.known[records], one.member[records]),
         references=one.references[models][:, records],
         inside=one.inside[models][:, records],
         evidence=evidence(

@@ -27,7 +27,10 @@ RECORDS = store.Records(
     n_classes=np.array(2),
     n_source=np.array(12),
 )
-SPLIT = store.Split(attack_train=np.array([2, 9]), attack_eval=np.array([5]))
+SPLIT = store.Split(
+    id=np.array([2, 5, 9]),
+    evaluation=np.array([[False, True, False], [True, False, False]]),
+)
 SHARD = store.Shard(
     id=np.array([2, 5]),
     label=np.array([0, 1], dtype=np.int32),
@@ -48,8 +51,11 @@ REFERENCE_SHARD = store.ReferenceShard(
 )
 SCORES = store.Scores(
     id=np.array([5, 9]),
+    label=np.array([1, 1], dtype=np.int32),
     member=np.array([False, True]),
     evaluation=np.array([True, True]),
+    correct=np.array([False, True]),
+    p_value=np.array([0.5, np.nan]),
     method=np.array([b"lr", b"knn"]),
     score=np.array([[0.1, 0.9], [0.5, 0.5]]),
     decision=np.array([[False, True], [True, False]]),
@@ -113,21 +119,21 @@ def test_an_artifact_comes_back_as_it_was_written(
     for field in fields(artifact):
         one, other = getattr(artifact, field.name), getattr(found, field.name)
         assert one.dtype == other.dtype
-        assert np.array_equal(one, other)
+        assert np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def test_an_artifact_of_several_chunks_comes_back(tmp_path: Path) -> None:
     ids = np.arange(2 * store.CHUNK_ROWS + 3)
     path = written(tmp_path, store.Split(ids, ids[::-1]))
     found = store.read_arrays(path, store.Split, key="k", fix=FIX)
-    assert np.array_equal(found.attack_eval, ids[::-1])
+    assert np.array_equal(found.evaluation, ids[::-1])
 
 
 def test_an_empty_artifact_comes_back(tmp_path: Path) -> None:
     empty = np.empty(0, dtype=np.int64)
     path = written(tmp_path, store.Split(empty, empty))
     found = store.read_arrays(path, store.Split, key="k", fix=FIX)
-    assert found.attack_eval.shape == (0,)
+    assert found.evaluation.shape == (0,)
 
 
 @pytest.mark.parametrize("artifact", ARTIFACTS, ids=kind_of)
@@ -155,7 +161,7 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     with h5py.File(written(tmp_path, SHARD)) as file:
         assert dict(file.attrs) == {
             "format": "membership-audit/shard",
-            "version": store.VERSION,
+            "version": store.VERSIONS[store.Shard],
             "key": "k",
         }
 
@@ -336,7 +342,7 @@ def test_an_artifact_upstream_is_read_with_the_key_it_must_have(
     job = job_in(tmp_path)
     store.write_arrays(job.artifact("split"), SPLIT, key="s")
     found = store.upstream(job, "split", store.Split)
-    assert np.array_equal(found.attack_train, SPLIT.attack_train)
+    assert np.array_equal(found.evaluation, SPLIT.evaluation)
 
 
 def test_a_refusal_of_an_artifact_upstream_names_the_command_that_makes_it(

@@ -1,7 +1,7 @@
 """Roster: every attack that is not learned, by name, on one set of records."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -39,6 +39,18 @@ class Scored(NamedTuple):
     score: NDArray[np.float64]  # (n_records,) higher for a likelier member
     # (n_records,) what it means, in [0, 1], where it means something.
     reading: NDArray[np.float64] | None = None
+    informed: bool = False  # it was given memberships of attack-train
+
+
+class Memberships(NamedTuple):
+    """What is known of the target's members."""
+
+    known: NDArray[np.bool_]  # (n_records,) attack-train
+    member: NDArray[np.bool_]  # (n_records,) of attack-train; of all others False
+
+
+class WithheldError(Exception):
+    """An attack asked for memberships that it was not given."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,7 @@ class Given:
     recalibrated: NDArray[np.floating[Any]]  # (n_records, n_views) logits corrected
     label: NDArray[np.integer[Any]]  # (n_records,)
     audited: NDArray[np.bool_]  # (n_records,) the others are non-members, not judged
-    known: NDArray[np.bool_]  # (n_records,) attack-train: memberships may be used
-    member: NDArray[np.bool_]  # (n_records,) those not known are not looked at
+    memberships: Memberships | None  # None: withheld
     references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) margins
     # (n_models, n_records, n_views) the same of the corrected logits; no models
     # unless the amortised attack runs
@@ -61,6 +72,27 @@ class Given:
     evidence: Evidence  # of the references
     seed: int
     jobs: int = 1  # worker processes
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(n_records,) attack-train: these memberships may be used."""
+        return self._told.known
+
+    @property
+    def member(self) -> NDArray[np.bool_]:
+        """(n_records,) memberships; those not known are not looked at."""
+        return self._told.member
+
+    @property
+    def _told(self) -> Memberships:
+        if self.memberships is None:
+            raise WithheldError
+        return self.memberships
+
+    @cached_property
+    def withheld(self) -> "Given":
+        """The same without any membership of the target."""
+        return replace(self, memberships=None)
 
     @property
     def phi(self) -> NDArray[np.float64]:
@@ -85,6 +117,8 @@ class Given:
     @cached_property
     def slope(self) -> float:
         """RMIA's a."""
+        if self.memberships is not None:
+            return self.withheld.slope
         if actors.can_play(self.inside, self.kept):
             return tuned_slope(self.references, self.inside, self.kept, self.seed)
         inside, outside = self.evidence.inside, self.evidence.outside
@@ -122,7 +156,7 @@ def lack(name: str, inside: NDArray[np.bool_]) -> str | None:
 
 
 def score(name: str, given: Given) -> Scored:
-    """Run an attack.
+    """Run an attack, on memberships of the target only if it asks for them.
 
     Args:
         name: one of `names.ALL`.
@@ -136,8 +170,15 @@ def score(name: str, given: Given) -> Scored:
     inside = given.inside if everyone else given.inside[:, given.audited]
     if reason := lack(name, inside):
         raise LacksError(reason)
+    try:
+        return _run(name, given.withheld)
+    except WithheldError:
+        return _run(name, given)._replace(informed=True)
+
+
+def _run(name: str, given: Given) -> Scored:
     if name.endswith(names.PER_CLASS):
-        plain = score(name.removesuffix(names.PER_CLASS), given).score
+        plain = _run(name.removesuffix(names.PER_CLASS), given).score
         return Scored(_per_class(plain, given))
     return ATTACKS[name](given)
 
@@ -326,7 +367,7 @@ def tuned_slope(
 
 
 def features(
-    wanted: tuple[str, ...], given: Given, scores: dict[str, Scored]
+    wanted: tuple[str, ...], given: Given, scores: Mapping[str, Scored]
 ) -> NDArray[np.float64]:
     """Return the features of a learned attack.
 

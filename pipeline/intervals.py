@@ -1,0 +1,179 @@
+"""Intervals: between which values a metric lies, as far as the records can tell.
+
+Every interval is two-sided. The records are taken as drawn independently, members and
+non-members in fixed numbers, which may differ.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import brentq
+
+from pipeline import metrics
+
+# Of the number of non-members above a threshold, what is as good as impossible.
+NEVER = 1e-9
+
+
+class Interval(NamedTuple):
+    """The ends of an interval."""
+
+    low: float
+    high: float
+
+
+def clopper_pearson(hits: int, n_trials: int, confidence: float) -> Interval:
+    """Return the interval of a rate, which covers it at least as often as said.
+
+    Args:
+        hits: of the trials.
+        n_trials: independent, of one rate; or of several, whose mean is meant: then it
+            covers all the more often (Hoeffding 1956).
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: if there is no trial, or more hits than trials.
+
+    Source: Clopper and Pearson 1934, Biometrika 26(4).
+    """
+    if not 0 <= hits <= n_trials or not n_trials:
+        msg = f"a rate needs trials and as many hits at most, got {hits} of {n_trials}"
+        raise ValueError(msg)
+    tail = (1 - confidence) / 2
+    low = stats.beta.ppf(tail, hits, n_trials - hits + 1) if hits else 0.0
+    high = stats.beta.isf(tail, hits + 1, n_trials - hits) if hits < n_trials else 1.0
+    return Interval(float(low), float(high))
+
+
+def auc(
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], confidence: float
+) -> Interval:
+    """Return the interval of the AUC.
+
+    DeLong's variance on the scale of log-odds, with Student's quantile: near 1, and of
+    few records, the plain normal interval covers far less often than it says. Where all
+    pairs are alike, in order or tied, there is no variance; then as many disjoint pairs
+    as the records allow bound the share of pairs that are not.
+
+    Args:
+        score: (n_records,) higher for a likelier member.
+        member: (n_records,) whether a record is one; two of either side or more.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: if a side has fewer than two records.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3; on
+    log-odds as in Pepe 2003, section 5.2.4; freedom of Welch 1947, Biometrika 34.
+    """
+    sides = metrics.placements(score, member)
+    fewest = min(map(len, sides))
+    if fewest < 2:
+        msg = f"an interval of the AUC needs 2 records of either side, got {fewest}"
+        raise ValueError(msg)
+    found = float(sides[0].mean())
+    parts = [float(np.var(side, ddof=1)) / len(side) for side in sides]
+    variance, tail = sum(parts), (1 - confidence) / 2
+    if not variance:
+        # The share of pairs that another draw might show to differ.
+        other = 1 - tail ** (1 / fewest)
+        if found == 0.5:
+            return Interval(found - other / 2, found + other / 2)
+        return Interval(1 - other, 1.0) if found == 1 else Interval(0.0, other)
+    freedom = variance**2 / sum(
+        part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)
+    )
+    reach = float(stats.t.isf(tail, freedom)) * math.sqrt(variance)
+    centre, step = math.log(found / (1 - found)), reach / (found * (1 - found))
+    return Interval(_logistic(centre - step), _logistic(centre + step))
+
+
+def advantage(
+    hits: int, n_members: int, alarms: int, n_nonmembers: int, confidence: float
+) -> Interval:
+    """Return the interval of the true-positive less the false-positive rate.
+
+    The distances to the two rates' own limits are added in squares.
+
+    Args:
+        hits: members taken for members.
+        n_members: in all.
+        alarms: non-members taken for members.
+        n_nonmembers: in all.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: as `clopper_pearson`.
+
+    Source: Newcombe 1998, Statistics in Medicine 17, 873-890, method 10, with limits of
+    Clopper and Pearson in place of Wilson's.
+    """
+    inside, outside = hits / n_members, alarms / n_nonmembers
+    of_inside = clopper_pearson(hits, n_members, confidence)
+    of_outside = clopper_pearson(alarms, n_nonmembers, confidence)
+    down = math.hypot(inside - of_inside.low, of_outside.high - outside)
+    up = math.hypot(of_inside.high - inside, outside - of_outside.low)
+    found = inside - outside
+    return Interval(max(found - down, -1.0), min(found + up, 1.0))
+
+
+def tpr_at_fpr(
+    score: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    rate: float,
+    confidence: float,
+) -> Interval | None:
+    """Return the interval of the share of members above the threshold of that rate.
+
+    The threshold is that of all non-members there might be, and these few only tell
+    about where it lies: how many of them lie above it is binomial. For each such number
+    the members above are counted, fewest and most; the limits are those of Clopper and
+    Pearson averaged over the numbers. A threshold that is taken for known, or resampled
+    as by the bootstrap, gives intervals far too short where few non-members lie above.
+
+    Args:
+        score: (n_records,) higher for a likelier member.
+        member: (n_records,) whether a record is one.
+        rate: share of non-members above the threshold.
+        confidence: in (0, 1).
+
+    Returns:
+        None where fewer than 1/rate non-members cannot measure it.
+    """
+    inside, others = np.sort(score[member]), np.sort(score[~member])[::-1]
+    n, n_others = len(inside), len(others)
+    if not metrics.false_positives_allowed(n_others, rate) or not n:
+        return None
+    law = stats.binom(n_others, rate)
+    above = np.arange(law.ppf(NEVER), law.isf(NEVER) + 1).astype(np.int64)
+    weight = law.pmf(above)
+    # With k above it, or tied with it by chance put above, it lies from the next one
+    # up to the k-th.
+    kth = others[np.maximum(above - 1, 0)]
+    following = others[np.minimum(above, n_others - 1)]
+    fewest = np.where(above > 0, n - np.searchsorted(inside, kth, side="right"), 0)
+    most = n - np.searchsorted(inside, following, side="right")
+    most = np.where(above < n_others, most, n)
+    tail = (1 - confidence) / 2
+
+    def excess_low(share: float) -> float:
+        return float(weight @ stats.binom.sf(fewest - 1, n, share)) - tail
+
+    def excess_high(share: float) -> float:
+        return float(weight @ stats.binom.cdf(most, n, share)) - tail
+
+    low = 0.0 if excess_low(0.0) >= 0 else _root(excess_low)
+    high = 1.0 if excess_high(1.0) >= 0 else _root(excess_high)
+    return Interval(low, high)
+
+
+def _root(excess: Callable[[float], float]) -> float:
+    return float(brentq(excess, 0.0, 1.0, xtol=1e-9))
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0

@@ -1,0 +1,157 @@
+"""Simulations: how often an interval covers, or a test raises a false alarm.
+
+Each function draws audits whose truth is known and counts; it asserts nothing. The
+suite calls them with few draws, ``make soak`` with many.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from pipeline import bootstrap, controls, intervals, metrics
+from pipeline.intervals import Interval
+
+
+class Counted(NamedTuple):
+    """How often something was the case."""
+
+    hits: int
+    draws: int
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.draws
+
+    def error(self, nominal: float) -> float:
+        """Return the standard error of the share if its truth is the nominal one."""
+        return math.sqrt(nominal * (1 - nominal) / self.draws)
+
+
+class Cell(NamedTuple):
+    """A binormal audit: members lie `shift` deviations above non-members."""
+
+    n_members: int
+    n_nonmembers: int
+    shift: float
+
+    @property
+    def auc(self) -> float:
+        return float(norm.cdf(self.shift / math.sqrt(2)))
+
+    def tpr(self, rate: float) -> float:
+        return float(norm.sf(norm.isf(rate) - self.shift))
+
+    def draws(
+        self, n: int, seed: int
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+        rng = np.random.default_rng(seed)
+        member = np.arange(self.n_members + self.n_nonmembers) < self.n_members
+        for _ in range(n):
+            yield rng.normal(size=len(member)) + self.shift * member, member
+
+
+def covered(
+    cell: Cell,
+    truth: float,
+    interval: Callable[[NDArray[np.float64], NDArray[np.bool_]], Interval | None],
+    n_draws: int,
+    seed: int,
+) -> Counted:
+    """Count the draws whose interval covers the truth."""
+    hits = 0
+    for score, member in cell.draws(n_draws, seed):
+        found = interval(score, member)
+        assert found is not None
+        hits += found.low <= truth <= found.high
+    return Counted(hits, n_draws)
+
+
+def auc_covered(cell: Cell, n_draws: int, seed: int) -> Counted:
+    return covered(
+        cell, cell.auc, lambda s, m: intervals.auc(s, m, 0.95), n_draws, seed
+    )
+
+
+def tpr_covered(cell: Cell, rate: float, n_draws: int, seed: int) -> Counted:
+    def interval(score: NDArray[np.float64], member: NDArray[np.bool_]) -> object:
+        return intervals.tpr_at_fpr(score, member, rate, 0.95)
+
+    return covered(cell, cell.tpr(rate), interval, n_draws, seed)  # type: ignore[arg-type]
+
+
+def tpr_covered_by_bootstrap(
+    cell: Cell, rate: float, n_draws: int, seed: int, n_resamples: int = 400
+) -> Counted:
+    def interval(
+        score: NDArray[np.float64], member: NDArray[np.bool_]
+    ) -> Interval | None:
+        drawn = bootstrap.resampled(
+            score[None], score[None] > 0, member, (rate,), n_resamples, seed
+        )
+        return bootstrap.interval(drawn[str(rate)][0], 0.95)
+
+    return covered(cell, cell.tpr(rate), interval, n_draws, seed)
+
+
+def decisions_covered(
+    cell: Cell, threshold: float, n_draws: int, seed: int
+) -> dict[str, Counted]:
+    """Count the draws whose intervals cover, of a threshold fixed beforehand."""
+    n, n_others = cell.n_members, cell.n_nonmembers
+    tpr, fpr = float(norm.sf(threshold - cell.shift)), float(norm.sf(threshold))
+    truth = {
+        "accuracy": (n * tpr + n_others * (1 - fpr)) / (n + n_others),
+        "precision": n * tpr / (n * tpr + n_others * fpr),
+        "recall": tpr,
+        "advantage": tpr - fpr,
+    }
+    hits = dict.fromkeys(truth, 0)
+    for score, member in cell.draws(n_draws, seed):
+        decision = score > threshold
+        right, alarms = int(decision[member].sum()), int(decision[~member].sum())
+        rate = intervals.clopper_pearson
+        found = {
+            "accuracy": rate(right + n_others - alarms, n + n_others, 0.95),
+            "precision": rate(right, right + alarms, 0.95),
+            "recall": rate(right, n, 0.95),
+            "advantage": intervals.advantage(right, n, alarms, n_others, 0.95),
+        }
+        for name, one in found.items():
+            hits[name] += one.low <= truth[name] <= one.high
+    return {name: Counted(count, n_draws) for name, count in hits.items()}
+
+
+def false_p_values(cell: Cell, level: float, n_draws: int, seed: int) -> Counted:
+    """Count the draws of noise that are significant."""
+    found = [metrics.p_value(*one) for one in cell.draws(n_draws, seed)]
+    return Counted(sum(p <= level for p in found), n_draws)
+
+
+def failed_null_controls(
+    n_attacks: int, n_records: int, likeness: float, n_draws: int, seed: int
+) -> Counted:
+    """Count the sound audits that fail the null control.
+
+    Args:
+        n_attacks: that are judged together.
+        n_records: of attack-eval.
+        likeness: correlation of the attacks' scores.
+        n_draws: audits.
+        seed: of them.
+    """
+    rng = np.random.default_rng(seed)
+    member = np.arange(n_records) < n_records // 2
+    failed = 0
+    for _ in range(n_draws):
+        common = rng.normal(size=n_records)
+        scores = {
+            str(attack): math.sqrt(likeness) * common
+            + math.sqrt(1 - likeness) * rng.normal(size=n_records)
+            for attack in range(n_attacks)
+        }
+        failed += not controls.null(scores, rng.permutation(member), ())["passed"]
+    return Counted(failed, n_draws)

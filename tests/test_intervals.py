@@ -1,0 +1,176 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipeline import bootstrap, intervals, metrics
+
+COUNTS = st.tuples(st.integers(1, 60), st.integers(0, 60)).map(
+    lambda pair: (min(pair), max(pair[0], pair[1], 1))
+)
+
+
+def noise(n: int, n_others: int, shift: float, seed: int) -> tuple[np.ndarray, ...]:
+    """Scores of a binormal attack: members lie `shift` deviations higher."""
+    rng = np.random.default_rng(seed)
+    member = np.arange(n + n_others) < n
+    score = rng.normal(size=n + n_others) + shift * member
+    for array in (score, member):
+        array.flags.writeable = False
+    return score, member
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 10), (3, 10), (10, 10), (17, 400)])
+def test_a_rates_limits_are_those_of_its_definition(hits: int, trials: int) -> None:
+    low, high = intervals.clopper_pearson(hits, trials, 0.9)
+    # At a limit, so many hits or more (or fewer) are just as likely as the tail.
+    if hits:
+        assert stats.binom.sf(hits - 1, trials, low) == pytest.approx(0.05)
+    if hits < trials:
+        assert stats.binom.cdf(hits, trials, high) == pytest.approx(0.05)
+    assert (low == 0) == (hits == 0)
+    assert (high == 1) == (hits == trials)
+
+
+def test_a_rates_limits_agree_with_scipy() -> None:
+    expected = stats.binomtest(7, 31).proportion_ci(0.95, method="exact")
+    found = intervals.clopper_pearson(7, 31, 0.95)
+    assert found == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(3, 2), (-1, 2), (0, 0)])
+def test_a_rate_needs_trials(hits: int, trials: int) -> None:
+    with pytest.raises(ValueError, match=f"got {hits} of {trials}"):
+        intervals.clopper_pearson(hits, trials, 0.95)
+
+
+def test_the_aucs_interval_is_delongs_on_log_odds() -> None:
+    score, member = noise(9, 7, 1.0, seed=1)
+    inside, outside = score[member], score[~member]
+    # By the definition: structural components, pair by pair.
+    order = np.array([[float(a > b) + (a == b) / 2 for b in outside] for a in inside])
+    parts = [order.mean(axis=1), order.mean(axis=0)]
+    terms = [one.var(ddof=1) / len(one) for one in parts]
+    freedom = sum(terms) ** 2 / (terms[0] ** 2 / 8 + terms[1] ** 2 / 6)
+    found = order.mean()
+    step = stats.t.ppf(0.975, freedom) * math.sqrt(sum(terms)) / (found * (1 - found))
+    centre = math.log(found / (1 - found))
+    expected = [1 / (1 + math.exp(-(centre + s * step))) for s in (-1, 1)]
+    assert intervals.auc(score, member, 0.95) == pytest.approx(expected)
+
+
+def test_the_aucs_interval_is_as_long_as_the_bootstraps() -> None:
+    score, member = noise(400, 300, 1.0, seed=2)
+    drawn = bootstrap.resampled(
+        score[None], score[None] > 0.5, member, (), n_resamples=2000, seed=1
+    )
+    expected = bootstrap.interval(drawn["auc"][0], 0.95)
+    assert intervals.auc(score, member, 0.95) == pytest.approx(expected, abs=0.005)
+
+
+def test_the_auc_of_the_reverse_score_has_the_reverse_interval() -> None:
+    score, member = noise(30, 20, 0.7, seed=3)
+    low, high = intervals.auc(score, member, 0.95)
+    back = intervals.auc(-score, member, 0.95)
+    assert back == pytest.approx((1 - high, 1 - low))
+
+
+def test_records_all_in_order_leave_room_for_some_that_are_not() -> None:
+    member = np.arange(50) < 20
+    low, high = intervals.auc(member.astype(float), member, 0.95)
+    # 20 disjoint pairs all in order: Clopper and Pearson's limit in closed form.
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
+    low, high = intervals.auc(-member.astype(float), member, 0.95)
+    assert (low, high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+
+
+def test_scores_all_equal_leave_room_on_both_sides() -> None:
+    member = np.arange(50) < 20
+    low, high = intervals.auc(np.zeros(50), member, 0.95)
+    assert low + high == pytest.approx(1)
+    assert high - low == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+def test_an_aucs_interval_needs_two_records_of_either_side() -> None:
+    with pytest.raises(ValueError, match="2 records of either side, got 1"):
+        intervals.auc(np.arange(4.0), np.arange(4) < 1, 0.95)
+
+
+def test_the_advantage_has_the_interval_of_newcombe() -> None:
+    # Newcombe's square-and-add, written out with the rates' own limits.
+    (a, b), (c, d) = (intervals.clopper_pearson(*x, 0.95) for x in ((56, 70), (48, 80)))
+    p, q = 56 / 70, 48 / 80
+    low = p - q - math.sqrt((p - a) ** 2 + (d - q) ** 2)
+    high = p - q + math.sqrt((b - p) ** 2 + (q - c) ** 2)
+    found = intervals.advantage(56, 70, 48, 80, 0.95)
+    assert found == pytest.approx((low, high))
+    # Near the .0524 to .3339 that the paper prints (table II, with Wilson's limits).
+    assert found == pytest.approx((0.0524, 0.3339), abs=0.02)
+
+
+@settings(derandomize=True, deadline=None)
+@given(inside=COUNTS, outside=COUNTS)
+def test_an_advantage_lies_within_its_interval(
+    inside: tuple[int, int], outside: tuple[int, int]
+) -> None:
+    low, high = intervals.advantage(*inside, *outside, 0.95)
+    assert -1 <= low <= inside[0] / inside[1] - outside[0] / outside[1] <= high <= 1
+
+
+def test_a_tprs_limits_are_those_of_its_definition() -> None:
+    score, member = noise(40, 50, 1.0, seed=4)
+    inside, others = score[member], np.sort(score[~member])[::-1]
+    low, high = intervals.tpr_at_fpr(score, member, 0.1, 0.9)
+    at_low = at_high = 0.0
+    for above in range(51):
+        weight = stats.binom.pmf(above, 50, 0.1)
+        # With so many above the threshold, it lies between these two.
+        top = others[above - 1] if above else np.inf
+        bottom = others[above] if above < 50 else -np.inf
+        fewest, most = (inside > top).sum(), (inside > bottom).sum()
+        at_low += weight * stats.binom.sf(fewest - 1, 40, low)
+        at_high += weight * stats.binom.cdf(most, 40, high)
+    assert at_low == pytest.approx(0.05, abs=1e-6)
+    assert at_high == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_threshold_within_ties_finds_no_member_for_certain() -> None:
+    # Right or wrong predictions: no threshold between them has so low a rate.
+    score = np.repeat([1.0, 0.0, 1.0, 0.0], [380, 20, 200, 200])
+    member = np.arange(800) < 400
+    found = intervals.tpr_at_fpr(score, member, 0.01, 0.95)
+    assert found == pytest.approx(intervals.clopper_pearson(0, 400, 0.95), abs=1e-6)
+
+
+def test_a_tpr_of_very_many_non_members_has_the_interval_of_a_known_threshold() -> None:
+    score, member = noise(100, 2_000_000, 1.0, seed=5)
+    hits = round(100 * metrics.tpr_at_fpr(score, member, 0.1))
+    expected = intervals.clopper_pearson(hits, 100, 0.95)
+    found = intervals.tpr_at_fpr(score, member, 0.1, 0.95)
+    assert found == pytest.approx(expected, abs=0.006)
+
+
+def test_too_few_non_members_give_no_interval() -> None:
+    score, member = noise(40, 50, 1.0, seed=6)
+    assert intervals.tpr_at_fpr(score, member, 0.01, 0.95) is None
+    assert intervals.tpr_at_fpr(score, member, 0.02, 0.95) is not None
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    scores=st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=8),
+    rate=st.sampled_from((0.1, 0.25, 0.5)),
+)
+def test_a_tpr_lies_within_its_interval(
+    scores: list[tuple[int, bool]], rate: float
+) -> None:
+    score = np.array([float(one) for one, _ in scores])
+    member = np.array([side for _, side in scores])
+    found = intervals.tpr_at_fpr(score, member, rate, 0.95)
+    value = metrics.tpr_at_fpr(score, member, rate)
+    assert (found is None) == (value is None)
+    if found is not None and value is not None:
+        assert 0 <= found.low <= value <= found.high <= 1

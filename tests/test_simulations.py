@@ -1,0 +1,88 @@
+"""What is claimed of intervals and tests, by simulation: many draws in a soak."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests import simulations
+from tests.simulations import Cell, Counted
+
+# Standard errors of a share of draws that are put down to the draws.
+ERRORS = 3.0
+
+Tell = Callable[[str, Counted], None]
+
+
+def assert_covers(found: Counted, tell: Tell, name: str) -> None:
+    tell(name, found)
+    assert found.share >= 0.95 - ERRORS * found.error(0.95)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(440, 440, 0.0),
+        Cell(440, 440, 1.75),
+        Cell(1000, 1000, 3.1),
+        Cell(100, 400, 0.75),
+        Cell(30, 20, 1.0),
+        Cell(12, 12, 0.5),
+    ],
+    ids=str,
+)
+def test_the_aucs_interval_covers(cell: Cell, n_draws: int, tell: Tell) -> None:
+    found = simulations.auc_covered(cell, n_draws, seed=1)
+    assert_covers(found, tell, f"AUC {cell.auc:.2f} of {cell[0]} + {cell[1]}")
+
+
+@pytest.mark.parametrize(
+    ("cell", "rate"),
+    [
+        (Cell(440, 440, 0.0), 0.1),
+        (Cell(440, 440, 1.0), 0.1),
+        (Cell(440, 440, 2.0), 0.01),
+        (Cell(1000, 200, 1.0), 0.01),
+        (Cell(200, 1000, 1.0), 0.01),
+        (Cell(1000, 1000, 2.5), 0.001),
+        (Cell(5000, 5000, 2.5), 0.001),
+    ],
+    ids=str,
+)
+def test_the_tprs_interval_covers(
+    cell: Cell, rate: float, n_draws: int, tell: Tell
+) -> None:
+    found = simulations.tpr_covered(cell, rate, n_draws, seed=2)
+    name = f"TPR {cell.tpr(rate):.2f} at FPR {rate} of {cell[0]} + {cell[1]}"
+    assert_covers(found, tell, name)
+
+
+def test_the_bootstrap_falls_short_where_few_non_members_lie_above(
+    n_draws: int, tell: Tell
+) -> None:
+    cell = Cell(1000, 1000, 2.5)
+    found = simulations.tpr_covered_by_bootstrap(cell, 0.001, n_draws, seed=3)
+    tell("the same by bootstrap: TPR 0.28 at FPR 0.001 of 1000 + 1000", found)
+    assert found.share < 0.95 - ERRORS * found.error(0.95)
+
+
+@pytest.mark.parametrize("cell", [Cell(440, 440, 1.0), Cell(60, 240, 1.5)], ids=str)
+def test_the_intervals_of_decisions_cover(cell: Cell, n_draws: int, tell: Tell) -> None:
+    found = simulations.decisions_covered(cell, 0.7, n_draws, seed=4)
+    for name, one in found.items():
+        assert_covers(one, tell, f"{name} of {cell[0]} + {cell[1]}")
+
+
+@pytest.mark.parametrize("cell", [Cell(440, 440, 0.0), Cell(30, 90, 0.0)], ids=str)
+def test_noise_is_hardly_ever_significant(cell: Cell, n_draws: int, tell: Tell) -> None:
+    found = simulations.false_p_values(cell, 0.05, n_draws, seed=5)
+    tell(f"p <= .05 of noise, {cell[0]} + {cell[1]}", found)
+    assert found.share <= 0.05 + ERRORS * found.error(0.05)
+
+
+@pytest.mark.parametrize("likeness", [0.0, 0.9])
+def test_a_sound_audit_hardly_ever_fails_the_null_control(
+    likeness: float, n_draws: int, tell: Tell
+) -> None:
+    found = simulations.failed_null_controls(33, 400, likeness, n_draws, seed=6)
+    tell(f"null control of 33 attacks, correlation {likeness}, failed", found)
+    assert found.share <= 0.01 + ERRORS * found.error(0.01)

@@ -1,0 +1,78 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import corrections, intervals, metrics, slices
+
+
+def told(values: list[Any], score: list[float], member: list[int]) -> list[dict]:
+    found = slices.told(
+        {"kind": np.array(values)}, np.array(score), np.array(member) > 0, 0.95
+    )
+    return found["kind"]
+
+
+def test_each_slice_has_its_count_its_auc_and_a_corrected_interval() -> None:
+    rng = np.random.default_rng(0)
+    member, kind = rng.random(300) < 0.5, rng.integers(0, 3, 300)
+    score = rng.normal(size=300) + member * kind
+    group = np.where(rng.random(300) < 0.5, "a", "b")
+    found = slices.told({"class": kind, "group": group}, score, member, 0.95)
+    assert [one["value"] for one in found["class"]] == [0, 1, 2]
+    assert [one["value"] for one in found["group"]] == ["a", "b"]
+    parts = [kind == i for i in range(3)] + [group == name for name in "ab"]
+    p = np.array([metrics.p_value(score[own], member[own]) for own in parts])
+    for own, adjusted, one in zip(
+        parts, corrections.holm(p), found["class"] + found["group"], strict=True
+    ):
+        assert (one["members"], one["nonmembers"]) == (
+            member[own].sum(),
+            (own & ~member).sum(),
+        )
+        assert one["auc"] == metrics.auc(score[own], member[own])
+        # Five slices share the five per cent.
+        expected = intervals.auc(score[own], member[own], 0.99)
+        assert one["auc_interval"] == pytest.approx(expected)
+        assert one["p_value"] == adjusted
+
+
+def test_a_slice_of_one_side_has_no_auc_and_says_why() -> None:
+    one, other = told([1, 1, 2, 2], [1.0, 2.0, 3.0, 4.0], [1, 1, 0, 1])
+    assert one == {
+        "value": 1,
+        "members": 2,
+        "nonmembers": 0,
+        "auc": None,
+        "auc_interval": None,
+        "p_value": None,
+        "reason": "has records of one side only",
+    }
+    assert other["auc"] == 1
+
+
+def test_a_slice_of_one_record_has_no_auc() -> None:
+    (one,) = told(["x"], [1.0], [0])
+    assert (one["members"], one["nonmembers"], one["auc"]) == (0, 1, None)
+
+
+def test_no_records_are_no_slices() -> None:
+    assert told([], [], []) == []
+
+
+def test_a_slice_of_few_records_has_an_auc_but_no_interval() -> None:
+    (one,) = told([7, 7, 7], [1.0, 2.0, 3.0], [1, 0, 0])
+    assert one["auc"] == 0
+    assert one["auc_interval"] is None
+    assert one["reason"] == "an interval needs 2 records of either side"
+
+
+def test_of_many_slices_of_noise_hardly_ever_one_is_called_a_leak() -> None:
+    rng = np.random.default_rng(1)
+    false = 0
+    for _ in range(100):
+        member, kind = rng.random(600) < 0.5, rng.integers(0, 20, 600)
+        found = slices.told({"kind": kind}, rng.normal(size=600), member, 0.95)
+        false += any(one["p_value"] < 0.05 for one in found["kind"])
+    # At most 5 % of 100, and three standard deviations.
+    assert false <= 11
