@@ -20,12 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from pipeline.intervals import lower_limit
+
 # Shares of the records that the one-run estimators may guess to be members, and as
 # many to be non-members: few sure guesses or many doubtful ones.
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 # Halvings of the interval that holds μ, which is a few units wide: to some 1e-12.
 HALVINGS = 40
 
+MEANING = "Empirical, of one model and one attack: no guarantee of privacy."
 ONE_MECHANISM = "the records' scores are independent draws, given their sides"
 ASSUMES = {
     "clopper_pearson": (
@@ -161,7 +164,7 @@ def one_run(
     _check_guesses(n_right, n_guesses, n_records)
     _check_probabilities(delta, confidence)
     # At this ε the binomial tail alone, all there is where δ = 0, reaches the level.
-    share = float(_lower(n_right, n_guesses, 1 - confidence))
+    share = float(lower_limit(n_right, n_guesses, 1 - confidence))
     highest = float(special.logit(share))
     if highest <= 0 or delta == 0:
         return max(0.0, highest)
@@ -495,20 +498,9 @@ def _limits(
     level = (1 - confidence) / 2
     # The upper limit of the flagged is the rest of the lower one of the spared.
     spared = n_nonmembers - np.asarray(alarms, dtype=np.float64)
-    return _lower(hits, n_members, level), 1 - _lower(spared, n_nonmembers, level)
-
-
-def _lower(
-    successes: float | NDArray[np.float64], trials: int, level: float
-) -> NDArray[np.float64]:
-    """Return the rate at which so many successes or more have probability `level`.
-
-    Source: Clopper and Pearson 1934, Biometrika 26(4).
-    """
-    number = np.asarray(successes, dtype=np.float64)
-    some = np.where(number > 0, number, 1)  # it is undefined of none
-    limit = special.betaincinv(some, trials - number + 1, level)
-    return np.where(number > 0, limit, 0.0)
+    return lower_limit(hits, n_members, level), 1 - lower_limit(
+        spared, n_nonmembers, level
+    )
 
 
 def _log_ratio(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import brentq
 
 from pipeline import metrics
@@ -24,6 +24,24 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+def lower_limit(
+    hits: float | NDArray[np.floating[Any]], n_trials: int, tail: float
+) -> NDArray[np.float64]:
+    """Return the rates at which so many hits or more have probability `tail`.
+
+    Args:
+        hits: any number of counts, whole or not, of the trials.
+        n_trials: independent.
+        tail: in (0, 1).
+
+    Source: Clopper and Pearson 1934, Biometrika 26(4).
+    """
+    number = np.asarray(hits, dtype=np.float64)
+    some = np.where(number > 0, number, 1.0)
+    limit = special.betaincinv(some, n_trials - some + 1, tail)
+    return np.where(number > 0, limit, 0.0)
 
 
 def clopper_pearson(hits: int, n_trials: int, confidence: float) -> Interval:
@@ -44,8 +62,8 @@ def clopper_pearson(hits: int, n_trials: int, confidence: float) -> Interval:
         msg = f"a rate needs trials and as many hits at most, got {hits} of {n_trials}"
         raise ValueError(msg)
     tail = (1 - confidence) / 2
-    low = stats.beta.ppf(tail, hits, n_trials - hits + 1) if hits else 0.0
-    high = stats.beta.isf(tail, hits + 1, n_trials - hits) if hits < n_trials else 1.0
+    low = lower_limit(hits, n_trials, tail)
+    high = 1 - lower_limit(n_trials - hits, n_trials, tail)
     return Interval(float(low), float(high))
 
 
