@@ -193,6 +193,12 @@ class Features(Section):
         return views
 
 
+class Blind(Section):
+    """How members are compared with non-members, the model unseen."""
+
+    seed: int = Field(default=1, ge=0)
+
+
 class AttackMethod(Section):
     """One learned attack and the grid of its parameters."""
 
@@ -286,6 +292,7 @@ class Config(Section):
     target: Target = Target()
     references: References = References()
     features: Features = Features()
+    blind: Blind = Blind()
     attack: Attack = Attack()
     report: Report = Report()
 
