@@ -6,7 +6,7 @@
 
 CONFIG ?= configs/digits.toml
 RUN := artifacts/$(basename $(notdir $(CONFIG)))
-STAGES := records split target references features attack report
+STAGES := records split target references features blind attack report
 STAMPS := $(STAGES:%=$(RUN)/stamps/%.json)
 
 # Workers of the attack stage; empty means one for each processor.
@@ -32,7 +32,7 @@ INPUTS := --config $(CONFIG) $(if $(DATA),--data $(DATA))
 
 ## audit: run every stage that is not up to date, and print the verdict
 .PHONY: audit
-audit: $(RUN)/report/report.json
+audit: $(RUN)/report/report.json $(RUN)/blind/blind.json
 	@echo "the report is in $(RUN)/report/"
 
 ## split: choose the audited records and divide them for the attacks
@@ -50,6 +50,10 @@ references: $(RUN)/references/references.h5
 ## features: extract the signals of all models, once, into the cache
 .PHONY: features
 features: $(RUN)/features/complete.json
+
+## blind: tell members from non-members by their inputs, without the model
+.PHONY: blind
+blind: $(RUN)/blind/blind.json
 
 ## attack: search and run the attacks on the cached features
 .PHONY: attack
@@ -72,10 +76,11 @@ $(RUN)/split/split.h5: $(RUN)/stamps/split.json $(RUN)/records/records.h5
 $(RUN)/target/target.json: $(RUN)/stamps/target.json $(RUN)/records/records.h5
 $(RUN)/references/references.h5: $(RUN)/stamps/references.json $(RUN)/target/target.json
 $(RUN)/features/complete.json: $(RUN)/stamps/features.json $(RUN)/references/references.h5
+$(RUN)/blind/blind.json: $(RUN)/stamps/blind.json $(RUN)/records/records.h5
 $(RUN)/attack/scores.h5: $(RUN)/stamps/attack.json $(RUN)/split/split.h5 $(RUN)/features/complete.json
 $(RUN)/report/report.json: $(RUN)/stamps/report.json $(RUN)/attack/scores.h5
 
-$(RUN)/records/records.h5 $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/references/references.h5 $(RUN)/features/complete.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
+$(RUN)/records/records.h5 $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/references/references.h5 $(RUN)/features/complete.json $(RUN)/blind/blind.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
 	@$(PYTHON) -m stages.$(basename $(notdir $<)) --stamp $<
 
 # One process writes all stamps, and only those that changed; then the recipe of each

@@ -194,6 +194,12 @@ class Features(Section):
         return views
 
 
+class Blind(Section):
+    """How members are compared with non-members, the model unseen."""
+
+    seed: int = Field(default=1, ge=0)
+
+
 class AttackMethod(Section):
     """One learned attack and the grid of its parameters."""
 
@@ -302,6 +308,7 @@ class Config(Section):
     target: Target = Target()
     references: References = References()
     features: Features = Features()
+    blind: Blind = Blind()
     attack: Attack = Attack()
     report: Report = Report()
 

@@ -310,7 +310,7 @@ def signals(data: Data) -> Signals:
             range.
     """
     path = Path(str(data.path))
-    arrays = _arrays(path)
+    arrays = _arrays(path, ("logits", "label", "member", "train", "population"))
     for name in ("logits", "label", "member"):
         if name not in arrays:
             problem = f"has no array {name!r}"
@@ -340,6 +340,39 @@ def signals(data: Data) -> Signals:
     return Signals(logits, label.astype(np.int32), member, train, population)
 
 
+def inputs(data: Data, n_records: int) -> NDArray[Any] | None:
+    """Read the inputs of signals made elsewhere, if their file holds them.
+
+    Args:
+        data: the source.
+        n_records: of the source.
+
+    Returns:
+        (n_records, ...) bytes as they are, other numbers as float32; or None.
+
+    Raises:
+        AuditError: if the file cannot be read, or they are of another number or type,
+            empty, or not finite.
+    """
+    path = Path(str(data.path))
+    found = _arrays(path, ("inputs",)).get("inputs")
+    if found is None:
+        return None
+    is_number = any(np.issubdtype(found.dtype, k) for k in (np.floating, np.integer))
+    if not is_number or found.shape[:1] != (n_records,) or not found.size:
+        problem = f"has inputs of type {found.dtype} and shape {found.shape}"
+        fix = f"give floats or integers ({n_records}, ...), or leave them out"
+        raise AuditError(path, problem, fix)
+    if found.dtype == np.uint8:
+        return found
+    with np.errstate(over="ignore"):
+        ready = found.astype(np.float32)
+    if not np.isfinite(ready).all():
+        problem = "has inputs that are NaN or infinite as float32"
+        raise AuditError(path, problem, "correct the records")
+    return ready
+
+
 def _check_array(
     path: Path, name: str, array: NDArray[Any], shape: tuple[int, ...], kind: type
 ) -> None:
@@ -348,8 +381,7 @@ def _check_array(
         raise AuditError(path, problem, f"give {kind.__name__.rstrip('_')}s {shape}")
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    names = ("logits", "label", "member", "train", "population")
+def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:

@@ -45,6 +45,7 @@ STAGES = {
         "features/complete.json",
         version=3,
     ),
+    "blind": Stage(("blind", "features", "data"), ("records",), "blind/blind.json"),
     "attack": Stage(
         ("attack",),
         ("records", "split", "references", "features"),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import datasets, modules
-from pipeline.config import Data, Training
+from pipeline.config import Data, Features, Training
 from pipeline.errors import AuditError
 
 PADDING = 4  # pixels on each side, from which a crop of the old size is taken
@@ -48,6 +48,14 @@ def draw(
     if kind == "tutorial":
         offset = rng.integers(0, 2 * PADDING + 1, (n_images, 2))
     return Draw(offset, rng.random(n_images) < 0.5)
+
+
+def member_augmentation(settings: Features, member: NDArray[np.bool_]) -> Draw | None:
+    """Return the augmentation of every record: the tutorial's for members only."""
+    if settings.member_augmentation == "none":
+        return None
+    rng = np.random.default_rng(settings.augmentation_seed)
+    return draw(len(member), "tutorial", rng).only(member)
 
 
 def view(name: str, n_images: int) -> Draw:
@@ -99,30 +107,48 @@ def inputs(
     Raises:
         AuditError: if a value is not finite.
     """
+    seen = shown(images, data, draws)
     if modules.is_function(data.source):
-        ready = images
-        if draws:
-            if images.ndim != 4:
-                problem = f"yields images of {images.ndim - 1} axes, not channels first"
-                fix = 'give (n_channels, height, width), or set augmentation = "none"'
-                raise AuditError(data.source, problem, fix)
-            ready = images.transpose(0, 2, 3, 1)
-            for how in draws:
-                ready = augmented(ready, how)
-            ready = ready.transpose(0, 3, 1, 2)
-        ready = np.ascontiguousarray(ready, dtype=np.float32)
-    else:
-        shown = images
-        for how in draws:
-            shown = augmented(shown, how)
-        mean, std = datasets.channels_normalised_by(data)
-        ready = normalised(
-            shown, size=data.image_size, mean=mean, std=std, resize=resize
-        )
+        return finite(np.ascontiguousarray(seen, dtype=np.float32), data.source)
+    mean, std = datasets.channels_normalised_by(data)
+    ready = normalised(seen, size=data.image_size, mean=mean, std=std, resize=resize)
+    return finite(ready, data.source)
+
+
+def shown(images: NDArray[Any], data: Data, draws: Sequence[Draw] = ()) -> NDArray[Any]:
+    """Return stored images augmented, in their own form.
+
+    Args:
+        images: a block as `datasets.blocks` yields it.
+        data: the settings of the source; a user's own images have channels first.
+        draws: augmentations of each image, one after the other.
+
+    Raises:
+        AuditError: if a user's own are no images and are to be augmented.
+    """
+    if not draws:
+        return images
+    users = modules.is_function(data.source)
+    if users and images.ndim != 4:
+        problem = f"yields images of {images.ndim - 1} axes, not channels first"
+        fix = 'give (n_channels, height, width), or set augmentation = "none"'
+        raise AuditError(data.source, problem, fix)
+    seen = images.transpose(0, 2, 3, 1) if users else images
+    for how in draws:
+        seen = augmented(seen, how)
+    return seen.transpose(0, 3, 1, 2) if users else seen
+
+
+def finite(ready: NDArray[Any], source: str) -> NDArray[Any]:
+    """Return the input as it is.
+
+    Raises:
+        AuditError: if a value is not finite.
+    """
     if not np.isfinite(ready).all():
         # ReLU on CPU turns NaN into 0, so the logits would not show it.
         problem = "has pixels that are NaN or infinite"
-        raise AuditError(data.source, problem, "correct the records")
+        raise AuditError(source, problem, "correct the records")
     return ready
 
 

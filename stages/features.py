@@ -231,7 +231,7 @@ def inferred(job: plan.Job, records: store.Records) -> tuple[dict[str, Any], Sou
     extractor = device.extractor(
         network, precision=settings.precision, batch_size=settings.batch_size
     )
-    how = member_augmentation(settings, records.member)
+    how = preprocessing.member_augmentation(settings, records.member)
 
     def source(
         model: int, blocks: Sequence[NDArray[np.int64]]
@@ -287,16 +287,6 @@ def checkpoint(job: plan.Job, target: Target, model: int) -> Path:
         problem = f"is not the checkpoint that {table.name} names"
         raise AuditError(path, problem, fix)
     return path
-
-
-def member_augmentation(
-    settings: Features, member: NDArray[np.bool_]
-) -> preprocessing.Draw | None:
-    """Return the augmentation of every record: the tutorial's for members only."""
-    if settings.member_augmentation == "none":
-        return None
-    rng = np.random.default_rng(settings.augmentation_seed)
-    return preprocessing.draw(len(member), "tutorial", rng).only(member)
 
 
 if __name__ == "__main__":
