@@ -13,7 +13,18 @@ PIPELINE = sorted((PROJECT / "pipeline").rglob("*.py"))
 STAGES = sorted((PROJECT / "stages").glob("*.py"))
 NUMERICAL = [
     PROJECT / "pipeline" / f"{name}.py"
+<<<<<<< HEAD
     for name in ("signals", "metrics", "epsilon", "selection", "preprocessing")
+=======
+    for name in (
+        "signals",
+        "metrics",
+        "selection",
+        "preprocessing",
+        "corrections",
+        "risk",
+    )
+>>>>>>> wt-risk
 ]
 NUMERICAL += sorted((PROJECT / "pipeline" / "attacks").glob("*.py"))
 
