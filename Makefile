@@ -32,7 +32,7 @@ INPUTS := --config $(CONFIG) $(if $(DATA),--data $(DATA))
 
 ## audit: run every stage that is not up to date, and print the verdict
 .PHONY: audit
-audit: $(RUN)/report/report.json $(RUN)/blind/blind.json
+audit: $(RUN)/report/report.json
 	@echo "the report is in $(RUN)/report/"
 
 ## split: choose the audited records and divide them for the attacks
@@ -78,7 +78,7 @@ $(RUN)/references/references.h5: $(RUN)/stamps/references.json $(RUN)/target/tar
 $(RUN)/features/complete.json: $(RUN)/stamps/features.json $(RUN)/references/references.h5
 $(RUN)/blind/blind.json: $(RUN)/stamps/blind.json $(RUN)/records/records.h5
 $(RUN)/attack/scores.h5: $(RUN)/stamps/attack.json $(RUN)/split/split.h5 $(RUN)/features/complete.json
-$(RUN)/report/report.json: $(RUN)/stamps/report.json $(RUN)/attack/scores.h5
+$(RUN)/report/report.json: $(RUN)/stamps/report.json $(RUN)/blind/blind.json $(RUN)/attack/scores.h5
 
 $(RUN)/records/records.h5 $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/references/references.h5 $(RUN)/features/complete.json $(RUN)/blind/blind.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
 	@$(PYTHON) -m stages.$(basename $(notdir $<)) --stamp $<

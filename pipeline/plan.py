@@ -54,7 +54,7 @@ STAGES = {
     ),
     "report": Stage(
         ("report",),
-        ("records", "split", "target", "references", "features", "attack"),
+        ("records", "target", "references", "features", "blind", "attack"),
         "report/report.json",
         version=3,
     ),

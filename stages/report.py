@@ -254,7 +254,7 @@ def groups(settings: Report, records: store.Records) -> NDArray[Any] | None:
     if settings.groups is None:
         return None
     found = membership.groups(Path(settings.groups), int(records.n_source))
-    return found[records.id[~records.population]]
+    return np.asarray(found[records.id[~records.population]])
 
 
 def by_record(

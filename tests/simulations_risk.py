@@ -71,9 +71,13 @@ def models(
 def plain_p_values(drawn: Models) -> NDArray[np.float64]:
     """Return p-values of distances that no spread divides: what pooling alone does."""
     count = drawn.outside.sum(axis=0)
-    mean = np.where(drawn.outside, drawn.references, 0).sum(axis=0) / np.maximum(count, 1)
+    mean = np.where(drawn.outside, drawn.references, 0).sum(axis=0) / np.maximum(
+        count, 1
+    )
     n = np.maximum(count, 2)
-    pool = ((drawn.references - mean) * np.sqrt(n / (n - 1)))[drawn.outside & (count > 1)]
+    pool = ((drawn.references - mean) * np.sqrt(n / (n - 1)))[
+        drawn.outside & (count > 1)
+    ]
     own = (drawn.target - mean) / np.sqrt(1 + 1 / np.maximum(count, 1))
     below = np.searchsorted(np.sort(pool), own, side="left")
     p = (1 + len(pool) - below) / (1 + len(pool))

@@ -13,18 +13,22 @@ PIPELINE = sorted((PROJECT / "pipeline").rglob("*.py"))
 STAGES = sorted((PROJECT / "stages").glob("*.py"))
 NUMERICAL = [
     PROJECT / "pipeline" / f"{name}.py"
-<<<<<<< HEAD
-    for name in ("signals", "metrics", "epsilon", "selection", "preprocessing")
-=======
     for name in (
         "signals",
         "metrics",
-        "selection",
-        "preprocessing",
+        "intervals",
+        "bootstrap",
+        "estimates",
+        "slices",
+        "verdict",
+        "controls",
         "corrections",
         "risk",
+        "epsilon",
+        "blind",
+        "selection",
+        "preprocessing",
     )
->>>>>>> wt-risk
 ]
 NUMERICAL += sorted((PROJECT / "pipeline" / "attacks").glob("*.py"))
 
