@@ -71,9 +71,13 @@ def models(
 def plain_p_values(drawn: Models) -> NDArray[np.float64]:
     """Return p-values of distances that no spread divides: what pooling alone does."""
     count = drawn.outside.sum(axis=0)
-    mean = np.where(drawn.outside, drawn.references, 0).sum(axis=0) / np.maximum(count, 1)
+    mean = np.where(drawn.outside, drawn.references, 0).sum(axis=0) / np.maximum(
+        count, 1
+    )
     n = np.maximum(count, 2)
-    pool = ((drawn.references - mean) * np.sqrt(n / (n - 1)))[drawn.outside & (count > 1)]
+    pool = ((drawn.references - mean) * np.sqrt(n / (n - 1)))[
+        drawn.outside & (count > 1)
+    ]
     own = (drawn.target - mean) / np.sqrt(1 + 1 / np.maximum(count, 1))
     below = np.searchsorted(np.sort(pool), own, side="left")
     p = (1 + len(pool) - below) / (1 + len(pool))
@@ -224,24 +228,30 @@ def calibration(
         member = rng.random(n) < members
         member[known] = np.arange(n_known) < round(members * n_known)
         score = rng.normal(size=n) + separation * (member & (rng.random(n) < found))
-        ratio = np.exp(separation * score - separation**2 / 2)
-        truth = special.expit(
-            special.logit(members) + np.log(found * ratio + (1 - found))
-        )
+        true = truth(score, separation, members, found)
         given = np.sinh(4 * score) if heavy else score
         posterior = risk.posterior(given, member, known, members, seed)
         row = []
         for side in (~known, known):
             top = side & (score >= np.quantile(score[side], 0.99))
-            off = posterior - truth
+            off = posterior - true
             row.append(
                 (
                     np.abs(off[side]).mean(),
                     off[side].mean(),
                     off[top].mean(),
                     np.mean((posterior - member)[side] ** 2),
-                    np.mean((truth - member)[side] ** 2),
+                    np.mean((true - member)[side] ** 2),
                 )
             )
         rows.append(row)
     return Calibration(*np.moveaxis(np.array(rows), 2, 0))
+
+
+def truth(
+    score: NDArray[np.float64], separation: float, members: float, found: float
+) -> NDArray[np.float64]:
+    """Return the posterior by Bayes' rule, for scores as in `calibration`."""
+    ratio = np.exp(separation * score - separation**2 / 2)
+    odds = np.log(found * ratio + (1 - found))
+    return np.asarray(special.expit(special.logit(members) + odds))
