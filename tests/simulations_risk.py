@@ -228,24 +228,30 @@ def calibration(
         member = rng.random(n) < members
         member[known] = np.arange(n_known) < round(members * n_known)
         score = rng.normal(size=n) + separation * (member & (rng.random(n) < found))
-        ratio = np.exp(separation * score - separation**2 / 2)
-        truth = special.expit(
-            special.logit(members) + np.log(found * ratio + (1 - found))
-        )
+        true = truth(score, separation, members, found)
         given = np.sinh(4 * score) if heavy else score
         posterior = risk.posterior(given, member, known, members, seed)
         row = []
         for side in (~known, known):
             top = side & (score >= np.quantile(score[side], 0.99))
-            off = posterior - truth
+            off = posterior - true
             row.append(
                 (
                     np.abs(off[side]).mean(),
                     off[side].mean(),
                     off[top].mean(),
                     np.mean((posterior - member)[side] ** 2),
-                    np.mean((truth - member)[side] ** 2),
+                    np.mean((true - member)[side] ** 2),
                 )
             )
         rows.append(row)
     return Calibration(*np.moveaxis(np.array(rows), 2, 0))
+
+
+def truth(
+    score: NDArray[np.float64], separation: float, members: float, found: float
+) -> NDArray[np.float64]:
+    """Return the posterior by Bayes' rule, for scores as in `calibration`."""
+    ratio = np.exp(separation * score - separation**2 / 2)
+    odds = np.log(found * ratio + (1 - found))
+    return np.asarray(special.expit(special.logit(members) + odds))

@@ -34,7 +34,8 @@ from pipeline.errors import AuditError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
-    tables.write(Path(sys.argv[1]), {"id": np.random.default_rng(0).random(999)}, key="")
+    score = np.random.default_rng(0).random(999)
+    tables.write(Path(sys.argv[1]), {"score": score}, key="k")
 except AuditError as error:
     print(error)
 """
