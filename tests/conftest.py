@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-STAGES = ("records", "split", "target", "references", "features", "attack", "report")
+STAGES = (
+    "records",
+    "split",
+    "target",
+    "references",
+    "features",
+    "blind",
+    "attack",
+    "report",
+)
 
 TINY = """
 [data]

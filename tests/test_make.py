@@ -16,6 +16,9 @@ import pytest
 from tests.conftest import STAGES, Checkout
 
 FROM = {stage: list(STAGES[index:]) for index, stage in enumerate(STAGES)}
+# The blind baseline sees no model.
+for stage in ("target", "references"):
+    FROM[stage].remove("blind")
 
 REFERENCES = "[references]\ncount = 2\nseed = 1\n"
 NEED_REFERENCES = '"lira_online", "rmia_online", "amortised"'
@@ -183,7 +186,26 @@ def test_an_attack_killed_goes_on_to_the_same_bytes(
 
 def test_the_report_has_its_schema(finished: Checkout) -> None:
     report = json.loads((finished.run / "report" / "report.json").read_text())
-    assert report["schema"] == 2
+    assert report["schema"] == 3
+    assert [*report] == [
+        "schema",
+        "audit",
+        "controls",
+        "target",
+        "records",
+        "references",
+        "confidence",
+        "intervals",
+        "tail",
+        "attacks",
+        "epsilon",
+        "slices",
+        "risk",
+        "repeats",
+        "choices",
+        "verdict",
+        "provenance",
+    ]
     assert report["audit"] == "tiny"
     assert set(report["target"]) == {
         "train_accuracy",
@@ -215,16 +237,29 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
     assert found["lr"]["n_candidates"] == found["rf"]["n_candidates"] == 2
     assert report["references"]["count"] == 2
     assert len(report["references"]["models"]) == 2
-    assert set(report["tail"]) == {"0.1", "0.01", "0.001"}
-    assert report["tail"]["0.01"] is None  # too few members to measure it
+    # Fifteen non-members and as many members can measure no more than a tenth.
+    for rates in (report["tail"], *(one["tpr_at_fpr"] for one in report["attacks"])):
+        assert [*rates] == ["0.1", "0.01", "0.001", "0.0001"]
+        low, high = rates["0.1"]["interval"]
+        assert 0 <= low <= rates["0.1"]["value"] <= high <= 1
+        assert rates["0.01"] == {
+            "value": None,
+            "reason": "needs 100 records of the other side, and there are 15",
+        }
     for attack in report["attacks"]:
-        assert set(attack["tpr_at_fpr"]) == {"0.1", "0.01", "0.001"}
-        assert attack["tpr_at_fpr"]["0.01"] is None
-        for name in ("accuracy", "recall", "auc"):
-            assert 0 <= attack[name] <= 1
-        # Undefined where no record is taken for a member.
-        assert attack["precision"] is None or 0 <= attack["precision"] <= 1
-    assert set(report["verdict"]) == {"leaks", "methods", "sentence"}
+        for name in ("accuracy", "balanced_accuracy", "recall", "auc", "precision"):
+            if name == "precision" and attack[name] is None:
+                continue  # no record is taken for a member
+            low, high = attack[f"{name}_interval"]
+            assert 0 <= low <= attack[name] <= high <= 1
+        assert 0 <= attack["p_value"] <= attack["p_value_holm"] <= 1
+    assert set(report["verdict"]) == {
+        "leaks",
+        "status",
+        "methods",
+        "reasons",
+        "sentence",
+    }
     assert len(report["provenance"]["key"]) == 64
     assert "mindspore" in report["provenance"]["versions"]
 
@@ -355,9 +390,21 @@ def test_arrays_may_say_which_side_a_record_is_on(checkout: Checkout) -> None:
     np.savez(path, train=np.arange(120) < 70, **given)
     checkout.ran("split")
     with h5py.File(checkout.run / "split" / "split.h5") as file:
-        train, evaluation = file["attack_train"][()], file["attack_eval"][()]
-    assert train.max() < 70 <= evaluation.min()
-    assert len(train) + len(evaluation) == 120
+        ids, (evaluation,) = file["id"][()], file["evaluation"][()]
+    assert np.array_equal(evaluation, ids >= 70)
+    assert len(ids) == 120
+
+
+def test_a_division_that_is_given_cannot_be_repeated(checkout: Checkout) -> None:
+    path = arrays(checkout)
+    with np.load(path) as file:
+        given = dict(file)
+    np.savez(path, train=np.arange(120) < 70, **given)
+    checkout.edit("eval_fraction = 0.25", "repeats = 2")
+    assert error_of(checkout, "split") == (
+        "error: split.repeats: is 2, but the array 'train' gives one division. Fix: "
+        "leave one of the two out."
+    )
 
 
 def test_the_tutorials_augmentation_changes_members_only(checkout: Checkout) -> None:
@@ -388,6 +435,14 @@ def test_the_tutorials_augmentation_changes_members_only(checkout: Checkout) -> 
     # One draw in 162 leaves an image where it is.
     assert changed[member].mean() > 0.9
     assert not changed[~member].any()
+    # So the two sides differ, whatever the model knows.
+    checkout.ran("audit")
+    verdict = json.loads((checkout.run / "report" / "report.json").read_text())[
+        "verdict"
+    ]
+    assert verdict["status"] == "cannot tell"
+    assert verdict["leaks"] is None
+    assert "the two sides differ without the model" in verdict["sentence"]
 
 
 def test_attack_and_report_need_no_mindspore(audited: Checkout) -> None:
