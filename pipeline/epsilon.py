@@ -24,9 +24,11 @@ from pipeline.intervals import lower_limit
 
 # Shares of the records that the one-run estimators may guess to be members, and as
 # many to be non-members: few sure guesses or many doubtful ones.
-SHARES = (0.0, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-# Halvings of the interval that holds μ, which is a few units wide: to some 1e-12.
+SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+# Halvings of the interval that holds μ, which is a few units wide: to some 1e-12, and
+# to 1e-3 to choose by.
 HALVINGS = 40
+FEW_HALVINGS = 12
 
 MEANING = "Empirical, of one model and one attack: no guarantee of privacy."
 ONE_MECHANISM = "the records' scores are independent draws, given their sides"
@@ -417,7 +419,8 @@ def _by_f_dp_one_run(
     train: NDArray[np.bool_], test: NDArray[np.bool_], delta: float, confidence: float
 ) -> Bound:
     def largest(n_right: int, n_guesses: int, n_records: int, least: float) -> float:
-        return _largest_mu(n_right, n_guesses, n_records, 1 - confidence, least)
+        level = 1 - confidence
+        return _largest_mu(n_right, n_guesses, n_records, level, least, FEW_HALVINGS)
 
     chosen, counts = _guessed(train, test, largest)
     return Bound(
@@ -582,6 +585,7 @@ def _largest_mu(
     n_records: int,
     significance: float,
     least: float = 0.0,
+    halvings: int = HALVINGS,
 ) -> float:
     """Return the largest μ that the guesses refute, but `least` if they refute less."""
 
@@ -599,7 +603,7 @@ def _largest_mu(
     low, high = least, least + 1
     while refuted(high):
         low, high = high, 2 * high
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return low

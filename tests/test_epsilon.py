@@ -553,8 +553,9 @@ def test_a_gaussian_mechanism_is_bounded_from_below_and_nearly_by_its_family(
     for name, tally in found.items():
         assert tally.above <= most_by_luck(60), name
     assert found["gaussian"].median >= 0.7 * found["gaussian"].truth
-    # With probability 1 − confidence all guesses may be right together, for all that
-    # the recursion knows: more records do not bring it to the truth.
+    # For all that the recursion knows, a mechanism may now and then give away all sides
+    # together, so this bound nears the truth but slowly: at its best it is 0.62 of it
+    # with 2,000 records at μ = 1, 0.78 with 200,000.
     assert found["f_dp_one_run"].median >= 0.5 * found["f_dp_one_run"].truth
     assert found["f_dp_one_run"].median > found["one_run"].median
 
