@@ -6,7 +6,7 @@
 
 CONFIG ?= configs/digits.toml
 RUN := artifacts/$(basename $(notdir $(CONFIG)))
-STAGES := records split target references features blind attack report
+STAGES := records blind split target references features attack report
 STAMPS := $(STAGES:%=$(RUN)/stamps/%.json)
 
 # Workers of the attack stage; empty means one for each processor.
@@ -35,6 +35,10 @@ INPUTS := --config $(CONFIG) $(if $(DATA),--data $(DATA))
 audit: $(RUN)/report/report.json
 	@echo "the report is in $(RUN)/report/"
 
+## blind: tell members from non-members by their inputs, without the model
+.PHONY: blind
+blind: $(RUN)/blind/blind.json
+
 ## split: choose the audited records and divide them for the attacks
 .PHONY: split
 split: $(RUN)/split/split.h5
@@ -50,10 +54,6 @@ references: $(RUN)/references/references.h5
 ## features: extract the signals of all models, once, into the cache
 .PHONY: features
 features: $(RUN)/features/complete.json
-
-## blind: tell members from non-members by their inputs, without the model
-.PHONY: blind
-blind: $(RUN)/blind/blind.json
 
 ## attack: search and run the attacks on the cached features
 .PHONY: attack
@@ -72,15 +72,15 @@ plan: $(READY)
 records: $(RUN)/records/records.h5
 
 $(RUN)/records/records.h5: $(RUN)/stamps/records.json
+$(RUN)/blind/blind.json: $(RUN)/stamps/blind.json $(RUN)/records/records.h5
 $(RUN)/split/split.h5: $(RUN)/stamps/split.json $(RUN)/records/records.h5
 $(RUN)/target/target.json: $(RUN)/stamps/target.json $(RUN)/records/records.h5
 $(RUN)/references/references.h5: $(RUN)/stamps/references.json $(RUN)/target/target.json
 $(RUN)/features/complete.json: $(RUN)/stamps/features.json $(RUN)/references/references.h5
-$(RUN)/blind/blind.json: $(RUN)/stamps/blind.json $(RUN)/records/records.h5
 $(RUN)/attack/scores.h5: $(RUN)/stamps/attack.json $(RUN)/split/split.h5 $(RUN)/features/complete.json
 $(RUN)/report/report.json: $(RUN)/stamps/report.json $(RUN)/blind/blind.json $(RUN)/attack/scores.h5
 
-$(RUN)/records/records.h5 $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/references/references.h5 $(RUN)/features/complete.json $(RUN)/blind/blind.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
+$(RUN)/records/records.h5 $(RUN)/blind/blind.json $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/references/references.h5 $(RUN)/features/complete.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
 	@$(PYTHON) -m stages.$(basename $(notdir $<)) --stamp $<
 
 # One process writes all stamps, and only those that changed; then the recipe of each

@@ -85,6 +85,12 @@ class Data(Section):
         return self
 
 
+class Blind(Section):
+    """How members are compared with non-members, the model unseen."""
+
+    seed: int = Field(default=1, ge=0)
+
+
 class Split(Section):
     """How the audited records are divided into attack-train and attack-eval."""
 
@@ -194,12 +200,6 @@ class Features(Section):
         return views
 
 
-class Blind(Section):
-    """How members are compared with non-members, the model unseen."""
-
-    seed: int = Field(default=1, ge=0)
-
-
 class AttackMethod(Section):
     """One learned attack and the grid of its parameters."""
 
@@ -304,11 +304,11 @@ class Config(Section):
     """A whole audit."""
 
     data: Data
+    blind: Blind = Blind()
     split: Split = Split()
     target: Target = Target()
     references: References = References()
     features: Features = Features()
-    blind: Blind = Blind()
     attack: Attack = Attack()
     report: Report = Report()
 

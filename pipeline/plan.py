@@ -24,7 +24,9 @@ from pipeline.errors import AuditError
 class Stage:
     """A program that makes one artifact."""
 
-    sections: tuple[str, ...]  # of the config; the first is its own
+    # Of the config: the first is its own, the others those of stages upstream. Or
+    # "section.setting", of a section that is another's.
+    sections: tuple[str, ...]
     inputs: tuple[str, ...]  # stages upstream
     artifact: str  # within the run's folder
     version: int = 1  # raised by hand when the stage's numbers change
@@ -32,6 +34,16 @@ class Stage:
 
 STAGES = {
     "records": Stage(("data",), (), "records/records.h5", version=2),
+    "blind": Stage(
+        (
+            "blind",
+            "data",
+            "features.member_augmentation",
+            "features.augmentation_seed",
+        ),
+        ("records",),
+        "blind/blind.json",
+    ),
     "split": Stage(("split", "data"), ("records",), "split/split.h5", version=2),
     "target": Stage(("target", "data"), ("records",), "target/target.json"),
     "references": Stage(
@@ -45,7 +57,6 @@ STAGES = {
         "features/complete.json",
         version=3,
     ),
-    "blind": Stage(("blind", "features", "data"), ("records",), "blind/blind.json"),
     "attack": Stage(
         ("attack",),
         ("records", "split", "references", "features"),
@@ -137,10 +148,7 @@ def stamps(config: Config, run: Path) -> dict[str, dict[str, Any]]:
         made[name] = {
             "stage": name,
             "version": stage.version,
-            "settings": {
-                section: getattr(config, section).model_dump(mode="json")
-                for section in stage.sections
-            },
+            "settings": _settings(stage, config),
             "files": {
                 role: memory.digest(path) for role, path in _files(name, config).items()
             },
@@ -255,11 +263,13 @@ def reasons(stage: str, stamp: Mapping[str, Any], run: Path) -> list[str]:
     if not (run / STAGES[stage].artifact).exists():
         return ["its artifact is gone"]
     # Sections of stages upstream are those stages' reasons.
-    own = STAGES[stage].sections[0]
+    first, *others = STAGES[stage].sections
+    own = [first, *{name.partition(".")[0] for name in others if "." in name}]
     changed = [
-        f"[{own}] {name}: {before} -> {after}"
+        f"[{section}] {name}: {before} -> {after}"
+        for section in own
         for name, before, after in _changes(
-            made["settings"][own], stamp["settings"][own]
+            made["settings"][section], stamp["settings"][section]
         )
     ]
     changed += [
@@ -268,6 +278,19 @@ def reasons(stage: str, stamp: Mapping[str, Any], run: Path) -> list[str]:
     if made["version"] != stamp["version"]:
         changed.append("this version of the program computes it otherwise")
     return changed
+
+
+def _settings(stage: Stage, config: Config) -> dict[str, dict[str, Any]]:
+    """Return the settings that a stage reads, by section."""
+    found: dict[str, dict[str, Any]] = {}
+    for wanted in stage.sections:
+        section, _, name = wanted.partition(".")
+        settings = getattr(config, section).model_dump(mode="json")
+        if name:
+            found.setdefault(section, {})[name] = settings[name]
+        else:
+            found[section] = settings
+    return found
 
 
 def _changes(

@@ -31,8 +31,8 @@ CHOICES = {
 BOUNDS = {
     "clopper_pearson": "by its rates",
     "one_run": "by its guesses in one run",
-    "gaussian": "by its rates, of a Gaussian mechanism",
-    "f_dp_one_run": "by its guesses, of one",
+    "gaussian": "by its rates if the mechanism were Gaussian",
+    "f_dp_one_run": "by its guesses then",
 }
 SLICES_SHOWN = 8  # of a kind; of more, the ends only
 

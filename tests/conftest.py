@@ -14,11 +14,11 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 STAGES = (
     "records",
+    "blind",
     "split",
     "target",
     "references",
     "features",
-    "blind",
     "attack",
     "report",
 )

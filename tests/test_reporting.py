@@ -265,8 +265,8 @@ def test_the_tail_estimate_is_told_where_it_could_be_measured() -> None:
 def test_the_bounds_of_epsilon_are_told_with_what_they_mean() -> None:
     assert (
         "Epsilon at delta 1e-05 is at least, with the attack lr: 0.23 by its rates, "
-        "1.23 by its guesses in one run, 2.23 by its rates, of a Gaussian mechanism, "
-        "3.23 by its guesses, of one. It is no guarantee."
+        "1.23 by its guesses in one run, 2.23 by its rates if the mechanism were "
+        "Gaussian, 3.23 by its guesses then. It is no guarantee."
     ) in told(report(attack()))
 
 
