@@ -253,11 +253,13 @@ def reasons(stage: str, stamp: Mapping[str, Any], run: Path) -> list[str]:
     if not (run / STAGES[stage].artifact).exists():
         return ["its artifact is gone"]
     # Sections of stages upstream are those stages' reasons.
-    own = STAGES[stage].sections[0]
+    theirs = {STAGES[upstream].sections[0] for upstream in STAGES[stage].inputs}
     changed = [
-        f"[{own}] {name}: {before} -> {after}"
+        f"[{section}] {name}: {before} -> {after}"
+        for section in STAGES[stage].sections
+        if section not in theirs
         for name, before, after in _changes(
-            made["settings"][own], stamp["settings"][own]
+            made["settings"][section], stamp["settings"][section]
         )
     ]
     changed += [

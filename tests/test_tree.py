@@ -13,7 +13,14 @@ PIPELINE = sorted((PROJECT / "pipeline").rglob("*.py"))
 STAGES = sorted((PROJECT / "stages").glob("*.py"))
 NUMERICAL = [
     PROJECT / "pipeline" / f"{name}.py"
-    for name in ("signals", "metrics", "selection", "preprocessing")
+    for name in (
+        "signals",
+        "metrics",
+        "selection",
+        "preprocessing",
+        "blind",
+        "corrections",
+    )
 ]
 NUMERICAL += sorted((PROJECT / "pipeline" / "attacks").glob("*.py"))
 
