@@ -37,9 +37,7 @@ FOLDS = 5
 # take longer than the attacks they warn of.
 TREES = {"max_iter": 40, "max_leaf_nodes": 8, "learning_rate": 0.1, "max_bins": 63}
 PRIOR = 20  # records at chance, added to a class whose share of members is estimated
-# Fewer records on a side leave a fold fewer than five, whose variance by DeLong is too
-# small: of 2 + 2, one AUC in six is 1 by chance, with no variance at all.
-MIN_SIDE = 25
+MIN_SIDE = 25  # records of either side: five a fold
 EXPECTED = 5  # fewest records of a class and side that chi-square takes
 # Fewest records, expected on the smaller side, that depart from a statistic's
 # commonest value: with fewer, the normal tail is not its ranks' own.
@@ -300,14 +298,16 @@ def baseline(
         differing = _named(tests, set())
         tripped = bool(differing) if tests else None
         return Blind(inputs, None, None, tripped, differing, len(tests), reason)
-    judged = _judged(described, label, member, seed)
     differing = _named(tests, set(described.value_names))
-    if judged.interval[0] > 0.5 and not differing:
-        known = {one.statistic: one for one in tests}
-        differing = tuple(
-            known.get(name, Difference(name, None, None))
-            for name in judged.most_used(member, seed)[:MOST_NAMED]
-        )
+    # Sums of several threads differ in their last bits.
+    with threadpool_limits(1):
+        judged = _judged(described, label, member, seed)
+        if judged.interval[0] > 0.5 and not differing:
+            known = {one.statistic: one for one in tests}
+            differing = tuple(
+                known.get(name, Difference(name, None, None))
+                for name in judged.most_used(member, seed)[:MOST_NAMED]
+            )
     return Blind(
         inputs,
         judged.auc,
@@ -375,33 +375,33 @@ def _judged(
     its variance is twice that of as many independent folds; and it is doubled here.
     Of one that has a single feature to choose the sign of, it is less.
 
-    Source of each fold's variance: DeLong et al. 1988, Biometrics 44(3).
+    A fold's variance is DeLong's, but not below what chance has: of few records, an AUC
+    may come out as 1 and seem sure.
+
+    Source: DeLong et al. 1988, Biometrics 44(3); Mann and Whitney 1947 for chance.
     """
     split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     parts = [rows for _, rows in split.split(label, member)]
+    own, groups = _features(described)
     folds, aucs, variances = [], [], []
-    # Sums of several threads differ in their last bits.
-    with threadpool_limits(1):
-        own, groups = _features(described)
-        for index, rows in enumerate(parts):
-            others = [part for part in parts if part is not rows]
-            known = np.concatenate(others)
-            # Encoded as the judged records are: by other folds than their own.
-            inner = [
-                _shares(label, member, np.setdiff1d(known, part), part)
-                for part in others
-            ]
-            train = np.column_stack((own[known], np.concatenate(inner)))
-            judge = HistGradientBoostingClassifier(
-                **TREES, early_stopping=False, random_state=seed + index
-            )
-            judge.fit(train, member[known])
-            encoded = _shares(label, member, known, rows)
-            fold = _Fold(judge, rows, np.column_stack((own[rows], encoded)))
-            score = judge.decision_function(fold.features)
-            folds.append(fold)
-            aucs.append(metrics.auc(score, member[rows]))
-            variances.append(_auc_error(score, member[rows]) ** 2)
+    for index, rows in enumerate(parts):
+        others = [part for part in parts if part is not rows]
+        known = np.concatenate(others)
+        # Encoded as the judged records are: by other folds than their own.
+        inner = [
+            _shares(label, member, np.setdiff1d(known, part), part) for part in others
+        ]
+        train = np.column_stack((own[known], np.concatenate(inner)))
+        judge = HistGradientBoostingClassifier(
+            **TREES, early_stopping=False, random_state=seed + index
+        )
+        judge.fit(train, member[known])
+        encoded = _shares(label, member, known, rows)
+        fold = _Fold(judge, rows, np.column_stack((own[rows], encoded)))
+        score = judge.decision_function(fold.features)
+        folds.append(fold)
+        aucs.append(metrics.auc(score, member[rows]))
+        variances.append(max(_auc_variance(score, member[rows]), _chance(member[rows])))
     auc = math.fsum(aucs) / FOLDS
     error = math.sqrt(2 * math.fsum(variances)) / FOLDS
     reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
@@ -410,9 +410,15 @@ def _judged(
     )
 
 
-def _auc_error(score: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
+def _auc_variance(score: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
     # A constant's AUC is ½ without any variance.
-    return metrics.auc_difference_error(score, np.zeros(len(score)), member)
+    return metrics.auc_difference_error(score, np.zeros(len(score)), member) ** 2
+
+
+def _chance(member: NDArray[np.bool_]) -> float:
+    """Return the variance of an AUC where scores tell nothing and have no ties."""
+    n_members = int(member.sum())
+    return (len(member) + 1) / (12 * n_members * (len(member) - n_members))
 
 
 def _features(

@@ -263,11 +263,11 @@ def reasons(stage: str, stamp: Mapping[str, Any], run: Path) -> list[str]:
     if not (run / STAGES[stage].artifact).exists():
         return ["its artifact is gone"]
     # Sections of stages upstream are those stages' reasons.
-    first, *others = STAGES[stage].sections
-    own = [first, *{name.partition(".")[0] for name in others if "." in name}]
+    theirs = {STAGES[upstream].sections[0] for upstream in STAGES[stage].inputs}
     changed = [
         f"[{section}] {name}: {before} -> {after}"
-        for section in own
+        for section in made["settings"]
+        if section not in theirs
         for name, before, after in _changes(
             made["settings"][section], stamp["settings"][section]
         )

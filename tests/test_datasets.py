@@ -628,6 +628,63 @@ def test_pickled_signals_are_refused(tmp_path: Path) -> None:
         datasets.signals(Data(source="arrays", path=str(path)))
 
 
+def test_signals_need_no_inputs(save: Save) -> None:
+    assert datasets.inputs(save(SIGNALS), N) is None
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int64, np.int8])
+def test_inputs_become_float32(kind: type, save: Save) -> None:
+    given = np.arange(N * 4).reshape(N, 2, 2).astype(kind)
+    found = datasets.inputs(save({**SIGNALS, "inputs": given}), N)
+    assert found is not None
+    assert found.dtype == np.float32
+    assert np.array_equal(found, given)
+
+
+def test_inputs_of_bytes_stay_bytes(save: Save) -> None:
+    given = np.arange(N * 4, dtype=np.uint8).reshape(N, 4)
+    found = datasets.inputs(save({**SIGNALS, "inputs": given}), N)
+    assert found is not None
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, given)
+
+
+INPUTS_FIX = "Fix: give floats or integers (6, ...), or leave them out"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            np.zeros((N - 1, 2)),
+            f"has inputs of type float64 and shape (5, 2). {INPUTS_FIX}",
+        ),
+        (
+            np.zeros((N, 0)),
+            f"has inputs of type float64 and shape (6, 0). {INPUTS_FIX}",
+        ),
+        (np.zeros(()), f"has inputs of type float64 and shape (). {INPUTS_FIX}"),
+        (MEMBER, f"has inputs of type bool and shape (6,). {INPUTS_FIX}"),
+        (
+            np.array([0, 1, 2, 3, 4, np.nan]),
+            "has inputs that are NaN or infinite as float32. Fix: correct the records",
+        ),
+        (
+            np.array([0, 1, 2, 3, 4, 1e300]),
+            "has inputs that are NaN or infinite as float32. Fix: correct the records",
+        ),
+    ],
+    ids=["number", "empty", "scalar", "bool", "NaN", "too large"],
+)
+def test_inputs_that_cannot_be_compared_are_refused(
+    inputs: np.ndarray[Any, Any], message: str, save: Save
+) -> None:
+    data = save({**SIGNALS, "inputs": inputs})
+    with pytest.raises(AuditError) as caught:
+        datasets.inputs(data, N)
+    assert str(caught.value) == f"{data.path}: {message}."
+
+
 def test_signals_in_a_file_that_is_cut_short_are_refused(save: Save) -> None:
     data = save(SIGNALS)
     path = Path(str(data.path))

@@ -15,7 +15,15 @@ import pytest
 
 from tests.conftest import STAGES, Checkout
 
-FROM = {stage: list(STAGES[index:]) for index, stage in enumerate(STAGES)}
+# What reruns from a stage on: records are compared blind, whatever the models are.
+FROM = {
+    stage: [
+        after
+        for after in STAGES[index:]
+        if after != "blind" or stage not in ("target", "references")
+    ]
+    for index, stage in enumerate(STAGES)
+}
 
 REFERENCES = "[references]\ncount = 2\nseed = 1\n"
 NEED_REFERENCES = '"lira_online", "rmia_online", "amortised"'
@@ -29,6 +37,7 @@ EDITS = {
         "eval_fraction = 0.3",
         ["split", "attack", "report"],
     ),
+    "blind seed": ("[report]", "[blind]\nseed = 2\n\n[report]", ["blind"]),
     "batch size": ("batch_size = 32", "batch_size = 64", FROM["features"]),
     "precision": ("shard_rows", 'precision = "float16"\nshard_rows', FROM["features"]),
     "augmentation": (
@@ -57,6 +66,24 @@ def test_an_edit_reruns_its_stage_and_those_after(name: str, audited: Checkout) 
 def test_plan_names_the_setting_its_old_and_its_new_value(audited: Checkout) -> None:
     audited.edit("batch_size = 32", "batch_size = 64")
     assert "[features] batch_size: 32 -> 64" in audited.make("plan").stdout
+
+
+def test_plan_names_a_setting_of_another_stage_that_blind_reads(
+    audited: Checkout,
+) -> None:
+    audited.edit("batch_size = 32", "batch_size = 64")
+    lines = audited.make("plan").stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("blind ")]
+    assert "[features] batch_size: 32 -> 64" in line
+
+
+def test_plan_names_a_setting_of_another_stage_that_blind_reads(
+    audited: Checkout,
+) -> None:
+    audited.edit("shard_rows", 'member_augmentation = "tutorial"\nshard_rows')
+    lines = audited.make("plan").stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("blind ")]
+    assert '[features] member_augmentation: "none" -> "tutorial"' in line
 
 
 def test_plan_changes_nothing(audited: Checkout) -> None:
@@ -447,10 +474,11 @@ def test_the_tutorials_augmentation_changes_members_only(checkout: Checkout) -> 
     assert "the two sides differ without the model" in verdict["sentence"]
 
 
-def test_attack_and_report_need_no_mindspore(audited: Checkout) -> None:
+def test_blind_attack_and_report_need_no_mindspore(audited: Checkout) -> None:
     blocked = audited.folder / "blocked"
     blocked.mkdir()
     (blocked / "mindspore.py").write_text("raise ImportError('blocked by the test')")
+    audited.edit("[report]", "[blind]\nseed = 2\n\n[report]")
     audited.edit("folds = 3", "folds = 4")
     done = audited.make("audit", PYTHONPATH=str(blocked))
     assert done.returncode == 0, done.stderr
