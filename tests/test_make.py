@@ -71,15 +71,6 @@ def test_plan_names_the_setting_its_old_and_its_new_value(audited: Checkout) -> 
 def test_plan_names_a_setting_of_another_stage_that_blind_reads(
     audited: Checkout,
 ) -> None:
-    audited.edit("batch_size = 32", "batch_size = 64")
-    lines = audited.make("plan").stdout.splitlines()
-    (line,) = [line for line in lines if line.startswith("blind ")]
-    assert "[features] batch_size: 32 -> 64" in line
-
-
-def test_plan_names_a_setting_of_another_stage_that_blind_reads(
-    audited: Checkout,
-) -> None:
     audited.edit("shard_rows", 'member_augmentation = "tutorial"\nshard_rows')
     lines = audited.make("plan").stdout.splitlines()
     (line,) = [line for line in lines if line.startswith("blind ")]
