@@ -37,7 +37,6 @@ EDITS = {
         "eval_fraction = 0.3",
         ["split", "attack", "report"],
     ),
-    "blind seed": ("[report]", "[blind]\nseed = 2\n\n[report]", ["blind"]),
     "batch size": ("batch_size = 32", "batch_size = 64", FROM["features"]),
     "precision": ("shard_rows", 'precision = "float16"\nshard_rows', FROM["features"]),
     "augmentation": (
