@@ -113,6 +113,11 @@ check:
 test: $(READY)
 	@$(PYTHON) -m pytest
 
+## soak: run the simulations at full size, and on images in DATA if given
+.PHONY: soak
+soak: $(READY)
+	@$(PYTHON) -m pytest -m simulation --soak $(if $(DATA),--images $(DATA))
+
 ## lint: check the code's form and types
 .PHONY: lint
 lint: $(READY)

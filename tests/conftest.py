@@ -169,12 +169,31 @@ FEW, MANY = 80, 500
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="simulate at full size")
+    parser.addoption("--images", type=Path, help="folder of the binary CIFAR-100")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out what is about real images unless there are any."""
+    if config.getoption("--images") is None:
+        left_out = [
+            one for one in items if "images" in getattr(one, "fixturenames", ())
+        ]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [one for one in items if one not in left_out]
 
 
 @pytest.fixture
 def n_draws(request: pytest.FixtureRequest) -> int:
     """How often to draw an audit."""
     return MANY if request.config.getoption("--soak") else FEW
+
+
+@pytest.fixture
+def images(request: pytest.FixtureRequest) -> Path:
+    """The folder of real images."""
+    return Path(request.config.getoption("--images"))
 
 
 @pytest.fixture

@@ -504,31 +504,47 @@ def test_a_handful_of_records_bounds_nothing() -> None:
     assert [bound.epsilon for bound in found.values()] == [0, 0, 0, 0]
 
 
+def told(tally: simulations.Tally) -> str:
+    share, near = tally.above / tally.n_draws, tally.median / tally.truth
+    return f"above {share:.3f}, median {near:.2f} of the truth"
+
+
+@pytest.mark.simulation
 @pytest.mark.parametrize(
     "sizes",
     [{"n_members": 500, "n_nonmembers": 500}, {"n_members": 700, "n_nonmembers": 300}],
 )
 @pytest.mark.parametrize("levels", [0, 2])
 def test_noise_raises_no_more_alarms_than_the_confidence_leaves(
-    sizes: dict[str, int], levels: int
+    sizes: dict[str, int], levels: int, n_draws: int, tell: Callable[..., None]
 ) -> None:
-    found = simulations.null_audits(200, 1, levels=levels, **sizes)
+    found = simulations.null_audits(n_draws, 1, levels=levels, **sizes)
     assert tuple(found) == NAMES
     for name, tally in found.items():
-        assert tally.above <= most_by_luck(200), name
+        of = f"{' + '.join(map(str, sizes.values()))}{', two values' * bool(levels)}"
+        tell(f"epsilon of noise, {of}, {name}", f"{tally.above / n_draws:.3f}")
+        assert tally.above <= most_by_luck(n_draws), name
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(
     ("truth", "n_members", "n_nonmembers"), [(1.0, 2000, 2000), (2.0, 2800, 1200)]
 )
 def test_randomised_response_is_bounded_from_below_and_nearly(
-    truth: float, n_members: int, n_nonmembers: int
+    truth: float,
+    n_members: int,
+    n_nonmembers: int,
+    n_draws: int,
+    tell: Callable[..., None],
 ) -> None:
     found = simulations.randomised_response(
-        100, 2, truth=truth, n_members=n_members, n_nonmembers=n_nonmembers
+        n_draws, 2, truth=truth, n_members=n_members, n_nonmembers=n_nonmembers
     )
+    of = f"randomised response of {truth}, {n_members} + {n_nonmembers}"
+    for name, tally in found.items():
+        tell(f"{of}, {name}", told(tally))
     for name in ("clopper_pearson", "one_run"):
-        assert found[name].above <= most_by_luck(100), name
+        assert found[name].above <= most_by_luck(n_draws), name
         assert found[name].median >= 0.7 * truth, name
 
 
@@ -543,15 +559,17 @@ def test_randomised_response_is_no_gaussian_mechanism() -> None:
         assert "may exceed the true epsilon" in epsilon.ASSUMES[name]
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("mu", [1.0, 2.0])
 def test_a_gaussian_mechanism_is_bounded_from_below_and_nearly_by_its_family(
-    mu: float,
+    mu: float, n_draws: int, tell: Callable[..., None]
 ) -> None:
     found = simulations.gaussian_mechanism(
-        60, 4, mu=mu, n_members=2000, n_nonmembers=2000
+        n_draws, 4, mu=mu, n_members=2000, n_nonmembers=2000
     )
     for name, tally in found.items():
-        assert tally.above <= most_by_luck(60), name
+        tell(f"Gaussian mechanism of mu {mu}, 2000 + 2000, {name}", told(tally))
+        assert tally.above <= most_by_luck(n_draws), name
     assert found["gaussian"].median >= 0.7 * found["gaussian"].truth
     # For all that the recursion knows, a mechanism may now and then give away all sides
     # together, so this bound nears the truth but slowly: at its best it is 0.62 of it

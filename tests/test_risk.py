@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -124,6 +126,7 @@ def test_a_record_has_the_same_p_value_wherever_its_margins_lie() -> None:
     np.testing.assert_allclose(one, other, atol=2 / given.outside.sum())
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(
     "world",
     [
@@ -137,10 +140,17 @@ def test_a_record_has_the_same_p_value_wherever_its_margins_lie() -> None:
 )
 @pytest.mark.parametrize("n_models", [2, 8])
 def test_p_values_of_non_members_are_small_no_oftener_than_they_say(
-    world: simulations.World, n_models: int
+    world: simulations.World,
+    n_models: int,
+    n_draws: int,
+    tell: Callable[..., None],
 ) -> None:
-    found = simulations.uniformity(30, 1, world, n_models)
+    found = simulations.uniformity(n_draws, 1, world, n_models)
     rates = np.array(simulations.RATES)
+    tell(
+        f"p-values at most .01, .05, .1 of non-members, {world}, {n_models} references",
+        ", ".join(f"{share:.4f}" for share in found.false.mean(axis=0)),
+    )
     assert (found.false.mean(axis=0) <= rates + ERRORS * error_of(found.false)).all()
     # Nor so seldom that nothing could be found.
     assert (found.false.mean(axis=0) >= 0.6 * rates).all()
@@ -290,18 +300,27 @@ def test_a_sides_own_memberships_do_not_matter_to_its_flags() -> None:
     assert np.array_equal(before[side], after[side])
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(
     ("separation", "members", "found"),
     [(3.0, 0.5, 1.0), (3.0, 0.2, 1.0), (5.0, 0.5, 0.2)],
 )
 def test_the_false_share_of_claims_stays_below_the_rate(
-    separation: float, members: float, found: float
+    separation: float,
+    members: float,
+    found: float,
+    n_draws: int,
+    tell: Callable[..., None],
 ) -> None:
     rate = 0.2
     out = simulations.discoveries(
-        200, 4, separation, rate, members=members, found=found
+        n_draws, 4, separation, rate, members=members, found=found
     )
     most = rate * (1 - members) + ERRORS * error_of(out.false_share)
+    tell(
+        f"false among flagged at rate .2, members {members}, separation {separation}",
+        ", ".join(f"{share:.3f}" for share in out.false_share.mean(axis=0)),
+    )
     assert (out.false_share.mean(axis=0) <= most).all()
     assert (out.power.mean(axis=0) > 0.5 * found).all()
 

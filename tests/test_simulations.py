@@ -7,6 +7,8 @@ import pytest
 from tests import simulations
 from tests.simulations import Cell, Counted
 
+pytestmark = pytest.mark.simulation
+
 # Standard errors of a share of draws that are put down to the draws.
 ERRORS = 3.0
 
