@@ -36,7 +36,6 @@ FOLDS = 5
 # Few and small trees: a difference worth a warning is found by few, and more would
 # take longer than the attacks they warn of.
 TREES = {"max_iter": 40, "max_leaf_nodes": 8, "learning_rate": 0.1, "max_bins": 63}
-PRIOR = 20  # records at chance, added to a class whose share of members is estimated
 MIN_SIDE = 25  # records of either side: five a fold
 EXPECTED = 5  # fewest records of a class and side that chi-square takes
 # Fewest records, expected on the smaller side, that depart from a statistic's
@@ -301,7 +300,7 @@ def baseline(
     differing = _named(tests, set(described.value_names))
     # Sums of several threads differ in their last bits.
     with threadpool_limits(1):
-        judged = _judged(described, label, member, seed)
+        judged = _judged(described, member, seed)
         if judged.interval[0] > 0.5 and not differing:
             known = {one.statistic: one for one in tests}
             differing = tuple(
@@ -361,13 +360,13 @@ class _Judged:
         return sorted(lost, key=lambda name: -lost[name])
 
 
-def _judged(
-    described: Description,
-    label: NDArray[np.integer[Any]],
-    member: NDArray[np.bool_],
-    seed: int,
-) -> _Judged:
+def _judged(described: Description, member: NDArray[np.bool_], seed: int) -> _Judged:
     """Cross-fit the classifier, and judge it by the mean of the folds' AUCs.
+
+    Labels are left to their own test. Where classes are dealt out evenly to both sides,
+    as benchmarks do, a class with more members among the known has fewer among the
+    judged: a classifier told of its share, by other folds, would learn to turn that
+    round, and tell members of sides that are alike.
 
     Under no difference the folds' AUCs are no independent draws: the memberships of
     fold j judge the classifier of fold k, and those of k the classifier of j. Of a
@@ -381,23 +380,17 @@ def _judged(
     Source: DeLong et al. 1988, Biometrics 44(3); Mann and Whitney 1947 for chance.
     """
     split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    parts = [rows for _, rows in split.split(label, member)]
+    parts = [rows for _, rows in split.split(member, member)]
     own, groups = _features(described)
     folds, aucs, variances = [], [], []
     for index, rows in enumerate(parts):
         others = [part for part in parts if part is not rows]
         known = np.concatenate(others)
-        # Encoded as the judged records are: by other folds than their own.
-        inner = [
-            _shares(label, member, np.setdiff1d(known, part), part) for part in others
-        ]
-        train = np.column_stack((own[known], np.concatenate(inner)))
         judge = HistGradientBoostingClassifier(
             **TREES, early_stopping=False, random_state=seed + index
         )
-        judge.fit(train, member[known])
-        encoded = _shares(label, member, known, rows)
-        fold = _Fold(judge, rows, np.column_stack((own[rows], encoded)))
+        judge.fit(own[known], member[known])
+        fold = _Fold(judge, rows, own[rows])
         score = judge.decision_function(fold.features)
         folds.append(fold)
         aucs.append(metrics.auc(score, member[rows]))
@@ -424,7 +417,7 @@ def _chance(member: NDArray[np.bool_]) -> float:
 def _features(
     described: Description,
 ) -> tuple[NDArray[np.float32], dict[str, slice]]:
-    """Return the classifier's features but for the label, and all columns' names."""
+    """Return the classifier's features, and the columns of each by name."""
     picture = _components(described.thumbnail)
     parts = (described.statistics.astype(np.float32), described.values, picture)
     groups = {name: slice(i, i + 1) for i, name in enumerate(described.names)}
@@ -432,7 +425,6 @@ def _features(
     for name, width in (
         (VALUES, N_VALUES),
         (PICTURE, picture.shape[1]),
-        (LABELS, 1),
     ):
         groups[name] = slice(end, end + width)
         end += width
@@ -449,21 +441,6 @@ def _components(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
     scaled = centred / spread[varying]
     _, axes = np.linalg.eigh(scaled.T @ scaled)
     return np.asarray(scaled @ axes[:, ::-1][:, :COMPONENTS], dtype=np.float32)
-
-
-def _shares(
-    label: NDArray[np.integer[Any]],
-    member: NDArray[np.bool_],
-    known: NDArray[np.int64],
-    rows: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Return the share of members in the class of each row, among known records."""
-    n_classes = int(label.max()) + 1
-    inside = np.bincount(label[known][member[known]], minlength=n_classes)
-    count = np.bincount(label[known], minlength=n_classes)
-    chance = member[known].mean()
-    share = (inside + PRIOR * chance) / (count + PRIOR)
-    return np.asarray(share[label[rows]], dtype=np.float32)
 
 
 # One statistic at a time

@@ -47,8 +47,17 @@ def as_the_tutorial(shown: Images, rng: np.random.Generator) -> Images:
     return preprocessing.augmented(shown, how)
 
 
-def fair(n_draws: int, seed: int, n: int, n_classes: int = 10) -> dict[str, Any]:
+def fair(
+    n_draws: int, seed: int, n: int, n_classes: int = 10, *, even: bool = False
+) -> dict[str, Any]:
     """Count how often fair halves of like images trip the control.
+
+    Args:
+        n_draws: how many.
+        seed: of all draws.
+        n: records of both sides together.
+        n_classes: of their labels.
+        even: both sides have as many records of each class; else labels are drawn.
 
     Returns:
         Of n_draws: "tripped"; "told", by the classifier; "named", by a statistic; and
@@ -57,9 +66,10 @@ def fair(n_draws: int, seed: int, n: int, n_classes: int = 10) -> dict[str, Any]
     counts: dict[str, Any] = {"tripped": 0, "told": 0, "named": 0, "auc": []}
     for rng in np.random.default_rng(seed).spawn(n_draws):
         described = blind.description(images(n, rng))
-        found = blind.baseline(
-            described, rng.integers(0, n_classes, n), half(n, rng), seed
-        )
+        label, member = rng.integers(0, n_classes, n), half(n, rng)
+        if even:
+            label[member] = label[~member] = np.arange(n // 2) % n_classes
+        found = blind.baseline(described, label, member, seed)
         count(counts, found)
     return counts
 
@@ -127,13 +137,13 @@ def on_cifar(
 
     Args:
         folder: of the official binary version, with train.bin and test.bin.
-        n_fair: fair halves of train.bin to try.
+        n_fair: fair halves of train.bin, and draws of train.bin and test.bin, to try.
         n: records of both sides together.
         seed: of all draws.
 
     Returns:
         Of each case its summary and seconds of one processor, description included;
-        for "fair" the counts as in `fair`.
+        for "fair" and "train and test" the counts as in `fair`.
     """
     shown, label, in_train = cifar(folder)
     pool = np.flatnonzero(in_train)
@@ -164,13 +174,24 @@ def on_cifar(
         chosen = np.isin(rows, members)
         outcome[f"classes {more}"] = timed(shown[rows], label[rows], chosen, seed)
 
-    # As configs/cifar100-small.toml draws them, but for the very records.
-    rng = np.random.default_rng(seed)
+    # The first draw is that of configs/cifar100-small.toml, duplicates aside.
     sides = (pool, np.flatnonzero(~in_train))
-    rows = np.sort(np.concatenate([rng.permutation(s)[: n // 2] for s in sides]))
-    outcome["train and test"] = timed(shown[rows], label[rows], in_train[rows], seed)
-
     counts: dict[str, Any] = {"tripped": 0, "told": 0, "named": 0, "auc": []}
+    for data_seed in range(1, 1 + n_fair):
+        rngs = np.random.default_rng(data_seed).spawn(2)
+        rows = np.sort(
+            np.concatenate(
+                [
+                    rng.permutation(side)[: n // 2]
+                    for side, rng in zip(sides, rngs, strict=True)
+                ]
+            )
+        )
+        described = blind.description(shown[rows])
+        count(counts, blind.baseline(described, label[rows], in_train[rows], seed))
+    outcome["train and test"] = counts
+
+    counts = {"tripped": 0, "told": 0, "named": 0, "auc": []}
     for rng in np.random.default_rng(seed).spawn(n_fair):
         rows = np.sort(rng.choice(pool, n, replace=False))
         described = blind.description(shown[rows])

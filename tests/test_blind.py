@@ -290,7 +290,7 @@ def test_the_auc_is_the_mean_of_the_folds_and_its_variance_twice_theirs(
     shown[member] = simulations.brighter(shown[member], added=added)
     described = blind.description(shown)
     with threadpool_limits(1):
-        judged = blind._judged(described, rng.integers(0, 3, 400), member, 1)
+        judged = blind._judged(described, member, 1)
     assert sorted(np.concatenate([fold.rows for fold in judged.folds])) == [*range(400)]
     aucs, variances = [], []
     for fold in judged.folds:
@@ -317,18 +317,6 @@ def test_folds_of_a_linear_classifier_have_twice_the_variance() -> None:
         assert 1.6 < variance / independent < 2.4
         # At 0.5 % one expects 1.5 of 300, and more than 6 once in a thousand times.
         assert above <= 6
-
-
-def test_no_record_has_its_own_label_in_its_encoding() -> None:
-    label, member = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, 0, 1, 0, 0], bool)
-    known, rows = np.array([0, 2, 3, 4]), np.array([1, 5])
-    # Of class 0 one of two known is a member, of class 1 one of two; half of all are.
-    assert blind._shares(label, member, known, rows) == pytest.approx([0.5, 0.5])
-    known = np.array([0, 1, 4, 5])
-    expected = [(2 + 10) / 22, (0 + 10) / 22]
-    assert blind._shares(label, member, known, np.array([2, 3])) == pytest.approx(
-        expected
-    )
 
 
 def test_components_are_those_of_the_correlations() -> None:
@@ -387,6 +375,13 @@ def test_false_alarms_are_as_rare_as_they_should_be(
     assert counts["tripped"] <= binom.isf(0.01, n_draws, 0.01)
     error = np.std(counts["auc"]) / math.sqrt(n_draws)
     assert abs(np.mean(counts["auc"]) - 0.5) < 4 * error
+
+
+def test_classes_dealt_out_evenly_are_no_difference() -> None:
+    # Folds then hold few of a class of which the others hold many.
+    counts = simulations.fair(20, 2, 1000, even=True)
+    assert counts["tripped"] <= 2
+    assert abs(np.mean(counts["auc"]) - 0.5) < 4 * np.std(counts["auc"]) / math.sqrt(20)
 
 
 def test_brightness_scaled_by_two_percent_is_found_in_the_gaps() -> None:
