@@ -670,3 +670,31 @@ def test_the_stage_refuses_records_that_changed(tmp_path: Path) -> None:
     store.write_arrays(tmp_path / "records" / "records.h5", other, key="1" * 64)
     with pytest.raises(AuditError, match="gives other records, or another order"):
         stage.compute(job(tmp_path, "digits"))
+
+
+# Real images
+
+
+@pytest.mark.simulation
+def test_real_images_differ_where_they_were_changed_and_nowhere_else(
+    images: Path, tell: Callable[..., None]
+) -> None:
+    found = simulations.on_cifar(images)
+    for name, one in found.items():
+        if name not in ("fair", "train and test"):
+            by = ", ".join(each["statistic"] for each in one["differing"])
+            shown = f"{one['auc']:.3f}, tripped by {by or 'nothing'}"
+            tell(f"blind control, real images, {name}: AUC", shown)
+    for name in ("fair", "train and test"):
+        aucs = found[name]["auc"]
+        shown = f"{found[name]['tripped']} of {len(aucs)} tripped"
+        tell(f"blind control, real images, {name}", f"{shown}, AUC {np.mean(aucs):.4f}")
+    for name in (
+        "tutorial",
+        "times 1.02",
+        "times 0.98",
+        "plus 5 of 255",
+        "classes 2.0",
+    ):
+        assert found[name]["tripped"], name
+    assert found["fair"]["tripped"] == 0
