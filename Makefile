@@ -116,7 +116,7 @@ test: $(READY)
 ## soak: run the simulations at full size, and on images in DATA if given
 .PHONY: soak
 soak: $(READY)
-	@$(PYTHON) -m pytest -m simulation --soak $(if $(DATA),--images $(DATA))
+	@$(PYTHON) -m pytest tests -m simulation --soak $(if $(DATA),--images=$(DATA))
 
 ## lint: check the code's form and types
 .PHONY: lint

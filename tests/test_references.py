@@ -99,7 +99,7 @@ def test_scores_hold_every_record_and_the_report_tells_of_the_references(
     assert evaluation.sum() == 30
     text = (finished.run / "report" / "report.txt").read_text()
     assert "References: 2, accuracy " in text
-    assert "chosen on attack-train" in text
+    assert "by attack-train" in text
     assert (finished.run / "report" / "timings.json").exists()
 
 
@@ -119,7 +119,11 @@ def test_arrays_of_many_models_run_every_attack(checkout: Checkout) -> None:
     with h5py.File(checkout.run / "attack" / "scores.h5") as file:
         assert len(file["method"]) == len(names.ALL)
         assert np.isfinite(file["score"][()]).all()
+        p_value, is_member = file["p_value"][()], file["member"][()]
         reading = file["reading"][()]
+    # Three references on a side: members stand out from those not trained on them.
+    assert ((p_value > 0) & (p_value <= 1)).all()
+    assert np.median(p_value[is_member]) < 0.2 < np.median(p_value[~is_member])
     told = np.isfinite(reading).all(axis=1)
     assert told.sum() == 4  # attack_p, both RMIA, attack_r
     assert (reading[told] >= 0).all()
