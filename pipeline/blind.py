@@ -38,9 +38,6 @@ FOLDS = 5
 TREES = {"max_iter": 40, "max_leaf_nodes": 8, "learning_rate": 0.1, "max_bins": 63}
 MIN_SIDE = 25  # records of either side: five a fold
 EXPECTED = 5  # fewest records of a class and side that chi-square takes
-# Fewest records, expected on the smaller side, that depart from a statistic's
-# commonest value: with fewer, the normal tail is not its ranks' own.
-UNCOMMON = 20
 CONFIDENCE = 0.99  # of the interval: above ½ by chance in 0.5 %
 ALPHA = 0.005  # of all tests of single statistics together
 MOST_NAMED = 5  # differing statistics, that a reader can take in
@@ -499,24 +496,14 @@ def mann_whitney(
     Returns:
         The two-sided p-value, with ties and continuity corrected, and the AUC: the
         probability that a member's value exceeds a non-member's, ties counted half.
-        None where nearly all values are one: see UNCOMMON.
+        None where nearly all values are one.
 
     Source: Mann and Whitney 1947, Annals of Mathematical Statistics 18(1).
     """
-    n = len(member)
-    n_members = int(member.sum())
-    n_others = n - n_members
-    _, place, count = np.unique(statistic, return_inverse=True, return_counts=True)
-    uncommon = n - int(count.max())
-    if uncommon * min(n_members, n_others) < UNCOMMON * n:
+    if metrics.few_differ(statistic, member):
         return None
-    middle = np.cumsum(count) - (count - 1) / 2
-    wins = float(middle[place][member].sum()) - n_members * (n_members + 1) / 2
-    ties = float((count.astype(np.float64) ** 3 - count).sum())
-    variance = n_members * n_others / 12 * (n + 1 - ties / (n * (n - 1)))
-    excess = max(0.0, abs(wins - n_members * n_others / 2) - 0.5)
-    p = 2 * float(norm.sf(excess / math.sqrt(variance)))
-    return min(p, 1.0), wins / (n_members * n_others)
+    p = metrics.compatibility(statistic, member)
+    return p, metrics.auc(statistic, member)
 
 
 def label_test(

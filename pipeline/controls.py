@@ -107,7 +107,8 @@ def resemblance(
             "allowed": allowed,
             "passed": abs(own - usual) <= allowed,
         }
-    return {"passed": all(one["passed"] for one in compared.values()), **compared}
+    passed = all(one["passed"] for one in compared.values()) if compared else None
+    return {"passed": passed, **compared}
 
 
 def resolution(n_nonmembers: int, rates: Sequence[float]) -> dict[str, Any]:
@@ -123,7 +124,6 @@ def resolution(n_nonmembers: int, rates: Sequence[float]) -> dict[str, Any]:
         if not metrics.false_positives_allowed(n_nonmembers, rate)
     ]
     return {
-        "passed": True,
         "nonmembers": n_nonmembers,
         "smallest_fpr": 1 / n_nonmembers,
         "unmeasured": unmeasured,

@@ -47,7 +47,7 @@ def exact(
     advantage = intervals.advantage(hits, n, alarms, n_others, confidence)
     half = Interval((1 + advantage.low) / 2, (1 + advantage.high) / 2)
     limits: dict[str, Interval | None] = {
-        "auc": auc_interval(score, member, confidence),
+        "auc": intervals.auc(score, member, confidence),
         "accuracy": intervals.clopper_pearson(right, n + n_others, confidence),
         "balanced_accuracy": half,
         "advantage": advantage,
@@ -61,6 +61,35 @@ def exact(
         found[f"{name}_interval"] = _listed(limit)
     found["tpr_at_fpr"] = tpr_at_fpr(score, member, confidence)
     return found
+
+
+def exceeds(
+    decision: NDArray[np.bool_],
+    member: NDArray[np.bool_],
+    threshold: float,
+    confidence: float,
+) -> bool:
+    """Return whether accuracy, precision and recall are above a threshold for certain.
+
+    And the accuracy above that of a guess, which takes all records for the larger side.
+
+    Args:
+        decision: (n_records,) whether a record was taken for a member.
+        member: (n_records,) whether a record is one; some are and some are not.
+        threshold: in [0, 1].
+        confidence: of the intervals whose lower ends are compared, in (0, 1).
+
+    Source: MindArmour's tutorial "Using Membership Inference to Test Model Security",
+    which compares the rates themselves.
+    """
+    claims, n = int(decision.sum()), int(member.sum())
+    if not claims:
+        return False
+    right, hits = int((decision == member).sum()), int(decision[member].sum())
+    guess = max(n, len(member) - n) / len(member)
+    pairs = ((right, len(member)), (hits, claims), (hits, n))
+    lows = [intervals.clopper_pearson(*pair, confidence).low for pair in pairs]
+    return min(lows) > threshold and lows[0] > guess
 
 
 def resampled(
@@ -132,15 +161,6 @@ def tpr_at_fpr(
             }
         )
     return found
-
-
-def auc_interval(
-    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], confidence: float
-) -> Interval | None:
-    """Return the AUC's interval, or None of fewer than two records of a side."""
-    if min(member.sum(), (~member).sum()) < 2:
-        return None
-    return intervals.auc(score, member, confidence)
 
 
 def spread(draws: Sequence[Mapping[str, Any]], name: str) -> Figures:

@@ -17,6 +17,7 @@ from pipeline import metrics
 
 # Of the number of non-members above a threshold, what is as good as impossible.
 NEVER = 1e-9
+FEW = 30  # records of a side that tell a variance
 
 
 class Interval(NamedTuple):
@@ -73,41 +74,40 @@ def auc(
     """Return the interval of the AUC.
 
     DeLong's variance on the scale of log-odds, with Student's quantile: near 1, and of
-    few records, the plain normal interval covers far less often than it says. Where all
-    pairs are alike, in order or tied, there is no variance; then as many disjoint pairs
-    as the records allow bound the share of pairs that are not.
+    few records, the plain normal interval covers far less often than it says. Where few
+    records of a side depart from what most of it shows, their variance is not known;
+    then the AUC is taken for a rate of as many trials as the smaller side has records,
+    than which it varies less.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one; two of either side or more.
+        member: (n_records,) whether a record is one; some are and some are not.
         confidence: in (0, 1).
 
-    Raises:
-        ValueError: if a side has fewer than two records.
-
     Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3; on
-    log-odds as in Pepe 2003, section 5.2.4; freedom of Welch 1947, Biometrika 34.
+    log-odds as in Pepe 2003, section 5.2.4; freedom of Welch 1947, Biometrika 34; the
+    largest variance of Birnbaum and Klose 1957, Annals of Mathematical Statistics 28.
     """
     sides = metrics.placements(score, member)
-    fewest = min(map(len, sides))
-    if fewest < 2:
-        msg = f"an interval of the AUC needs 2 records of either side, got {fewest}"
-        raise ValueError(msg)
-    found = float(sides[0].mean())
+    found, tail = float(sides[0].mean()), (1 - confidence) / 2
+    if any(_departing(side) < FEW for side in sides):
+        n = min(map(len, sides))
+        low = float(lower_limit(found * n, n, tail))
+        return Interval(low, 1 - float(lower_limit((1 - found) * n, n, tail)))
     parts = [float(np.var(side, ddof=1)) / len(side) for side in sides]
-    variance, tail = sum(parts), (1 - confidence) / 2
-    if not variance:
-        # The share of pairs that another draw might show to differ.
-        other = 1 - tail ** (1 / fewest)
-        if found == 0.5:
-            return Interval(found - other / 2, found + other / 2)
-        return Interval(1 - other, 1.0) if found == 1 else Interval(0.0, other)
+    variance = sum(parts)
     freedom = variance**2 / sum(
         part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)
     )
     reach = float(stats.t.isf(tail, freedom)) * math.sqrt(variance)
     centre, step = math.log(found / (1 - found)), reach / (found * (1 - found))
     return Interval(_logistic(centre - step), _logistic(centre + step))
+
+
+def _departing(side: NDArray[np.float64]) -> int:
+    """Return how many records of a side are not placed as most of it is."""
+    _, counts = np.unique(side, return_counts=True)
+    return len(side) - int(counts.max())
 
 
 def advantage(

@@ -16,6 +16,7 @@ from pipeline.modules import summary
 USUAL = (0.25, 0.75)
 # Standard deviations from one half at which the counts' AUC is no accident.
 FAR = 5.0
+MOST_GROUPS = 1000  # each of which the report tells
 NAMES_SHOWN = 3  # of the models that a remark is about
 
 
@@ -72,16 +73,21 @@ def groups(path: Path, n_source: int) -> NDArray[Any]:
     where = "report.groups"
     try:
         found: Any = np.load(path, allow_pickle=False)
+        kind = getattr(found, "dtype", np.dtype(object))
+        if kind.kind == "S":
+            found = np.char.decode(found, "utf-8")
     except Exception as error:  # a damaged file may raise anything
         problem = f"{path} cannot be read ({summary(error)})"
         raise AuditError(where, problem, "save an array by numpy.save") from error
     shape: tuple[int, ...] = getattr(found, "shape", ())
-    kind = getattr(found, "dtype", np.dtype(object))
     if shape != (n_source,) or kind.kind not in "biuUS":
         problem = f"{path} has type {kind} and shape {shape}"
         fix = f"save whole numbers or strings of shape ({n_source},), one for each"
         raise AuditError(where, problem, f"{fix} record of the source")
-    return np.asarray(found.astype(str) if kind.kind == "S" else found)
+    if (n_groups := len(np.unique(found))) > MOST_GROUPS:
+        problem = f"{path} has {n_groups} groups"
+        raise AuditError(where, problem, f"give at most {MOST_GROUPS}")
+    return np.asarray(found)
 
 
 def remarks(

@@ -1,7 +1,7 @@
 """Metrics: how well scores and decisions tell members from non-members."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,10 @@ from scipy.stats import hypergeom, mannwhitneyu, rankdata
 # 0.1 of 70 is 7, though not in floating point.
 EPSILON = 1e-12
 TOP = 0.01  # of the records, among which members are counted
+# Records expected on the smaller side that depart from the commonest score: with fewer,
+# ranks are not normal.
+UNCOMMON = 20
+MOST_EXACT = 10_000  # pairs of records
 
 
 def accuracy(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
@@ -200,14 +204,44 @@ def compatibility(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -
     return _by_order(score, member, "two-sided")
 
 
+def few_differ(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> bool:
+    """Return whether nearly all scores are one and the same.
+
+    Of those that are not, so few are expected on the smaller side that the order of the
+    records is not normally distributed.
+
+    Args:
+        score: (n_records,) any.
+        member: (n_records,) some are and some are not.
+    """
+    _, counts = np.unique(score, return_counts=True)
+    fewest = min(int(member.sum()), int((~member).sum()))
+    others = len(score) - int(counts.max())
+    return bool(others * fewest < UNCOMMON * len(score))
+
+
 def _by_order(
-    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], alternative: str
+    score: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    alternative: Literal["greater", "less", "two-sided"],
 ) -> float:
     if (score == score[0]).all():
         return 1.0
     # The order decides; infinite or huge scores may stand for it.
     rank = rankdata(score)
-    return float(mannwhitneyu(rank[member], rank[~member], alternative=alternative)[1])
+    if few_differ(score, member):
+        if alternative == "two-sided":
+            both = (_by_order(score, member, side) for side in ("greater", "less"))
+            return min(1.0, 2 * min(both))
+        # Ties broken against the claim leave an order without ties, whose law is known.
+        against = ~member if alternative == "greater" else member
+        rank[np.lexsort((against, score))] = np.arange(len(score))
+    inside, outside = rank[member], rank[~member]
+    # Of many pairs the exact law takes minutes.
+    many = len(inside) * len(outside) > MOST_EXACT
+    method = "asymptotic" if many else "auto"
+    found = mannwhitneyu(inside, outside, alternative=alternative, method=method)
+    return float(found.pvalue)
 
 
 def tnr_at_fnr(

@@ -12,6 +12,7 @@ RATES = ("recall", "precision", "accuracy")
 CHOICES = {
     "attacks.threshold": "attack-train: the highest balanced accuracy",
     "attacks.params": "attack-train: the highest accuracy in cross-validation",
+    "attacks.exceeds": "corrected for the number of attacks (Bonferroni)",
     "attacks.chosen": "attack-train: the highest AUC, the amortised attack's preferred",
     "attacks.p_value_holm": "corrected for the number of attacks (Holm)",
     "attacks.tpr_at_fpr": "attack-eval: the threshold, as its interval allows for",
@@ -26,7 +27,8 @@ CHOICES = {
     "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
     "controls.null.p_value": "corrected for the number of attacks (Bonferroni)",
     "controls.blind.differing": "corrected for the number of statistics (Holm)",
-    "verdict.methods": "attack-eval: all that exceed the threshold, as p_value_holm is",
+    "verdict.methods": "corrected for the number of attacks: attacks.exceeds and "
+    "attacks.p_value_holm",
 }
 BOUNDS = {
     "clopper_pearson": "by its rates",

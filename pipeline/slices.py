@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import corrections, estimates, metrics
+from pipeline import corrections, intervals, metrics
 
 
 def told(
@@ -31,28 +31,33 @@ def told(
         "nonmembers", "auc", "auc_interval" and "p_value"; where that is not to be had,
         null and the "reason".
     """
+    # By the positions of their records: masks of many slices would take much room.
     parts = [
-        (kind, value, values == value)
+        (kind, value, rows)
         for kind, values in kinds.items()
-        for value in np.unique(values)
+        for value, rows in _divided(values)
     ]
-    measured = [own for _, _, own in parts if 0 < member[own].sum() < own.sum()]
+    measured = [rows for *_, rows in parts if 0 < member[rows].sum() < len(rows)]
     each = 1 - (1 - confidence) / max(len(measured), 1)
-    p = np.array([metrics.p_value(score[own], member[own]) for own in measured])
+    p = np.array([metrics.p_value(score[rows], member[rows]) for rows in measured])
     adjusted = iter(corrections.holm(p))
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
-    for kind, value, own in parts:
-        n, n_others = int(member[own].sum()), int((own & ~member).sum())
-        about = {"value": value.item(), "members": n, "nonmembers": n_others}
-        if n and n_others:
-            interval = estimates.auc_interval(score[own], member[own], each)
-            about["auc"] = metrics.auc(score[own], member[own])
-            about["auc_interval"] = None if interval is None else list(interval)
+    for kind, value, rows in parts:
+        n = int(member[rows].sum())
+        about = {"value": value, "members": n, "nonmembers": len(rows) - n}
+        if 0 < n < len(rows):
+            about["auc"] = metrics.auc(score[rows], member[rows])
+            about["auc_interval"] = list(intervals.auc(score[rows], member[rows], each))
             about["p_value"] = float(next(adjusted))
-            if interval is None:
-                about["reason"] = "an interval needs 2 records of either side"
         else:
             about |= {"auc": None, "auc_interval": None, "p_value": None}
             about["reason"] = "has records of one side only"
         found[kind].append(about)
     return found
+
+
+def _divided(values: NDArray[Any]) -> list[tuple[Any, NDArray[np.int64]]]:
+    """Return each different value, ascending, and the positions where it stands."""
+    different, starts = np.unique(np.sort(values), return_index=True)
+    rows = np.split(np.argsort(values, kind="stable"), starts[1:])
+    return [(value.item(), own) for value, own in zip(different, rows, strict=False)]

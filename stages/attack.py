@@ -56,7 +56,8 @@ def compute(job: plan.Job) -> str:
 
     seconds = dict(outcome.seconds)
     started = time.perf_counter()
-    null = null_control(settings, given, outcome, records, memory)
+    side = split.evaluation[0]
+    null = null_control(settings, given, outcome, records, side, memory)
     seconds["null control"] = time.perf_counter() - started
     started = time.perf_counter()
     repeats = [measured(outcome, records, told[0])]
@@ -113,13 +114,20 @@ def null_control(
     given: roster.Given,
     outcome: Outcome,
     records: store.Records,
+    evaluation: NDArray[np.bool_],
     memory: Path,
 ) -> dict[str, Any]:
-    """Run the attacks on memberships that say nothing, and see what they find."""
-    known = given.known
-    judged = ~known & ~records.population
+    """Run the attacks on memberships that say nothing, and see what they find.
+
+    Shuffled memberships take the way that real ones take: were those of attack-eval to
+    reach an attack, it would find the shuffled ones.
+    """
+    judged = np.zeros(len(records.id), dtype=bool)
+    judged[~records.population] = evaluation
+    known = ~judged & ~records.population
     member = controls.shuffled(records.member, (known, judged), settings.seed)
-    other = replace(given, memberships=roster.Memberships(known, member & known))
+    told = memberships(replace(records, member=member), evaluation)
+    other = replace(given, memberships=told)
     scores = experiment.rerun(settings, other, outcome, memory)
     informed = [name for name, one in outcome.scored.items() if one.informed]
     on_eval = {name: score[judged] for name, score in scores.items()}

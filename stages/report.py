@@ -51,7 +51,13 @@ def compute(job: plan.Job) -> str:
 
     judged, member = scores.evaluation, scores.member[scores.evaluation]
     n_members, n_eval = int(member.sum()), len(member)
-    attacks = described(scores, table, settings)
+    attacks = described(scores, table, settings, settings.intervals)
+    # The bootstrap's intervals are too short to rest a verdict on.
+    sure = (
+        attacks
+        if settings.intervals == "exact"
+        else described(scores, table, settings, "exact")
+    )
     control = {
         "null": table["null"],
         "blind": blind_control(blind),
@@ -119,7 +125,7 @@ def compute(job: plan.Job) -> str:
         "repeats": repeats(table["repeats"]),
         "choices": reporting.CHOICES,
         "verdict": verdict.reached(
-            attacks,
+            sure,
             control,
             n_members=n_members,
             n_nonmembers=n_eval - n_members,
@@ -156,13 +162,20 @@ def blind_control(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(
-    scores: store.Scores, table: dict[str, Any], settings: Report
+    scores: store.Scores, table: dict[str, Any], settings: Report, how: str
 ) -> list[dict[str, Any]]:
-    """Return each attack's entry in the report, last that of the one chosen."""
+    """Return each attack's entry in the report, last that of the one chosen.
+
+    Args:
+        scores: of all attacks.
+        table: what was chosen for them.
+        settings: of the report.
+        how: the intervals come about, "exact" or "bootstrap".
+    """
     judged = scores.evaluation
     member = scores.member[judged]
     score, decision = scores.score[:, judged], scores.decision[:, judged]
-    if settings.intervals == "exact":
+    if how == "exact":
         figures = [
             estimates.exact(one, own, member, settings.confidence)
             for one, own in zip(score, decision, strict=True)
@@ -176,11 +189,18 @@ def described(
             settings.resamples,
             settings.seed,
         )
+    each = 1 - (1 - settings.confidence) / len(score)
     p = np.array([metrics.p_value(one, member) for one in score])
     attacks = [
-        {**about, **own, "p_value": float(plain), "p_value_holm": float(holm)}
-        for about, own, plain, holm in zip(
-            table["attacks"], figures, p, corrections.holm(p), strict=True
+        {
+            **about,
+            **own,
+            "exceeds": estimates.exceeds(taken, member, settings.threshold, each),
+            "p_value": float(plain),
+            "p_value_holm": float(holm),
+        }
+        for about, own, taken, plain, holm in zip(
+            table["attacks"], figures, decision, p, corrections.holm(p), strict=True
         )
     ]
     name = table["strongest"]["chosen"]

@@ -125,7 +125,31 @@ def decisions_covered(
     return {name: Counted(count, n_draws) for name, count in hits.items()}
 
 
-def false_p_values(cell: Cell, level: float, n_draws: int, seed: int) -> Counted:
+class TiedCell(NamedTuple):
+    """An audit of two-valued scores that say nothing, `share` of them the higher."""
+
+    n_members: int
+    n_nonmembers: int
+    share: float
+
+    def draws(
+        self, n: int, seed: int
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+        rng = np.random.default_rng(seed)
+        member = np.arange(self.n_members + self.n_nonmembers) < self.n_members
+        for _ in range(n):
+            yield (rng.random(len(member)) < self.share).astype(np.float64), member
+
+
+def tied_auc_covered(cell: TiedCell, n_draws: int, seed: int) -> Counted:
+    """Count the draws whose interval of the AUC covers one half."""
+    found = [intervals.auc(*one, 0.95) for one in cell.draws(n_draws, seed)]
+    return Counted(sum(one.low <= 0.5 <= one.high for one in found), n_draws)
+
+
+def false_p_values(
+    cell: Cell | TiedCell, level: float, n_draws: int, seed: int
+) -> Counted:
     """Count the draws of noise that are significant."""
     found = [metrics.p_value(*one) for one in cell.draws(n_draws, seed)]
     return Counted(sum(p <= level for p in found), n_draws)

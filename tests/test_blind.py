@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from pipeline import blind, plan, preprocessing, store
+from pipeline import blind, metrics, plan, preprocessing, store
 from pipeline.config import Blind, Data, Features
 from pipeline.corrections import holm
 from pipeline.errors import AuditError
@@ -221,7 +221,7 @@ def test_a_statistic_is_compared_as_by_mann_and_whitney(
     found = blind.mann_whitney(column, member)
     _, count = np.unique(column, return_counts=True)
     uncommon = (len(column) - count.max()) * min(n_members, len(column) - n_members)
-    assert (found is None) == (uncommon < blind.UNCOMMON * len(column))
+    assert (found is None) == (uncommon < metrics.UNCOMMON * len(column))
     if found is not None:
         expected = mannwhitneyu(column[member], column[~member], method="asymptotic")
         assert found[0] == pytest.approx(expected.pvalue, rel=1e-9)

@@ -95,6 +95,8 @@ def test_what_chance_and_the_references_spread_allow_is_added_to_the_slack() -> 
 def test_no_references_are_not_compared() -> None:
     target = {"train_accuracy": 1.0, "test_accuracy": 0.5}
     assert controls.resemblance(target, [], COUNTS) is None
+    nothing = controls.resemblance(target, references((None, None)), COUNTS)
+    assert nothing == {"passed": None}
     found = controls.resemblance(target, references((1.0, None)), COUNTS)
     assert found is not None
     assert found["passed"]

@@ -101,3 +101,39 @@ def test_the_spread_sums_up_each_figure_over_the_draws() -> None:
     )
     assert found["precision"] is None
     assert found["tpr_at_fpr"]["0.1"]["highest"] == pytest.approx(0.35)
+
+
+def taken(hits: int, alarms: int, n: int = 500, n_others: int = 500) -> tuple:
+    """Decisions that take so many members and so many non-members."""
+    member = np.arange(n + n_others) < n
+    place = np.where(member, np.arange(n + n_others), np.arange(n + n_others) - n)
+    return place < np.where(member, hits, alarms), member
+
+
+@pytest.mark.parametrize(
+    ("hits", "alarms", "exceeds"),
+    [
+        (400, 100, True),
+        (400, 400, False),  # accuracy of a half
+        (499, 320, False),  # precision of .61, but not for certain
+        (310, 10, False),  # recall of .62, but not for certain
+        (0, 0, False),
+    ],
+)
+def test_rates_exceed_the_threshold_by_their_lower_ends(
+    hits: int, alarms: int, exceeds: bool
+) -> None:
+    assert estimates.exceeds(*taken(hits, alarms), 0.6, 0.95) is exceeds
+
+
+def test_whoever_takes_all_for_members_exceeds_nothing() -> None:
+    # Right for nine in ten, as a guess is.
+    assert not estimates.exceeds(*taken(4500, 500, 4500, 500), 0.6, 0.95)
+    assert not estimates.exceeds(*taken(4500, 490, 4500, 500), 0.6, 0.95)
+    assert estimates.exceeds(*taken(4450, 100, 4500, 500), 0.6, 0.95)
+
+
+def test_more_attacks_must_exceed_the_threshold_by_more() -> None:
+    decision, member = taken(350, 150)
+    assert estimates.exceeds(decision, member, 0.65, 0.95)
+    assert not estimates.exceeds(decision, member, 0.65, 1 - 0.05 / 40)

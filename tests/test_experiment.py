@@ -7,11 +7,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import controls, experiment, metrics, recalibration, selection, signals
-from pipeline.attacks import names, roster
+from pipeline import (
+    experiment,
+    metrics,
+    recalibration,
+    search,
+    selection,
+    signals,
+    store,
+)
+from pipeline.attacks import learned, names, roster
 from pipeline.attacks.evidence import evidence
 from pipeline.config import Attack
 from pipeline.errors import AuditError
+from stages import attack
 
 LEARNED = {
     "methods": (
@@ -72,14 +81,25 @@ def settings(attacks: tuple[str, ...] = names.ALL, **more: Any) -> Attack:
 def null_control(
     one: Audit, how: Attack, memory: Path, seed: int = 1
 ) -> dict[str, Any]:
-    """The attacks on shuffled memberships, as the stage has them."""
-    given, known = one.given, one.given.known
+    """The stage's own null control, on memberships that come as the stage has them."""
+    n = len(one.member)
+    records = store.Records(
+        id=np.arange(n),
+        label=one.given.label,
+        member=one.member,
+        population=np.zeros(n, dtype=bool),
+        canary=np.zeros(n, dtype=bool),
+        content=np.zeros(n, dtype="S32"),
+        duplicates_dropped=np.array(0),
+        n_classes=np.array(4),
+        n_source=np.array(n),
+    )
+    evaluation = ~one.given.known
+    told = attack.memberships(records, evaluation)
+    given = replace(one.given, memberships=told)
     outcome = experiment.run(how, given, memory)
-    member = controls.shuffled(one.member, (known, ~known), seed)
-    other = replace(given, memberships=roster.Memberships(known, member & known))
-    scores = experiment.rerun(how, other, outcome, memory)
-    on_eval = {name: score[~known] for name, score in scores.items()}
-    return controls.null(on_eval, member[~known], ())
+    seeded = how.model_copy(update={"seed": seed})
+    return attack.null_control(seeded, given, outcome, records, evaluation, memory)
 
 
 def test_every_attack_tells_members_by_what_it_learned_on_attack_train(
@@ -172,33 +192,35 @@ def test_the_null_control_passes_on_a_sound_audit(leak: float, tmp_path: Path) -
         assert {*found["attacks"]} == {*names.ALL, "knn", "stacked"}
 
 
+def leaking(
+    records: store.Records, evaluation: NDArray[np.bool_]
+) -> roster.Memberships:
+    """Broken on purpose: memberships of attack-eval are handed out as well."""
+    return roster.Memberships(~evaluation, records.member)
+
+
 def test_the_null_control_fails_where_eval_records_leak_into_fitting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Broken on purpose: classifiers are fitted on the records they judge, too.
-    def leaking(
-        classifier: Any, known: Any, member: Any, unknown: Any
-    ) -> experiment.learned.Verdicts:
-        return real(
-            classifier,
-            np.vstack((known, unknown)),
-            np.concatenate((member, next(told))),
-            unknown,
-        )
-
-    real = experiment.learned.judge
-    one = audit()
-    how = settings(("loss",), methods=LEARNED["methods"][:1])
-    member = controls.shuffled(one.member, (one.given.known, ~one.given.known), 1)
-    outcome = experiment.run(how, one.given, tmp_path)
+    one, how = audit(), settings(("loss",), methods=LEARNED["methods"][:1])
     assert null_control(one, how, tmp_path / "sound")["passed"]
-    told = iter([member[~one.given.known]])
-    monkeypatch.setattr(experiment.learned, "judge", leaking)
-    known = one.given.known
-    other = replace(one.given, memberships=roster.Memberships(known, member & known))
-    scores = experiment.rerun(how, other, outcome, tmp_path / "broken")
-    on_eval = {name: score[~known] for name, score in scores.items()}
-    found = controls.null(on_eval, member[~known], ())
+
+    # Broken on purpose: classifiers are fitted on the records that they judge, too.
+    def fitted_on_all(digest: str, fit: search.Fit, setting: search.Setting) -> Any:
+        found = real(digest, fit, setting)
+        if fit.fold is None:
+            member = np.load(setting.folder / "member.npy")
+            judged = ~np.load(setting.folder / "known.npy")
+            features = np.load(setting.folder / f"{fit.name}.npy")
+            classifier = learned.estimator(fit.method, fit.params, setting.seed)
+            said = learned.judge(classifier, features, member, features[judged])
+            found[2]["score"] = said.score.tolist()
+        return found
+
+    real = search._fit
+    monkeypatch.setattr(attack, "memberships", leaking)
+    monkeypatch.setattr(search, "_fit", fitted_on_all)
+    found = null_control(one, how, tmp_path / "broken")
     assert not found["passed"]
     assert found["attacks"]["knn"]["auc"] > 0.6 > found["attacks"]["loss"]["auc"]
 
@@ -206,21 +228,15 @@ def test_the_null_control_fails_where_eval_records_leak_into_fitting(
 def test_the_null_control_fails_where_an_attack_is_given_what_it_is_judged_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Broken on purpose: memberships of attack-eval are handed out, and looked at.
     def peeking(given: roster.Given) -> roster.Scored:
         return roster.Scored(given.phi[:, 0] + given.member)
 
+    # An attack that looks finds nothing, as long as there is nothing to be seen.
     monkeypatch.setitem(roster.ATTACKS, "loss", peeking)
-    one = audit()
-    how = settings(("loss", "margin"))
+    one, how = audit(), settings(("loss", "margin"))
     assert null_control(one, how, tmp_path)["passed"]
-    known, member = one.given.known, one.member
-    outcome = experiment.run(how, one.given, tmp_path)
-    shuffled = controls.shuffled(member, (known, ~known), 1)
-    handed = replace(one.given, memberships=roster.Memberships(known, shuffled))
-    scores = experiment.rerun(how, handed, outcome, tmp_path)
-    on_eval = {name: score[~known] for name, score in scores.items()}
-    found = controls.null(on_eval, shuffled[~known], ())
+    monkeypatch.setattr(attack, "memberships", leaking)
+    found = null_control(one, how, tmp_path)
     assert not found["passed"]
     assert found["attacks"]["margin"]["p_value"] > 0.01
 

@@ -278,6 +278,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "status",
         "methods",
         "reasons",
+        "caveats",
         "sentence",
     }
     assert len(report["provenance"]["key"]) == 64

@@ -126,6 +126,22 @@ def test_groups_of_another_shape_or_type_are_refused(
     )
 
 
+def test_groups_of_broken_text_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, np.array([b"a", b"\xff", b"a"]))
+    with pytest.raises(AuditError) as caught:
+        membership.groups(path, 3)
+    assert f"report.groups: {path} cannot be read (" in str(caught.value)
+
+
+def test_more_groups_than_a_report_can_tell_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, np.arange(1001))
+    with pytest.raises(AuditError) as caught:
+        membership.groups(path, 1001)
+    assert str(caught.value) == (
+        f"report.groups: {path} has 1001 groups. Fix: give at most 1000."
+    )
+
+
 def test_groups_that_are_no_array_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "groups.npy"
     path.write_text("a,b")

@@ -295,3 +295,44 @@ def test_infinite_scores_have_p_values_by_their_order() -> None:
     tied = np.where(score > 1, 99.0, score)
     assert metrics.p_value(wild, member) == metrics.p_value(tied, member)
     assert metrics.compatibility(wild, member) == metrics.compatibility(tied, member)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_others"), [(440, 440), (100, 100), (900, 100), (2000, 100), (6, 200)]
+)
+@pytest.mark.parametrize("deviants", [1, 3, 8, 30, 45])
+def test_p_values_of_scores_that_nearly_all_tie_hold_exactly(
+    n: int, n_others: int, deviants: int
+) -> None:
+    # Two-valued scores that say nothing: how many deviants are members is
+    # hypergeometric, so the chance of a small p-value is a sum.
+    member = np.arange(n + n_others) < n
+    chance = stats.hypergeom(n + n_others, n, deviants)
+    for sign in (1, -1):
+        tests = {"one-sided": metrics.p_value, "two-sided": metrics.compatibility}
+        for name, test in tests.items():
+            size = dict.fromkeys((0.05, 0.01, 0.001), 0.0)
+            for inside in range(max(0, deviants - n_others), min(deviants, n) + 1):
+                score = np.zeros(n + n_others)
+                score[:inside] = score[n : n + deviants - inside] = sign
+                p = test(score, member)
+                for level in size:
+                    size[level] += (p <= level) * chance.pmf(inside)
+            # Two values make coarse steps, over which the normal law errs a little.
+            slack = 1 if metrics.few_differ(score, member) else 1.5
+            for level, found in size.items():
+                assert found <= slack * level * (1 + 1e-9), (name, sign, level)
+
+
+def test_few_members_among_very_many_records_have_a_p_value() -> None:
+    rng = np.random.default_rng(4)
+    member = np.arange(100_000) < 5
+    score = rng.normal(size=100_000)
+    score[:5] += 3
+    expected = stats.mannwhitneyu(
+        score[member], score[~member], alternative="greater", method="asymptotic"
+    ).pvalue
+    assert metrics.p_value(score, member) == pytest.approx(
+        min(2 * expected, metrics.p_value(score, member))
+    )
+    assert metrics.p_value(score, member) < 0.05

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import simulations
-from tests.simulations import Cell, Counted
+from tests.simulations import Cell, Counted, TiedCell
 
 pytestmark = pytest.mark.simulation
 
@@ -29,12 +29,32 @@ def assert_covers(found: Counted, tell: Tell, name: str) -> None:
         Cell(100, 400, 0.75),
         Cell(30, 20, 1.0),
         Cell(12, 12, 0.5),
+        Cell(8, 200, 2.5),
+        Cell(1000, 20, 3.5),
+        Cell(300, 50, 2.9),
     ],
     ids=str,
 )
 def test_the_aucs_interval_covers(cell: Cell, n_draws: int, tell: Tell) -> None:
     found = simulations.auc_covered(cell, n_draws, seed=1)
     assert_covers(found, tell, f"AUC {cell.auc:.2f} of {cell[0]} + {cell[1]}")
+
+
+TIED = [
+    TiedCell(2, 1000, 0.99),
+    TiedCell(6, 200, 0.03),
+    TiedCell(100, 100, 0.5),
+    TiedCell(440, 440, 0.99),
+    TiedCell(900, 100, 0.005),
+]
+
+
+@pytest.mark.parametrize("cell", TIED, ids=str)
+def test_the_aucs_interval_covers_where_nearly_all_scores_tie(
+    cell: TiedCell, n_draws: int, tell: Tell
+) -> None:
+    found = simulations.tied_auc_covered(cell, n_draws, seed=7)
+    assert_covers(found, tell, f"AUC .5 of {cell[0]} + {cell[1]}, two values {cell[2]}")
 
 
 @pytest.mark.parametrize(
@@ -74,10 +94,15 @@ def test_the_intervals_of_decisions_cover(cell: Cell, n_draws: int, tell: Tell) 
         assert_covers(one, tell, f"{name} of {cell[0]} + {cell[1]}")
 
 
-@pytest.mark.parametrize("cell", [Cell(440, 440, 0.0), Cell(30, 90, 0.0)], ids=str)
-def test_noise_is_hardly_ever_significant(cell: Cell, n_draws: int, tell: Tell) -> None:
+@pytest.mark.parametrize(
+    "cell", [Cell(440, 440, 0.0), Cell(30, 90, 0.0), Cell(4, 400, 0.0), *TIED], ids=str
+)
+def test_noise_is_hardly_ever_significant(
+    cell: Cell | TiedCell, n_draws: int, tell: Tell
+) -> None:
     found = simulations.false_p_values(cell, 0.05, n_draws, seed=5)
-    tell(f"p <= .05 of noise, {cell[0]} + {cell[1]}", found)
+    tied = f", two values {cell.share}" if isinstance(cell, TiedCell) else ""
+    tell(f"p <= .05 of noise, {cell[0]} + {cell[1]}{tied}", found)
     assert found.share <= 0.05 + ERRORS * found.error(0.05)
 
 
