@@ -406,30 +406,19 @@ def _by_one_run(
         return max(least, one_run(n_right, n_guesses, n_records, delta, confidence))
 
     chosen, counts = _guessed(train, test, largest)
-    return Bound(
-        "one_run",
-        one_run(**counts, delta=delta, confidence=confidence),
-        chosen,
-        ASSUMES["one_run"],
-        counts,
-    )
+    bound = one_run(**counts, delta=delta, confidence=confidence)
+    return Bound("one_run", bound, chosen, ASSUMES["one_run"], counts)
 
 
 def _by_f_dp_one_run(
     train: NDArray[np.bool_], test: NDArray[np.bool_], delta: float, confidence: float
 ) -> Bound:
     def largest(n_right: int, n_guesses: int, n_records: int, least: float) -> float:
-        level = 1 - confidence
-        return _largest_mu(n_right, n_guesses, n_records, level, least, FEW_HALVINGS)
+        return _largest_mu(n_right, n_guesses, n_records, 1 - confidence, least)
 
     chosen, counts = _guessed(train, test, largest)
-    return Bound(
-        "f_dp_one_run",
-        f_dp_one_run(**counts, delta=delta, confidence=confidence),
-        chosen,
-        ASSUMES["f_dp_one_run"],
-        counts,
-    )
+    bound = f_dp_one_run(**counts, delta=delta, confidence=confidence)
+    return Bound("f_dp_one_run", bound, chosen, ASSUMES["f_dp_one_run"], counts)
 
 
 def _sides(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> _Sides:
