@@ -135,8 +135,8 @@ def _controls(report: dict[str, Any]) -> Table:
     null, blind, alike = (controls[name] for name in ("null", "blind", "references"))
     found = [one["auc"] for one in null["attacks"].values()]
     told = (
-        f"{len(found)} attacks on shuffled memberships: AUC {min(found):.3f} to "
-        f"{max(found):.3f}, p {_p(null['p_value'])}"
+        f"{len(found)} attacks on shuffled memberships: AUC {_three(min(found))} to "
+        f"{_three(max(found))}, p {_p(null['p_value'])}"
     )
     shown.add_row("null", _passed(null), told)
     shown.add_row("blind", _passed(blind), _about_blind(blind))
@@ -144,7 +144,8 @@ def _controls(report: dict[str, Any]) -> Table:
         shown.add_row("references", "-", "there are none")
     else:
         pairs = [
-            f"{alike[name]['target']:.3f} against {alike[name]['references']:.3f} {on}"
+            f"{_three(alike[name]['target'])} against "
+            f"{_three(alike[name]['references'])} {on}"
             for name, on in (
                 ("train_accuracy", "in training"),
                 ("test_accuracy", "outside"),
@@ -169,7 +170,7 @@ def _about_blind(blind: dict[str, Any]) -> str:
         told = "labels alone were compared"
     else:
         low, high = blind["interval"]
-        told = f"without the model AUC {blind['auc']:.3f} ({low:.3f} to {high:.3f})"
+        told = f"without the model AUC {_figure(blind['auc'], (low, high))}"
     if blind["differing"]:
         names = ", ".join(one["statistic"] for one in blind["differing"])
         told += f"; the sides differ by {names}"

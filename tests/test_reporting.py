@@ -182,10 +182,10 @@ def test_the_controls_stand_before_any_result() -> None:
     found = told(report(attack()))
     expected = (
         "Controls "
-        "null passed 2 attacks on shuffled memberships: AUC 0.471 to 0.525, p .410 "
-        "blind passed without the model AUC 0.503 (0.487 to 0.519) "
-        "references passed accuracy 0.999 against 0.985 in training, 0.333 against "
-        "0.550 outside "
+        "null passed 2 attacks on shuffled memberships: AUC .471 to .525, p .410 "
+        "blind passed without the model AUC .503 .487-.519 "
+        "references passed accuracy .999 against .985 in training, .333 against .550 "
+        "outside "
         "resolution 440 non-members measure false-positive rates from 0.0023 up "
     )
     assert expected in found
@@ -204,7 +204,7 @@ def test_a_control_that_failed_is_told_with_what_differs() -> None:
     alike = {**controls()["references"], "passed": False}
     made = report(attack(), controls=controls(blind=blind, null=null, references=alike))
     assert row(made, "null").startswith("null FAILED")
-    assert row(made, "references").startswith("references differ accuracy 0.999")
+    assert row(made, "references").startswith("references differ accuracy .999")
     assert "the sides differ by zeros, mean" in told(made)
 
 
