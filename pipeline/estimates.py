@@ -129,22 +129,18 @@ def resampled(
 
 
 def tpr_at_fpr(
-    score: NDArray[np.floating[Any]],
-    member: NDArray[np.bool_],
-    confidence: float,
-    rates: Sequence[float] = RATES,
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], confidence: float
 ) -> dict[str, dict[str, Any]]:
-    """Return the true-positive rate at each false-positive rate, or why there is none.
+    """Return the true-positive rate at each of `RATES`, or why there is none.
 
     Args:
         score: (n_records,) higher for a likelier member.
         member: (n_records,) whether a record is one.
         confidence: of the intervals, in (0, 1).
-        rates: the false-positive rates.
     """
     found = {}
     n_others = int((~member).sum())
-    for rate in rates:
+    for rate in RATES:
         value = metrics.tpr_at_fpr(score, member, rate)
         found[str(rate)] = (
             {

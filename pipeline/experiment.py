@@ -74,7 +74,8 @@ def run(
         scored[one_found.name] = roster.Scored(one_found.score, informed=True)
         decided[one_found.name] = Decided(one_found.decision, None)
     auc = {name: metrics.auc(one.score[known], member) for name, one in scored.items()}
-    return Outcome(scored, decided, found, auc, strongest(scored, given), seconds)
+    chosen = strongest(auc, scored, given)
+    return Outcome(scored, decided, found, auc, chosen, seconds)
 
 
 def rerun(
@@ -106,23 +107,29 @@ def rerun(
     return {name: scores[name] for name in outcome.scored}
 
 
-def strongest(scored: Mapping[str, roster.Scored], given: roster.Given) -> str:
+def strongest(
+    auc: Mapping[str, float], scored: Mapping[str, roster.Scored], given: roster.Given
+) -> str:
     """Return the attack that does best on attack-train.
 
     Of many that are about equal the best is so by accident; the favourite gives way
     only to what is better beyond that.
+
+    Args:
+        auc: of each attack, on attack-train.
+        scored: what they say.
+        given: what they were given.
     """
-    known, member = given.known, given.member[given.known]
-    found = {
-        name: metrics.auc(one.score[known], member) for name, one in scored.items()
-    }
-    best = max(found, key=lambda name: found[name])
-    if names.FAVOURITE not in found:
+    best = max(auc, key=lambda name: auc[name])
+    if names.FAVOURITE not in auc:
         return best
+    known = given.known
     error = metrics.auc_difference_error(
-        scored[best].score[known], scored[names.FAVOURITE].score[known], member
+        scored[best].score[known],
+        scored[names.FAVOURITE].score[known],
+        given.member[known],
     )
-    is_beaten = found[best] - found[names.FAVOURITE] > BEYOND * error
+    is_beaten = auc[best] - auc[names.FAVOURITE] > BEYOND * error
     return best if is_beaten else names.FAVOURITE
 
 

@@ -242,24 +242,3 @@ def _by_order(
     method = "asymptotic" if many else "auto"
     found = mannwhitneyu(inside, outside, alternative=alternative, method=method)
     return float(found.pvalue)
-
-
-def tnr_at_fnr(
-    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], rate: float
-) -> float | None:
-    """Return the share of non-members below the highest threshold that is allowed.
-
-    Members are missing from the tail of high losses, and how much so foretells the
-    true-positive rate that reference attacks reach, with no reference at all.
-
-    Args:
-        score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one.
-        rate: largest share of members below the threshold.
-
-    Returns:
-        A rate, or None where fewer than 1/rate members cannot measure it.
-
-    Source: Dodd et al. 2025, arXiv:2510.19773.
-    """
-    return tpr_at_fpr(-score, ~member, rate)

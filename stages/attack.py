@@ -30,8 +30,7 @@ from pipeline.config import Attack
 from pipeline.errors import AuditError
 from pipeline.experiment import Outcome
 
-# What of repeated divisions is kept, beside the rates at these false-positive rates.
-REPEATED = ("auc", "accuracy", "precision", "recall")
+# False-positive rates at which repeated divisions are told.
 REPEATED_RATES = (0.1, 0.01, 0.001)
 
 

@@ -278,7 +278,11 @@ def test_the_favourite_gives_way_only_to_what_is_better_beyond_accident() -> Non
 
     def chosen(**scores: np.ndarray) -> str:
         scored = {name: roster.Scored(score) for name, score in scores.items()}
-        return experiment.strongest(scored, given)  # type: ignore[arg-type]
+        auc = {
+            name: metrics.auc(score[known], member[known])
+            for name, score in scores.items()
+        }
+        return experiment.strongest(auc, scored, given)  # type: ignore[arg-type]
 
     # About as good, by chance better on attack-train.
     near = favourite + 0.3 * rng.normal(size=2000)

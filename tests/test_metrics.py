@@ -186,9 +186,10 @@ def test_a_rate_of_whole_records_is_not_lost_to_rounding() -> None:
 def test_the_true_negative_rate_counts_non_members_below_the_members_tail() -> None:
     score = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     member = np.array([0, 0, 1, 0, 1, 1, 0, 1], dtype=bool)
-    assert metrics.tnr_at_fnr(score, member, 0.25) == 0.75
-    assert metrics.tnr_at_fnr(score, member, 1.0) == 1.0
-    assert metrics.tnr_at_fnr(score, member, 0.2) is None
+    # With sides and order reversed, as the report's tail estimate has it.
+    assert metrics.tpr_at_fpr(-score, ~member, 0.25) == 0.75
+    assert metrics.tpr_at_fpr(-score, ~member, 1.0) == 1.0
+    assert metrics.tpr_at_fpr(-score, ~member, 0.2) is None
 
 
 def test_the_error_of_a_difference_is_delongs_definition() -> None:
