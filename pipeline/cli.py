@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline import files, plan
+from pipeline.cache import files, plan
 from pipeline.errors import AuditError
 
 Item = TypeVar("Item")

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.attacks import grids, names
+from pipeline.attacks import catalogue, grids
 from pipeline.errors import AuditError
 
 if sys.version_info >= (3, 11):
@@ -206,7 +206,7 @@ class AttackMethod(Section):
     method: Method
     name: str = Field(default="", pattern=r"^[a-z0-9_]*$")
     features: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = (
-        names.TUTORIAL
+        catalogue.TUTORIAL
     )
     params: dict[str, Any] = Field(default_factory=dict)
 
@@ -218,7 +218,7 @@ class AttackMethod(Section):
     @field_validator("features")
     @classmethod
     def _known(cls, features: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_known(features, names.FEATURES)
+        return _all_known(features, catalogue.FEATURES)
 
     @property
     def title(self) -> str:
@@ -240,7 +240,9 @@ class Attack(Section):
     @field_validator("attacks")
     @classmethod
     def _known(cls, attacks: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        return attacks if isinstance(attacks, str) else _all_known(attacks, names.ALL)
+        return (
+            attacks if isinstance(attacks, str) else _all_known(attacks, catalogue.ALL)
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -257,7 +259,7 @@ class Attack(Section):
             if titles.count(title) > 1:
                 msg = f"names {title!r} twice; put its values into one grid"
                 raise ValueError(f"{msg}, or give it a name of its own")
-            if title in (*names.ALL, names.STRONGEST):
+            if title in (*catalogue.ALL, catalogue.STRONGEST):
                 msg = f"gives the name {title!r}, an attack's own; choose another"
                 raise ValueError(msg)
         return methods
@@ -267,10 +269,10 @@ class Attack(Section):
         if not self.attacks and not self.methods:
             msg = "names no attack; set attacks or add an [[attack.methods]]"
             raise ValueError(msg)
-        there = names.ALL if self.attacks == "all" else self.attacks
+        there = catalogue.ALL if self.attacks == "all" else self.attacks
         for method in self.methods:
             for name in method.features:
-                if name not in (*there, *names.COLUMNS):
+                if name not in (*there, *catalogue.COLUMNS):
                     msg = (
                         f"has {method.title} learn from {name}, which is not in attacks"
                     )
@@ -395,7 +397,7 @@ def _check_needs(attack: Attack, n_pairs: int) -> None:
     lack = f"and there {'is' if n_pairs else 'are'} {n_pairs or 'none'}"
 
     def of(name: str) -> str | None:
-        needed = names.NEEDED.get(name, 0)
+        needed = catalogue.NEEDED.get(name, 0)
         if needed <= n_pairs:
             return None
         several = f"{needed} references on a side of a record"

@@ -11,24 +11,18 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import (
-    cli,
-    controls,
-    experiment,
-    files,
-    membership,
-    metrics,
-    plan,
-    recalibration,
-    risk,
-    search,
-    store,
-)
-from pipeline.attacks import names, roster
+from pipeline import cli
+from pipeline.attacks import catalogue, roster
 from pipeline.attacks.evidence import evidence, together
+from pipeline.audit import experiment, search
+from pipeline.audit.experiment import Outcome
+from pipeline.cache import files, plan, store
 from pipeline.config import Attack
+from pipeline.data import membership
 from pipeline.errors import AuditError
-from pipeline.experiment import Outcome
+from pipeline.findings import controls, exposure
+from pipeline.signals import recalibration
+from pipeline.statistics import metrics
 
 # False-positive rates at which repeated divisions are told.
 REPEATED_RATES = (0.1, 0.01, 0.001)
@@ -74,7 +68,7 @@ def compute(job: plan.Job) -> str:
             "chosen": outcome.strongest,
             "auc_on_attack_train": outcome.auc,
         },
-        "rmia_slope": given.slope if {*names.RMIA} & {*outcome.scored} else None,
+        "rmia_slope": given.slope if {*catalogue.RMIA} & {*outcome.scored} else None,
         "null": null,
         "repeats": repeats,
         "methods": [search.summary(one) for one in outcome.found],
@@ -160,7 +154,7 @@ def reference_p_values(given: roster.Given) -> NDArray[np.float64]:
     references = given.references
     # A mean of one view would be a copy of all signals.
     one_view = references.shape[2] == 1
-    return risk.reference_p_values(
+    return exposure.reference_p_values(
         given.phi[:, 0],
         references[..., 0] if one_view else references.mean(axis=2),
         ~given.inside & given.kept,
@@ -240,7 +234,7 @@ def all_given(
     """Return all that attacks may look at."""
     shape = (*inside.shape, shard.margin.shape[1])
     references = np.empty(shape, dtype=shard.margin.dtype)
-    used = {*names.AMORTISED} & {*experiment.wanted(settings)}
+    used = {*catalogue.AMORTISED} & {*experiment.wanted(settings)}
     recalibrated = np.empty(shape if used else (0, *shape[1:]), dtype=np.float32)
     found = []
     # Block by block into one place: all blocks besides would be as much again.

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import blind, cli, datasets, files, plan, preprocessing, store
+from pipeline import cli
+from pipeline.cache import files, plan, store
 from pipeline.config import Blind, Data, Features
+from pipeline.data import preprocessing, sources
+from pipeline.findings import blind
 
 # Records held in memory at once.
 BLOCK_ROWS = 256
@@ -49,12 +52,12 @@ def shown(
     """
     ids = [records.id[rows] for rows in blocks]
     if data.source == "arrays":
-        given = datasets.inputs(data, int(records.n_source))
+        given = sources.inputs(data, int(records.n_source))
         yield from () if given is None else (given[block] for block in ids)
         return
     how = preprocessing.member_augmentation(settings, records.member)
     content = [records.content[rows] for rows in blocks]
-    images = datasets.blocks(data, ids, content)
+    images = sources.blocks(data, ids, content)
     for rows, found in zip(blocks, images, strict=True):
         draws = [] if how is None else [how[rows]]
         seen = preprocessing.shown(found, data, draws)

@@ -10,18 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import (
-    cli,
-    datasets,
-    files,
-    plan,
-    preprocessing,
-    recalibration,
-    signals,
-    store,
-)
+from pipeline import cli
+from pipeline.cache import files, plan, store
 from pipeline.config import Data, Features, Target
+from pipeline.data import preprocessing, sources
 from pipeline.errors import AuditError
+from pipeline.signals import margins, recalibration
 
 # (model, rows of each block) to (logits, margins) of each block; model 0 is the target.
 Source = Callable[
@@ -195,7 +189,7 @@ def given(data: Data, records: store.Records) -> Source:
 
     @cache
     def models() -> NDArray[np.floating[Any]]:
-        return datasets.signals(data).logits
+        return sources.signals(data).logits
 
     def source(
         model: int, blocks: Sequence[NDArray[np.int64]]
@@ -209,7 +203,7 @@ def given(data: Data, records: store.Records) -> Source:
                 problem = "has logits that are NaN or infinite"
                 raise AuditError(data.path, problem, "correct the records")
             label = records.label[rows]
-            views = [signals.margin(block[:, v], label) for v in range(block.shape[1])]
+            views = [margins.margin(block[:, v], label) for v in range(block.shape[1])]
             yield block, np.stack(views, axis=1)
 
     return source
@@ -218,7 +212,7 @@ def given(data: Data, records: store.Records) -> Source:
 def inferred(job: plan.Job, records: store.Records) -> tuple[dict[str, Any], Source]:
     """Return where models run, and the source of their signals."""
     # Signals made elsewhere need no MindSpore at all.
-    from pipeline import device, extraction, networks
+    from pipeline.models import device, extraction, networks
 
     settings, data = job.section(Features), job.section(Data)
     target = job.section(Target)
@@ -259,7 +253,7 @@ def shard(
         label=records.label[rows],
         logits=logits,
         margin=margin,
-        loss=signals.loss(margin),
+        loss=margins.loss(margin),
     )
 
 

@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import cli, config, plan
+from pipeline import cli, config
+from pipeline.cache import plan
 
 
 def main() -> None:

@@ -3,15 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cli, datasets, plan, selection, store
+from pipeline import cli
+from pipeline.cache import plan, store
 from pipeline.config import Data
+from pipeline.data import selection, sources
 from pipeline.errors import AuditError
 
 
 def compute(job: plan.Job) -> str:
     """Write the ids, labels and sides of the records."""
     settings = job.section(Data)
-    catalogue = datasets.catalogue(settings)
+    catalogue = sources.catalogue(settings)
 
     records = choose(settings, catalogue)
 
@@ -22,7 +24,7 @@ def compute(job: plan.Job) -> str:
     return f"{sides}, {records.duplicates_dropped} duplicates dropped"
 
 
-def choose(settings: Data, catalogue: datasets.Catalogue) -> store.Records:
+def choose(settings: Data, catalogue: sources.Catalogue) -> store.Records:
     """Choose records by the config; see there for the rules.
 
     Raises:

@@ -6,17 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import (
-    cli,
-    datasets,
-    files,
-    membership,
-    plan,
-    preprocessing,
-    selection,
-    store,
-)
+from pipeline import cli
+from pipeline.cache import files, plan, store
 from pipeline.config import Data, References, Target, Training
+from pipeline.data import membership, preprocessing, selection, sources
 from pipeline.errors import AuditError
 
 
@@ -56,7 +49,7 @@ def given_member(data: Data, records: store.Records) -> NDArray[np.bool_]:
     Raises:
         AuditError: if one of them is the target itself.
     """
-    found = datasets.signals(data)
+    found = sources.signals(data)
     names = [f"model {model}" for model in range(1, len(found.member))]
     for name, logits in zip(names, found.logits[1:], strict=True):
         if np.array_equal(logits, found.logits[0]):
@@ -102,7 +95,7 @@ def own_digests(job: plan.Job, paths: list[Path], records: store.Records) -> lis
         AuditError: if one does not fit the network, or is the target itself.
     """
     # Here and below: signals made elsewhere need no MindSpore at all.
-    from pipeline import device, networks
+    from pipeline.models import device, networks
 
     target = job.section(Target)
     device.start("auto")
@@ -158,13 +151,13 @@ def train(
     missing: list[int],
 ) -> Any:
     """Train and save references, and yield each that is done."""
-    from pipeline import device, networks
+    from pipeline.models import device, networks
 
     data, target = job.section(Data), job.section(Target)
     recipe = recipe_of(job, settings)
     section = "target" if target.training else "references"
     n_classes = target.n_classes or int(records.n_classes)
-    images = next(datasets.blocks(data, [records.id], [records.content]))
+    images = next(sources.blocks(data, [records.id], [records.content]))
 
     def fresh() -> Any:
         return networks.build(str(target.network), n_classes)

@@ -8,25 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import (
-    cli,
-    controls,
-    corrections,
-    epsilon,
-    estimates,
-    files,
-    membership,
-    metrics,
-    plan,
-    reporting,
-    risk,
-    slices,
-    store,
-    tables,
-    verdict,
-)
-from pipeline.attacks import names
+from pipeline import cli
+from pipeline.attacks import catalogue
+from pipeline.audit import terminal
+from pipeline.cache import files, plan, store, tables
 from pipeline.config import Report
+from pipeline.data import membership
+from pipeline.findings import controls, exposure, figures, slices, verdict
+from pipeline.statistics import corrections, epsilon, metrics
 
 SCHEMA = 3
 WIDTH = 80  # columns of report.txt
@@ -69,7 +58,7 @@ def compute(job: plan.Job) -> str:
                 "test_accuracy": int(records.nonmember.sum()),
             },
         ),
-        "resolution": controls.resolution(n_eval - n_members, estimates.RATES),
+        "resolution": controls.resolution(n_eval - n_members, figures.RATES),
     }
     row = list(scores.method).index(attacks[-1]["chosen"].encode())
     risks = by_record(records, scores, row, group, settings)
@@ -101,7 +90,7 @@ def compute(job: plan.Job) -> str:
         },
         "confidence": settings.confidence,
         "intervals": (
-            estimates.EXACT if settings.intervals == "exact" else estimates.BOOTSTRAP
+            figures.EXACT if settings.intervals == "exact" else figures.BOOTSTRAP
         ),
         "tail": tail(scores, settings.confidence),
         "attacks": attacks,
@@ -123,7 +112,7 @@ def compute(job: plan.Job) -> str:
             "prior": settings.prior,
         },
         "repeats": repeats(table["repeats"]),
-        "choices": reporting.CHOICES,
+        "choices": terminal.CHOICES,
         "verdict": verdict.reached(
             sure,
             control,
@@ -142,7 +131,7 @@ def compute(job: plan.Job) -> str:
             },
         },
     }
-    text = reporting.text(report, WIDTH)
+    text = terminal.text(report, WIDTH)
 
     timings = json.loads((job.folder("attack") / plan.TIMINGS).read_text())
     folder = job.folder("report")
@@ -176,12 +165,12 @@ def described(
     member = scores.member[judged]
     score, decision = scores.score[:, judged], scores.decision[:, judged]
     if how == "exact":
-        figures = [
-            estimates.exact(one, own, member, settings.confidence)
+        own_figures = [
+            figures.exact(one, own, member, settings.confidence)
             for one, own in zip(score, decision, strict=True)
         ]
     else:
-        figures = estimates.resampled(
+        own_figures = figures.resampled(
             score,
             decision,
             member,
@@ -195,17 +184,17 @@ def described(
         {
             **about,
             **own,
-            "exceeds": estimates.exceeds(taken, member, settings.threshold, each),
+            "exceeds": figures.exceeds(taken, member, settings.threshold, each),
             "p_value": float(plain),
             "p_value_holm": float(holm),
         }
         for about, own, taken, plain, holm in zip(
-            table["attacks"], figures, decision, p, corrections.holm(p), strict=True
+            table["attacks"], own_figures, decision, p, corrections.holm(p), strict=True
         )
     ]
     name = table["strongest"]["chosen"]
     chosen = next(one for one in attacks if one["method"] == name)
-    return [*attacks, {**chosen, "method": names.STRONGEST, "chosen": name}]
+    return [*attacks, {**chosen, "method": catalogue.STRONGEST, "chosen": name}]
 
 
 def bounds(
@@ -246,7 +235,7 @@ def tail(scores: store.Scores, confidence: float) -> dict[str, Any] | None:
         return None
     judged = scores.evaluation
     score, member = scores.score[methods.index(TAIL)][judged], scores.member[judged]
-    return estimates.tpr_at_fpr(-score, ~member, confidence)
+    return figures.tpr_at_fpr(-score, ~member, confidence)
 
 
 def repeats(draws: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -254,13 +243,13 @@ def repeats(draws: list[dict[str, Any]]) -> dict[str, Any] | None:
     if len(draws) == 1:
         return None
     attacks = [
-        {**draw["attacks"], names.STRONGEST: draw["attacks"][draw["strongest"]]}
+        {**draw["attacks"], catalogue.STRONGEST: draw["attacks"][draw["strongest"]]}
         for draw in draws
     ]
     return {
         "draws": len(draws),
         "strongest": [draw["strongest"] for draw in draws],
-        "attacks": {name: estimates.spread(attacks, name) for name in attacks[0]},
+        "attacks": {name: figures.spread(attacks, name) for name in attacks[0]},
     }
 
 
@@ -298,12 +287,12 @@ def by_record(
         columns["group"] = group
     return {
         **columns,
-        "rank": risk.rank(score),
+        "rank": exposure.rank(score),
         "p_value": scores.p_value,
-        "posterior": risk.posterior(
+        "posterior": exposure.posterior(
             score, scores.member, known, settings.prior, settings.seed
         ),
-        "flagged": risk.flags(
+        "flagged": exposure.flags(
             score, scores.member, scores.evaluation, settings.false_discoveries
         ),
         **{

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from pipeline import cli, datasets, plan, selection, store
+from pipeline import cli
+from pipeline.cache import plan, store
 from pipeline.config import Data, Split
+from pipeline.data import selection, sources
 from pipeline.errors import AuditError
 
 
@@ -11,7 +13,7 @@ def compute(job: plan.Job) -> str:
     """Write which records are on which side of the attack, at every draw."""
     settings, data = job.section(Split), job.section(Data)
     records = store.upstream(job, "records", store.Records)
-    given = datasets.signals(data).train if data.source == "arrays" else None
+    given = sources.signals(data).train if data.source == "arrays" else None
     if given is not None and settings.repeats > 1:
         problem = f"is {settings.repeats}, but the array 'train' gives one division"
         raise AuditError("split.repeats", problem, "leave one of the two out")

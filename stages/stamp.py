@@ -1,6 +1,7 @@
 """Check the config and write the stamp of each stage, if it is another than before."""
 
-from pipeline import cli, config, files, plan
+from pipeline import cli, config
+from pipeline.cache import files, plan
 
 
 def main() -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import cli, datasets, files, plan, preprocessing, store
+from pipeline import cli
+from pipeline.cache import files, plan, store
 from pipeline.config import Data, Target
+from pipeline.data import preprocessing, sources
 
 # For the accuracy of a target trained here; it changes no artifact but its last bits.
 BATCH_SIZE = 256
@@ -39,7 +41,7 @@ def compute(job: plan.Job) -> str:
 def check(settings: Target, records: store.Records) -> None:
     """Refuse a checkpoint that does not fit its network."""
     # Here and below: signals made elsewhere need no MindSpore at all.
-    from pipeline import device, networks
+    from pipeline.models import device, networks
 
     device.start("auto")
     n_classes = settings.n_classes or int(records.n_classes)
@@ -49,7 +51,7 @@ def check(settings: Target, records: store.Records) -> None:
 
 def train(job: plan.Job, settings: Target, records: store.Records) -> dict[str, float]:
     """Train the network on the members, save it, and return its accuracies."""
-    from pipeline import device, extraction, networks
+    from pipeline.models import device, extraction, networks
 
     data, recipe = job.section(Data), settings.training
     assert recipe is not None  # the config has a checkpoint or a recipe
@@ -58,7 +60,7 @@ def train(job: plan.Job, settings: Target, records: store.Records) -> dict[str, 
         settings.n_classes or int(records.n_classes),
     )
     rows = np.flatnonzero(records.member)
-    images = next(datasets.blocks(data, [records.id[rows]], [records.content[rows]]))
+    images = next(sources.blocks(data, [records.id[rows]], [records.content[rows]]))
     batch = preprocessing.batches(data, recipe, images, device.resize)
 
     device.start(recipe.device)

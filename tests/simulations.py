@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from pipeline import bootstrap, controls, intervals, metrics
-from pipeline.intervals import Interval
+from pipeline.findings import controls
+from pipeline.statistics import bootstrap, intervals, metrics
+from pipeline.statistics.intervals import Interval
 
 
 class Counted(NamedTuple):

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import blind, datasets, metrics, preprocessing
 from pipeline.config import Data
+from pipeline.data import preprocessing, sources
+from pipeline.findings import blind
+from pipeline.statistics import metrics
 
 Images = NDArray[np.uint8]
 
@@ -123,10 +125,10 @@ def fold_variances(
 def cifar(folder: Path) -> tuple[Images, NDArray[np.int32], NDArray[np.bool_]]:
     """Return images, fine labels and whether they lie in train.bin, of CIFAR-100."""
     data = Data(source="cifar100", path=str(folder))
-    catalogue = datasets.catalogue(data)
+    catalogue = sources.catalogue(data)
     assert catalogue.member is not None
     ids = np.arange(len(catalogue.label))
-    (found,) = datasets.blocks(data, [ids], [catalogue.content])
+    (found,) = sources.blocks(data, [ids], [catalogue.content])
     return found, catalogue.label, catalogue.member
 
 

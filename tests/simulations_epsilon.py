@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import epsilon
+from pipeline.statistics import epsilon
 
 DELTA = 1e-5
 CONFIDENCE = 0.95

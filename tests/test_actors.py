@@ -1,7 +1,7 @@
 import numpy as np
 
-from pipeline import membership
 from pipeline.attacks import actors
+from pipeline.data import membership
 from tests.test_amortised import toy
 
 

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import membership, metrics
 from pipeline.attacks import actors, amortised, lira, rmia
 from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.moments import along, mean_axis
+from pipeline.data import membership
+from pipeline.statistics import metrics
 
 
 def toy(

@@ -15,10 +15,13 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from pipeline import blind, metrics, plan, preprocessing, store
+from pipeline.cache import plan, store
 from pipeline.config import Blind, Data, Features
-from pipeline.corrections import holm
+from pipeline.data import preprocessing
 from pipeline.errors import AuditError
+from pipeline.findings import blind
+from pipeline.statistics import metrics
+from pipeline.statistics.corrections import holm
 from stages import blind as stage
 from tests import simulations_blind as simulations
 
@@ -567,7 +570,7 @@ def job(tmp_path: Path, source: str, **more: Any) -> plan.Job:
 
 
 def chosen(tmp_path: Path, source: str, n: int, **more: NDArray[Any]) -> store.Records:
-    from pipeline import datasets
+    from pipeline.data import sources
     from stages import records
 
     settings_ = Data(source=source, path=str(tmp_path / "signals.npz"))
@@ -577,7 +580,7 @@ def chosen(tmp_path: Path, source: str, n: int, **more: NDArray[Any]) -> store.R
         logits = np.zeros((n, 3), dtype=np.float32)
         arrays = {"logits": logits, "label": label, "member": member}
         np.savez(tmp_path / "signals.npz", **{**arrays, **more})
-    found = records.choose(settings_, datasets.catalogue(settings_))
+    found = records.choose(settings_, sources.catalogue(settings_))
     store.write_arrays(tmp_path / "records" / "records.h5", found, key="1" * 64)
     return found
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline import bootstrap, metrics
+from pipeline.statistics import bootstrap, metrics
 
 RATES = (0.1, 0.02, 0.001)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import config, plan
-from pipeline.attacks import names
+from pipeline import config
+from pipeline.attacks import catalogue
+from pipeline.cache import plan
 from pipeline.errors import AuditError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
@@ -615,7 +616,7 @@ def test_what_needs_more_references_than_there_are_is_refused(
 def test_two_references_are_enough_for_all_attacks_but_the_bayesian(
     tmp_path: Path,
 ) -> None:
-    rest = [name for name in names.ALL if name not in (ONLINE, OFFLINE)]
+    rest = [name for name in catalogue.ALL if name not in (ONLINE, OFFLINE)]
     path = attacking(tmp_path, "count = 2", f"attacks = {json.dumps(rest)}")
     assert config.load(path).attack.attacks == tuple(rest)
 

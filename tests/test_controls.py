@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline import controls
+from pipeline.findings import controls
 
 
 def test_shuffled_memberships_keep_the_numbers_of_each_side() -> None:

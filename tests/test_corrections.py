@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
-from pipeline import corrections
+from pipeline.statistics import corrections
 
 Adjust = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 BOTH = [(corrections.holm, "holm"), (corrections.benjamini_hochberg, "fdr_bh")]

@@ -8,9 +8,11 @@ from mindspore import nn
 from mindspore.dataset import NumpySlicesDataset, vision
 from numpy.typing import NDArray
 
-from pipeline import device, networks, preprocessing, signals
 from pipeline.config import Data, Training
+from pipeline.data import preprocessing
 from pipeline.errors import AuditError
+from pipeline.models import device, networks
+from pipeline.signals import margins
 
 
 @pytest.fixture(autouse=True)
@@ -51,13 +53,13 @@ def test_signals_agree_with_numpy_in_float64(scale: float) -> None:
     images, label = drawn()
     found = extractor(network)(images, label)
     logits = images.astype(np.float64) @ network.matrix.astype(np.float64)
-    margin = signals.margin(logits, label)
+    margin = margins.margin(logits, label)
     np.testing.assert_allclose(found.logits, logits, rtol=1e-5, atol=2e-6 * scale)
     # Float32 keeps 2**-24 of the largest logit; a handful of operations follow.
     tolerance = 16 * 2**-24 * np.abs(logits).max()
     np.testing.assert_allclose(found.margin, margin, rtol=0, atol=tolerance + 1e-6)
-    loss = signals.loss(margin)
-    found_loss = signals.loss(found.margin)
+    loss = margins.loss(margin)
+    found_loss = margins.loss(found.margin)
     np.testing.assert_allclose(found_loss, loss, rtol=2 * tolerance + 2e-6)
 
 

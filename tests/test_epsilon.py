@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import integrate, optimize, stats
 
-from pipeline import epsilon
+from pipeline.statistics import epsilon
 from tests import simulations_epsilon as simulations
 
 NAMES = ("clopper_pearson", "one_run", "f_dp_one_run", "gaussian")

@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import (
-    experiment,
-    metrics,
-    recalibration,
-    search,
-    selection,
-    signals,
-    store,
-)
-from pipeline.attacks import learned, names, roster
+from pipeline.attacks import catalogue, learned, roster
 from pipeline.attacks.evidence import evidence
+from pipeline.audit import experiment, search
+from pipeline.cache import store
 from pipeline.config import Attack
+from pipeline.data import selection
 from pipeline.errors import AuditError
+from pipeline.signals import margins, recalibration
+from pipeline.statistics import metrics
 from stages import attack
 
 LEARNED = {
@@ -49,7 +45,7 @@ def audit(leak: float = 0.0, n_records: int = 400, seed: int = 0) -> Audit:
     own = np.arange(4) == label[:, None, None]
     learned = np.vstack((member[None], inside))[..., None, None]
     logits = rng.normal(size=(7, n_records, 1, 4)) + own * (1 + leak * learned)
-    margin = np.stack([signals.margin(one[:, 0], label)[:, None] for one in logits])
+    margin = np.stack([margins.margin(one[:, 0], label)[:, None] for one in logits])
     corrected = np.stack(
         [
             recalibration.margin(one, label, recalibration.fitted(one, label))
@@ -74,7 +70,7 @@ def audit(leak: float = 0.0, n_records: int = 400, seed: int = 0) -> Audit:
     return Audit(given, member)
 
 
-def settings(attacks: tuple[str, ...] = names.ALL, **more: Any) -> Attack:
+def settings(attacks: tuple[str, ...] = catalogue.ALL, **more: Any) -> Attack:
     return Attack.model_validate({"attacks": attacks, **more})
 
 
@@ -107,10 +103,10 @@ def test_every_attack_tells_members_by_what_it_learned_on_attack_train(
 ) -> None:
     one = audit(leak=2.0)
     found = experiment.run(settings(**LEARNED), one.given, tmp_path)
-    assert [*found.scored] == [*names.ALL, "knn", "stacked"]
+    assert [*found.scored] == [*catalogue.ALL, "knn", "stacked"]
     judged = ~one.given.known
     for name, scored in found.scored.items():
-        if name.removesuffix(names.PER_CLASS) != "entropy":
+        if name.removesuffix(catalogue.PER_CLASS) != "entropy":
             assert metrics.auc(scored.score[judged], one.member[judged]) > 0.55, name
     assert found.auc["loss"] == metrics.auc(
         found.scored["loss"].score[~judged], one.member[~judged]
@@ -142,7 +138,7 @@ INFORMED = {
     "rmia_offline",
     "knn",
     "stacked",
-    *(name for name in names.ALL if name.endswith(names.PER_CLASS)),
+    *(name for name in catalogue.ALL if name.endswith(catalogue.PER_CLASS)),
 }
 
 
@@ -189,7 +185,7 @@ def test_the_null_control_passes_on_a_sound_audit(leak: float, tmp_path: Path) -
     for seed in range(3):
         found = null_control(audit(leak, seed=seed), how, tmp_path, seed)
         assert found["passed"], found
-        assert {*found["attacks"]} == {*names.ALL, "knn", "stacked"}
+        assert {*found["attacks"]} == {*catalogue.ALL, "knn", "stacked"}
 
 
 def leaking(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import files
+from pipeline.cache import files
 from pipeline.errors import AuditError
 
 PROJECT = Path(__file__).parents[1]

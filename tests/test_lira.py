@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import metrics
 from pipeline.attacks import lira
 from pipeline.attacks.moments import Moments, along, moments, principal_axes
+from pipeline.statistics import metrics
 
 
 def toy(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import membership, selection
+from pipeline.data import membership, selection
 from pipeline.errors import AuditError
 
 LABEL = np.array([0, 0, 0, 1, 1, 1, 2, 2], dtype=np.int32)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pipeline import metrics
+from pipeline.statistics import metrics
 
 Sides = tuple[NDArray[np.float64], NDArray[np.bool_]]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import modules
+from pipeline.data import modules
 from pipeline.errors import AuditError
 
 Write = Callable[[str, str], Path]

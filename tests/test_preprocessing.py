@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import preprocessing
 from pipeline.config import Data
+from pipeline.data import preprocessing
+from pipeline.data.preprocessing import PADDING, Draw
 from pipeline.errors import AuditError
-from pipeline.preprocessing import PADDING, Draw
 
 MINE = Data(source="mine.py:datasets")
 DIGITS = Data(source="digits")

@@ -3,7 +3,8 @@ import pytest
 from scipy import optimize
 from sklearn.linear_model import LogisticRegression
 
-from pipeline import metrics, recalibration, signals
+from pipeline.signals import margins, recalibration
+from pipeline.statistics import metrics
 
 
 def drawn(
@@ -58,7 +59,7 @@ def test_with_no_precision_to_speak_of_it_is_logistic_regression(
     judge = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000)
     given = recalibration.centred(logits[:, 0])
     judge.fit(given, label)
-    wanted = signals.margin(judge.decision_function(given), label)
+    wanted = margins.margin(judge.decision_function(given), label)
     np.testing.assert_allclose(margin, wanted, atol=2e-3)
 
 
@@ -77,7 +78,7 @@ def test_margins_of_no_correction_are_those_of_the_logits() -> None:
     nothing = recalibration.Correction(np.zeros((4, 4)), np.zeros(4))
     found = recalibration.margin(logits, label, nothing)
     for view in range(2):
-        wanted = signals.margin(logits[:, view], label)
+        wanted = margins.margin(logits[:, view], label)
         np.testing.assert_allclose(found[:, view], wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -85,7 +86,7 @@ def test_models_that_differ_by_a_leaning_become_alike() -> None:
     logits, label = drawn(2000)
     lean = np.array([1.0, -2.0, 0.5, 0.0])
     other = logits + lean
-    before = signals.margin(other[:, 0], label) - signals.margin(logits[:, 0], label)
+    before = margins.margin(other[:, 0], label) - margins.margin(logits[:, 0], label)
     one, two = (
         recalibration.margin(z, label, recalibration.fitted(z, label))
         for z in (logits, other)
@@ -197,7 +198,7 @@ def test_a_member_stands_out_better_among_recalibrated_models() -> None:
     lean = rng.normal(size=(n_models, 1, n_classes)) * 2
     logits = base + lean + member[..., None] * own * 1.5
     logits += rng.normal(size=logits.shape) * 0.5
-    raw = np.stack([signals.margin(one, label) for one in logits])
+    raw = np.stack([margins.margin(one, label) for one in logits])
     corrected = np.stack(
         [
             recalibration.margin(

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import config, files, plan, selection, store
-from pipeline.attacks import names
+from pipeline import config
+from pipeline.attacks import catalogue
+from pipeline.cache import files, plan, store
+from pipeline.data import selection
 from pipeline.errors import AuditError
 from stages import features, references
 from tests.conftest import Checkout
@@ -117,7 +119,7 @@ def test_arrays_of_many_models_run_every_attack(checkout: Checkout) -> None:
     done = checkout.make("audit")
     assert done.returncode == 0, done.stderr
     with h5py.File(checkout.run / "attack" / "scores.h5") as file:
-        assert len(file["method"]) == len(names.ALL)
+        assert len(file["method"]) == len(catalogue.ALL)
         assert np.isfinite(file["score"][()]).all()
         p_value, is_member = file["p_value"][()], file["member"][()]
         reading = file["reading"][()]
@@ -260,7 +262,7 @@ def own_job(run: Path, folder: Path) -> plan.Job:
 
 
 def cnn_digits(path: Path) -> Path:
-    from pipeline import device, networks
+    from pipeline.models import device, networks
 
     device.save(networks.build("cnn_digits", 10), path)
     return path

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import corrections, metrics, reporting, risk
+from pipeline.findings import exposure
+from pipeline.statistics import corrections, metrics
 from tests.conftest import Checkout
 
 # Of the report's numbers these were counted, measured or configured; nothing that they
@@ -106,7 +107,7 @@ def test_every_figure_is_plain_or_its_choice_is_recorded(
     report: dict[str, Any],
 ) -> None:
     known = {*PLAIN, *report["choices"]}
-    assert report["choices"] == reporting.CHOICES
+    assert report["choices"] == terminal.CHOICES
     untold = {".".join(path) for path in numbers(report) if not is_told(path, known)}
     assert untold == set()
 
@@ -123,7 +124,7 @@ def test_a_figure_that_is_picked_from_several_is_noticed(
 
 def test_every_choice_is_said_to_be_made_elsewhere_or_corrected_for() -> None:
     allowed = ("attack-train", "references", "corrected for", "attack-eval")
-    for name, told in reporting.CHOICES.items():
+    for name, told in terminal.CHOICES.items():
         assert told.startswith(allowed), name
         if told.startswith("attack-eval"):
             assert "allows for" in told or "p_value_holm" in told
@@ -161,7 +162,7 @@ def test_the_controls_are_all_there(report: dict[str, Any]) -> None:
 
 def test_epsilon_is_told_with_what_it_assumes(report: dict[str, Any]) -> None:
     epsilon = report["epsilon"]
-    assert {*epsilon["bounds"]} == {*reporting.BOUNDS}
+    assert {*epsilon["bounds"]} == {*terminal.BOUNDS}
     for one in epsilon["bounds"].values():
         assert one["epsilon"] >= 0
         assert one["chosen"]
@@ -195,7 +196,7 @@ def test_the_table_of_the_records_is_that_of_the_scores(
         assert found == scores["score"][place].tolist()
     chosen = [*scores["method"]].index(report["attacks"][-1]["chosen"].encode())
     ranks = [int(row["rank"]) for row in rows]
-    assert ranks == risk.rank(scores["score"][chosen]).tolist()
+    assert ranks == exposure.rank(scores["score"][chosen]).tolist()
     assert all(0 < float(row["posterior"]) < 1 for row in rows)
     # One reference a side tells no spread.
     assert {row["p_value"] for row in rows} == {""}

@@ -3,15 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import metrics, recalibration, selection, signals
-from pipeline.attacks import names, roster
+from pipeline.attacks import catalogue, roster
 from pipeline.attacks.evidence import evidence
+from pipeline.data import selection
 from pipeline.errors import LacksError
+from pipeline.signals import margins, recalibration
+from pipeline.statistics import metrics
 
 # The others draw folds of the records by their place.
-FREE_OF_PLACE = (*names.GLOBAL, *names.POPULATION, *names.REFERENCE)
+FREE_OF_PLACE = (*catalogue.GLOBAL, *catalogue.POPULATION, *catalogue.REFERENCE)
 # QMIA learns from a population what non-members reach, on purpose.
-DEAF_TO_POPULATION = [name for name in names.ALL if name not in names.QUANTILE]
+DEAF_TO_POPULATION = [name for name in catalogue.ALL if name not in catalogue.QUANTILE]
 
 
 def drawn(
@@ -62,21 +64,21 @@ def given(
 
 
 def plain(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    return np.stack([signals.margin(logits[:, v], label) for v in range(2)], axis=1)
+    return np.stack([margins.margin(logits[:, v], label) for v in range(2)], axis=1)
 
 
 def recalibrated(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
     return recalibration.margin(logits, label, recalibration.fitted(logits, label))
 
 
-@pytest.mark.parametrize("name", names.ALL)
+@pytest.mark.parametrize("name", catalogue.ALL)
 def test_every_attack_scores_members_higher_than_chance(name: str) -> None:
     # Inputs are read-only: an attack that wrote into one would fail.
     found = drawn()
     score = roster.score(name, found).score
     assert score.shape == (200,)
     assert np.isfinite(score).all()
-    if name.removesuffix(names.PER_CLASS) != "entropy":
+    if name.removesuffix(catalogue.PER_CLASS) != "entropy":
         assert score[found.member].mean() > score[~found.member].mean()
 
 
@@ -107,7 +109,7 @@ def test_the_order_of_records_and_models_does_not_matter(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", names.ALL)
+@pytest.mark.parametrize("name", catalogue.ALL)
 def test_a_constant_added_to_the_logits_changes_no_score(name: str) -> None:
     one = drawn()
     rng = np.random.default_rng(2)
@@ -119,13 +121,13 @@ def test_a_constant_added_to_the_logits_changes_no_score(name: str) -> None:
         recalibrated=recalibrated(logits, one.label),
     )
     # Networks enlarge the last bits of what they are trained on.
-    near = 2e-2 if name in names.AMORTISED else 1e-9
+    near = 2e-2 if name in catalogue.AMORTISED else 1e-9
     np.testing.assert_allclose(
         roster.score(name, other).score, roster.score(name, one).score, atol=near
     )
 
 
-@pytest.mark.parametrize("name", names.ALL)
+@pytest.mark.parametrize("name", catalogue.ALL)
 def test_huge_logits_and_ties_give_finite_scores(name: str) -> None:
     one = drawn()
     huge = np.where(one.margin > 0, 1e4, -1e4)
@@ -170,7 +172,7 @@ def test_what_the_target_says_of_the_population_scores_no_audited_record(
     np.testing.assert_allclose(*scores, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", [*names.OFFLINE, "rmia_online", "amortised"])
+@pytest.mark.parametrize("name", [*catalogue.OFFLINE, "rmia_online", "amortised"])
 def test_references_that_saw_no_record_serve_what_needs_no_other(name: str) -> None:
     one = drawn()
     inside = np.zeros_like(one.inside)
@@ -237,7 +239,7 @@ def test_learned_features_stand_in_the_order_asked_for() -> None:
     np.testing.assert_allclose(columns[:, 1:3], found.margin)
     assert (np.diff(columns[:, 3:7], axis=1) <= 0).all()
     np.testing.assert_allclose(columns[:, 3:7].sum(axis=1), 1)
-    np.testing.assert_allclose(columns[:, 7], signals.loss(found.margin[:, 0]))
+    np.testing.assert_allclose(columns[:, 7], margins.loss(found.margin[:, 0]))
 
 
 def test_a_feature_that_did_not_run_is_refused() -> None:

@@ -11,8 +11,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
-from pipeline import search
 from pipeline.attacks import grids, learned
+from pipeline.audit import search
 from pipeline.errors import AuditError
 
 GRIDS: dict[str, dict[str, Any]] = {

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline import selection
+from pipeline.data import selection
 
 TEN_CLASSES = (np.arange(200) % 10).astype(np.int32)
 

@@ -3,7 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import corrections, intervals, metrics, slices
+from pipeline.findings import slices
+from pipeline.statistics import corrections, intervals, metrics
 
 
 def told(values: list[Any], score: list[float], member: list[int]) -> list[dict]:

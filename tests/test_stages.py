@@ -3,18 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import datasets
 from pipeline.config import Data
+from pipeline.data import sources
 from pipeline.errors import AuditError
 from stages import records
 
 
 def catalogue(
     content: str, member: str | None = None, n_classes: int = 3
-) -> datasets.Catalogue:
+) -> sources.Catalogue:
     """Return records with one letter each as content, members marked by "m"."""
     n = len(content)
-    return datasets.Catalogue(
+    return sources.Catalogue(
         label=(np.arange(n) % n_classes).astype(np.int32),
         member=None if member is None else np.array([side == "m" for side in member]),
         content=np.array(list(content), dtype="S32"),

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import files, plan, store
+from pipeline.cache import files, plan, store
 from pipeline.errors import AuditError
 
 PROJECT = Path(__file__).parents[1]

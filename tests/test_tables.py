@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import tables
+from pipeline.cache import tables
 
 PROJECT = Path(__file__).parents[1]
 COLUMNS: dict[str, NDArray[Any]] = {

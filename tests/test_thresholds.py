@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline import metrics
 from pipeline.attacks import thresholds
+from pipeline.statistics import metrics
 
 
 def softmax(row: np.ndarray) -> np.ndarray:

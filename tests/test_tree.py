@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import config, networks, plan
+from pipeline import config
+from pipeline.cache import plan
+from pipeline.models import networks
 
 PROJECT = Path(__file__).parents[1]
 PIPELINE = sorted((PROJECT / "pipeline").rglob("*.py"))

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import verdict
+from pipeline.findings import verdict
 
 PASSED: dict[str, Any] = {
     "null": {"passed": True},

@@ -26,13 +26,7 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline.attacks import actors, folds, lira, rmia
-from pipeline.attacks.evidence import (
-    Evidence,
-    Side,
-    evidence,
-    together,
-    view_spread,
-)
+from pipeline.attacks.evidence import Evidence, Side, evidence, together, view_spread
 from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
 from pipeline.errors import LacksError
 

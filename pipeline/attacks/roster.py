@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import metrics
 from pipeline.attacks import (
     actors,
     amortised,
+    catalogue,
     folds,
     lira,
-    names,
     percentiles,
     quantile,
     rmia,
@@ -23,6 +22,7 @@ from pipeline.attacks import (
 from pipeline.attacks.evidence import Evidence, evidence
 from pipeline.attacks.moments import Moments, along, mean_axis, principal_axes
 from pipeline.errors import LacksError
+from pipeline.statistics import metrics
 
 # RMIA's slope where references tell none: Privacy Meter's.
 DEFAULT_SLOPE = 0.3
@@ -133,18 +133,20 @@ def lack(name: str, inside: NDArray[np.bool_]) -> str | None:
         name: one of `names.FEATURES`.
         inside: (n_models, n_records) whether a reference was trained on a record.
     """
-    needed = names.NEEDED.get(name, 0)
+    needed = catalogue.NEEDED.get(name, 0)
     if not needed:
         return None
     if not len(inside):
         return "needs references, and there are none"
     count = inside.sum(axis=0)
     most = {"IN": count.max(), "OUT": len(inside) - count.min()}
-    if name in names.OFFLINE:
+    if name in catalogue.OFFLINE:
         del most["IN"]
-    elif name in names.EITHER:
+    elif name in catalogue.EITHER:
         most = {"IN or OUT": max(most.values())}
-    elif name in names.BOTH and not (inside.any(axis=0) & ~inside.all(axis=0)).any():
+    elif (
+        name in catalogue.BOTH and not (inside.any(axis=0) & ~inside.all(axis=0)).any()
+    ):
         return "needs a record with references on both sides, and there is none"
     for side, there in most.items():
         if there < needed:
@@ -177,8 +179,8 @@ def score(name: str, given: Given) -> Scored:
 
 
 def _run(name: str, given: Given) -> Scored:
-    if name.endswith(names.PER_CLASS):
-        plain = _run(name.removesuffix(names.PER_CLASS), given).score
+    if name.endswith(catalogue.PER_CLASS):
+        plain = _run(name.removesuffix(catalogue.PER_CLASS), given).score
         return Scored(_per_class(plain, given))
     return ATTACKS[name](given)
 

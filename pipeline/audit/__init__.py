@@ -1,0 +1,1 @@
+"""Audit: every attack run on the cached signals, and the result as text."""

@@ -1,0 +1,1 @@
+"""Cache: what is on disk, and whether it still holds."""

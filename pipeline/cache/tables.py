@@ -1,0 +1,60 @@
+"""Tables: one row per record, for programs and for people."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from pipeline.cache import files
+
+NAME = "records"
+
+
+def write(folder: Path, columns: Mapping[str, NDArray[Any]], *, key: str) -> None:
+    """Write records.parquet and records.csv, one column per array, in order.
+
+    NaN becomes null: an empty field in CSV. Byte strings become text. Parquet holds the
+    `key` in the metadata of its schema; CSV has no place for it. Equal columns give
+    equal bytes.
+
+    Args:
+        folder: where the two files go.
+        columns: (n_records,) each, by name.
+        key: the digest of all they were computed from.
+
+    Raises:
+        AuditError: if the disk is full or cannot be written.
+        ValueError: if a column has not one axis, or another length.
+    """
+    shapes = {name: np.shape(column) for name, column in columns.items()}
+    if len(set(shapes.values())) > 1 or any(len(one) != 1 for one in shapes.values()):
+        msg = f"columns must have one axis of one length, got {shapes}"
+        raise ValueError(msg)
+    table = pa.table({name: _column(one) for name, one in columns.items()})
+    table = table.replace_schema_metadata({"key": key})
+    # Made in memory, so that a full disk is met in one place.
+    for suffix, to_bytes in (("parquet", _parquet), ("csv", _csv)):
+        files.write(folder / f"{NAME}.{suffix}", to_bytes(table))
+
+
+def _column(values: NDArray[Any]) -> pa.Array:
+    text = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+    # NaN is null there.
+    return pa.array(text, from_pandas=True)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _csv(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pa.csv.write_csv(table, sink)
+    return bytes(sink.getvalue())

@@ -1,0 +1,1 @@
+"""Data: where records come from, and which of them are audited."""

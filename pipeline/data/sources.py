@@ -1,0 +1,393 @@
+"""Datasets: where audited records come from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import CIFAR_FILES, Data
+from pipeline.data import modules
+from pipeline.errors import AuditError
+
+CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
+CIFAR_PIXELS = 32 * 32 * 3
+# What MindArmour's tutorial normalises CIFAR-100 by.
+CIFAR_MEAN = (0.4465, 0.4822, 0.4914)
+CIFAR_STD = (0.2010, 0.1994, 0.2023)
+# Digits come as 0 … 16; times 15 they fill a byte without rounding.
+DIGIT_SCALE = 15
+HASH_BYTES = 16
+MOST_LABEL = 2**31 - 1  # labels are kept in 32 bits
+READ_ROWS = 1024  # images held in memory at once while a file is read through
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a source holds, images aside."""
+
+    label: NDArray[np.int32]  # (n_records,)
+    # (n_records,) whether the target may have been trained on it; None: the audit
+    # draws members and non-members from one pool.
+    member: NDArray[np.bool_] | None
+    # (n_records,) hash of each record's input; empty where inputs are unknown.
+    content: NDArray[np.bytes_]
+    n_classes: int
+    # (n_records,) not to be audited; None: the config says how many.
+    population: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Models' outputs, made elsewhere; the first model is the target."""
+
+    logits: NDArray[np.floating[Any]]  # (n_models, n_records, n_views, n_classes)
+    label: NDArray[np.int32]  # (n_records,)
+    member: NDArray[np.bool_]  # (n_models, n_records)
+    train: NDArray[np.bool_] | None  # (n_records,) on the attack-train side
+    population: NDArray[np.bool_]  # (n_records,) not to be audited
+
+
+def catalogue(data: Data) -> Catalogue:
+    """Read the labels of a source, and the hash of each record's content.
+
+    Raises:
+        AuditError: if a file is truncated or foreign, a user's function does not keep
+            to the contract, or its order changes from reading to reading.
+    """
+    if data.source == "arrays":
+        given = signals(data)
+        unknown = np.zeros(len(given.label), dtype=f"S{2 * HASH_BYTES}")
+        n_classes = given.logits.shape[-1]
+        member, population = given.member[0], given.population
+        return Catalogue(given.label, member, unknown, n_classes, population)
+    if modules.is_function(data.source):
+        return _users_catalogue(data.source)
+    if data.source == "digits":
+        digits, label = _digits()
+        return Catalogue(label, None, hashes(digits), 10)
+    images, label, member = _cifar(data)
+    return Catalogue(label, member, hashes(images), CIFAR_CLASSES[data.source])
+
+
+def blocks(
+    data: Data,
+    ids: Sequence[NDArray[np.int64]],
+    content: Sequence[NDArray[np.bytes_]],
+) -> Iterator[NDArray[Any]]:
+    """Yield the inputs of records, block by block.
+
+    Args:
+        data: the source.
+        ids: of the records of each block, ascending within and over the blocks.
+        content: the hashes that the records must have.
+
+    Yields:
+        (n_rows, height, width, n_channels) bytes for images of known sources;
+        (n_rows, ...) float32 as they come for a user's.
+
+    Raises:
+        AuditError: if a record is not the one it was when the audit chose it.
+    """
+    for found, expected in zip(_raw_blocks(data, ids), content, strict=True):
+        if not np.array_equal(hashes(found), expected):
+            raise _unrepeatable(data.source)
+        yield found
+
+
+def hashes(images: Iterable[NDArray[Any]]) -> NDArray[np.bytes_]:
+    """Return the hash of each record's content."""
+    digests = [
+        blake2b(image.tobytes(), digest_size=HASH_BYTES).hexdigest() for image in images
+    ]
+    return np.array(digests, dtype=f"S{2 * HASH_BYTES}")
+
+
+def channels_normalised_by(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation of each channel, the config's or ours."""
+    cifar = data.source in CIFAR_FILES
+    n_channels = 3 if cifar else 1
+    mean = data.mean or (CIFAR_MEAN if cifar else (0.0,))
+    std = data.std or (CIFAR_STD if cifar else (1.0,))
+    for name, given in (("mean", mean), ("std", std)):
+        if len(given) != n_channels:
+            problem = f"has {len(given)} values"
+            raise AuditError(f"data.{name}", problem, f"give {n_channels}")
+    return mean, std
+
+
+def _raw_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[Any]]:
+    if modules.is_function(data.source):
+        yield from _users_blocks(data.source, ids)
+        return
+    images = _digits()[0] if data.source == "digits" else _cifar(data)[0]
+    for block in ids:
+        yield images[block]
+
+
+def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = (digits.images * DIGIT_SCALE).astype(np.uint8)
+    return images[..., None], digits.target.astype(np.int32)
+
+
+def _cifar(
+    data: Data,
+) -> tuple["_CifarImages", NDArray[np.int32], NDArray[np.bool_]]:
+    folder = Path(str(data.path))
+    # CIFAR-100 has a coarse label before the fine one.
+    n_labels = 2 if data.source == "cifar100" else 1
+    parts: list[NDArray[np.uint8]] = []
+    members: list[NDArray[np.bool_]] = []
+    for names, is_member in zip(CIFAR_FILES[data.source], (True, False), strict=True):
+        for name in names:
+            path = folder / name
+            size, record = path.stat().st_size, n_labels + CIFAR_PIXELS
+            if size % record or not size:
+                problem = f"has {size} bytes, not a multiple of {record}"
+                fix = f"get the whole binary version of {data.source}"
+                raise AuditError(path, problem, fix)
+            rows = np.memmap(path, np.uint8, "r").reshape(-1, record)
+            parts.append(rows)
+            members.append(np.full(len(rows), is_member))
+            _check_labels(path, rows[:, n_labels - 1], CIFAR_CLASSES[data.source])
+    label = np.concatenate([part[:, n_labels - 1] for part in parts]).astype(np.int32)
+    return _CifarImages(parts, n_labels), label, np.concatenate(members)
+
+
+class _CifarImages:
+    """The images of several binary files, read from disk when asked for."""
+
+    def __init__(self, parts: Sequence[NDArray[np.uint8]], n_labels: int) -> None:
+        self._parts = parts
+        self._n_labels = n_labels
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def __getitem__(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return (n_ids, 32, 32, 3) for ascending ids."""
+        rows = [
+            part[ids[(ids >= start) & (ids < start + len(part))] - start]
+            for part, start in zip(self._parts, self._starts[:-1], strict=True)
+        ]
+        planes = np.concatenate(rows)[:, self._n_labels :].reshape(-1, 3, 32, 32)
+        return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, self._starts[-1], READ_ROWS):
+            end = min(start + READ_ROWS, self._starts[-1])
+            yield from self[np.arange(start, end)]
+
+
+def _check_labels(where: object, label: NDArray[Any], n_classes: int) -> None:
+    outside = label[(label < 0) | (label >= n_classes)]
+    if len(outside):
+        problem = f"has the label {outside[0]} outside [0, {n_classes})"
+        raise AuditError(where, problem, "correct the labels or the data's format")
+
+
+# A user's own function
+
+
+def _users_datasets(source: str) -> list[Any]:
+    pair = modules.call(source)
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        problem = f"returns {type(pair).__name__}, not two datasets"
+        raise AuditError(source, problem, "return (members, nonmembers)")
+    for dataset in pair:
+        if not hasattr(dataset, "create_dict_iterator"):
+            problem = f"returns a {type(dataset).__name__}, not a mindspore dataset"
+            raise AuditError(source, problem, "return (members, nonmembers)")
+        columns = sorted(dataset.get_col_names())
+        if columns != ["image", "label"]:
+            problem = f"has the columns {', '.join(columns)}"
+            raise AuditError(source, problem, "project it to image and label")
+    return list(pair)
+
+
+def _users_batches(
+    source: str, dataset: Any
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int32]]]:
+    """Yield images and labels of a dataset, batched whether it is or not."""
+    shape: tuple[int, ...] | None = None
+    try:
+        for row in dataset.create_dict_iterator(output_numpy=True, num_epochs=1):
+            image, label = row["image"], row["label"]
+            if label.ndim == 0:
+                image, label = image[None], label[None]
+            if label.ndim != 1 or len(image) != len(label):
+                shapes = f"images {image.shape} with labels {label.shape}"
+                fix = "give one whole number as the label of each image"
+                raise AuditError(source, f"yields {shapes}", fix)
+            if not np.issubdtype(label.dtype, np.integer):
+                problem = f"has labels of type {label.dtype}"
+                raise AuditError(source, problem, "cast them to int32")
+            if label.size and not 0 <= label.min() <= label.max() <= MOST_LABEL:
+                wrong = label[(label < 0) | (label > MOST_LABEL)][0]
+                fix = "give labels from 0 upwards"
+                raise AuditError(source, f"has the label {wrong}", fix)
+            if (shape := shape or image.shape[1:]) != image.shape[1:]:
+                problem = f"has images of shapes {shape} and {image.shape[1:]}"
+                raise AuditError(source, problem, "make them of one shape")
+            yield np.asarray(image, dtype=np.float32), label.astype(np.int32)
+    except AuditError:
+        raise
+    except Exception as error:
+        problem = f"cannot be read ({modules.summary(error)})"
+        raise AuditError(source, problem, "make its pipeline run") from error
+
+
+def _users_catalogue(source: str) -> Catalogue:
+    first, again = _users_scan(source), _users_scan(source)
+    for one, other in zip(first, again, strict=True):
+        if not np.array_equal(one, other):
+            raise _unrepeatable(source)
+    label, content, member = first
+    if not len(label):
+        raise AuditError(source, "has no records", "return datasets that are not empty")
+    return Catalogue(label, member, content, int(label.max()) + 1)
+
+
+def _users_scan(
+    source: str,
+) -> tuple[NDArray[np.int32], NDArray[np.bytes_], NDArray[np.bool_]]:
+    labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    contents: list[NDArray[np.bytes_]] = [hashes([])]
+    sides: list[NDArray[np.bool_]] = [np.empty(0, bool)]
+    members, nonmembers = _users_datasets(source)
+    for dataset, is_member in ((members, True), (nonmembers, False)):
+        for images, label in _users_batches(source, dataset):
+            labels.append(label)
+            contents.append(hashes(images))
+            sides.append(np.full(len(label), is_member))
+    return np.concatenate(labels), np.concatenate(contents), np.concatenate(sides)
+
+
+def _users_blocks(
+    source: str, ids: Sequence[NDArray[np.int64]]
+) -> Iterator[NDArray[Any]]:
+    """Yield blocks of ascending ids from one pass over a user's datasets."""
+    waiting = iter(ids)
+    wanted = next(waiting, None)
+    kept: list[NDArray[Any]] = []
+    start = 0
+    for dataset in _users_datasets(source):
+        for images, _ in _users_batches(source, dataset):
+            end = start + len(images)
+            while wanted is not None:
+                kept.append(images[wanted[(wanted >= start) & (wanted < end)] - start])
+                if wanted[-1] >= end:
+                    break
+                yield np.concatenate(kept)
+                kept, wanted = [], next(waiting, None)
+            start = end
+    if wanted is not None:
+        raise _unrepeatable(source)
+
+
+def _unrepeatable(source: str) -> AuditError:
+    problem = "gives other records, or another order, at each reading"
+    fix = "leave out shuffling (shuffle=False) and random augmentation"
+    return AuditError(source, problem, fix)
+
+
+# Signals made elsewhere
+
+
+def signals(data: Data) -> Signals:
+    """Read models' outputs from an .npz or .h5 file.
+
+    Model 0 is the target, all others are references; the first view is the unchanged
+    record.
+
+    Raises:
+        AuditError: if the file is not one, or an array is missing, misshapen, or out of
+            range.
+    """
+    path = Path(str(data.path))
+    arrays = _arrays(path, ("logits", "label", "member", "train", "population"))
+    for name in ("logits", "label", "member"):
+        if name not in arrays:
+            problem = f"has no array {name!r}"
+            raise AuditError(path, problem, "give logits, label and member")
+    logits, label = arrays["logits"], arrays["label"]
+    shape = logits.shape
+    if logits.ndim not in (2, 3, 4) or not np.issubdtype(logits.dtype, np.floating):
+        problem = f"has logits of type {logits.dtype} and shape {shape}"
+        fix = "give floats ([n_models,] n_records, [n_views,] n_classes)"
+        raise AuditError(path, problem, fix)
+    lead = shape[:1] if logits.ndim == 2 else shape[:2]
+    member, train = arrays["member"], arrays.get("train")
+    population = arrays.get("population", np.zeros(lead[-1], dtype=bool))
+    _check_array(path, "label", label, lead[-1:], np.integer)
+    _check_array(path, "member", member, lead, np.bool_)
+    if train is not None:
+        _check_array(path, "train", train, lead[-1:], np.bool_)
+    _check_array(path, "population", population, lead[-1:], np.bool_)
+    _check_labels(path, label, shape[-1])
+    if logits.ndim == 2:
+        logits, member = logits[None], member[None]
+    if (population & member[0]).any():
+        problem = "has members of the target in its population"
+        raise AuditError(path, problem, "give records that it was not trained on")
+    if logits.ndim == 3:
+        logits = logits[:, :, None]
+    return Signals(logits, label.astype(np.int32), member, train, population)
+
+
+def inputs(data: Data, n_records: int) -> NDArray[Any] | None:
+    """Read the inputs of signals made elsewhere, if their file holds them.
+
+    Args:
+        data: the source.
+        n_records: of the source.
+
+    Returns:
+        (n_records, ...) bytes as they are, other numbers as float32; or None.
+
+    Raises:
+        AuditError: if the file cannot be read, or they are of another number or type,
+            empty, or not finite.
+    """
+    path = Path(str(data.path))
+    found = _arrays(path, ("inputs",)).get("inputs")
+    if found is None:
+        return None
+    is_number = any(np.issubdtype(found.dtype, k) for k in (np.floating, np.integer))
+    if not is_number or found.shape[:1] != (n_records,) or not found.size:
+        problem = f"has inputs of type {found.dtype} and shape {found.shape}"
+        fix = f"give floats or integers ({n_records}, ...), or leave them out"
+        raise AuditError(path, problem, fix)
+    if found.dtype == np.uint8:
+        return found
+    with np.errstate(over="ignore"):
+        ready = found.astype(np.float32)
+    if not np.isfinite(ready).all():
+        problem = "has inputs that are NaN or infinite as float32"
+        raise AuditError(path, problem, "correct the records")
+    return ready
+
+
+def _check_array(
+    path: Path, name: str, array: NDArray[Any], shape: tuple[int, ...], kind: type
+) -> None:
+    if array.shape != shape or not np.issubdtype(array.dtype, kind):
+        problem = f"has {name} of type {array.dtype} and shape {array.shape}"
+        raise AuditError(path, problem, f"give {kind.__name__.rstrip('_')}s {shape}")
+
+
+def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in names if name in file}
+        with h5py.File(path, "r") as file:
+            return {name: file[name][()] for name in names if name in file}
+    except Exception as error:  # a damaged archive may raise anything
+        problem = f"cannot be read ({modules.summary(error)})"
+        raise AuditError(path, problem, "give an .npz or .h5 file") from error

@@ -1,0 +1,1 @@
+"""Findings: what the attacks' scores say, as frozen records of the report."""

@@ -1,0 +1,1 @@
+"""Signals: numbers computed from a model's logits, in nats."""

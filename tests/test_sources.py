@@ -1,0 +1,738 @@
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from pipeline.config import CIFAR_FILES, Data
+from pipeline.data import sources
+from pipeline.errors import AuditError
+
+MINE = Data(source="mine.py:datasets")
+
+
+def hashed(images: Any) -> NDArray[np.bytes_]:
+    digests = [blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]
+    return np.array(digests, dtype="S32")
+
+
+# The digits that come with scikit-learn
+
+
+def test_digits_are_those_of_scikit_learn_in_one_pool() -> None:
+    found = sources.catalogue(Data(source="digits"))
+    assert np.array_equal(found.label, load_digits().target)
+    assert (found.member, found.n_classes) == (None, 10)
+
+
+def test_digits_are_scaled_to_bytes_without_rounding() -> None:
+    ids = np.array([0, 5, 1796])
+    digits = load_digits().images[ids]
+    data = Data(source="digits")
+    content = sources.catalogue(data).content[ids]
+    (block,) = sources.blocks(data, [ids], [content])
+    assert (block.shape, block.dtype) == ((3, 8, 8, 1), np.uint8)
+    assert np.array_equal(block[..., 0] / 15, digits)
+    assert np.array_equal(content, hashed(block))
+
+
+# CIFAR
+
+
+class Cifar:
+    """A folder of tiny binary files, and what is in them."""
+
+    def __init__(self, source: str, folder: Path, n_records: int = 3) -> None:
+        self.data = Data(source=source, path=str(folder))
+        self.folder = folder
+        self.n_labels = 2 if source == "cifar100" else 1
+        self.names = [name for part in CIFAR_FILES[source] for name in part]
+        rng = np.random.default_rng(8)
+        self.rows = {
+            name: rng.integers(
+                0, 256, (n_records, self.n_labels + 3072), dtype=np.uint8
+            )
+            for name in self.names
+        }
+        for place, rows in enumerate(self.rows.values()):
+            # The coarse labels are others than the fine ones, which come last.
+            rows[:, 0] = 19
+            rows[:, self.n_labels - 1] = np.arange(n_records) + place
+        self.save()
+
+    def save(self) -> None:
+        for name, rows in self.rows.items():
+            (self.folder / name).write_bytes(rows.tobytes())
+
+    def slow_images(self) -> NDArray[np.uint8]:
+        """Return the images by the description of the format, byte by byte."""
+        everything = np.concatenate(list(self.rows.values()))
+        images = np.zeros((len(everything), 32, 32, 3), np.uint8)
+        for i, row in enumerate(everything):
+            for place, byte in enumerate(row[self.n_labels :]):
+                # 1024 bytes of red, then of green, then of blue, each row by row.
+                channel, rest = divmod(place, 1024)
+                images[i, rest // 32, rest % 32, channel] = byte
+        return images
+
+
+@pytest.fixture(params=["cifar10", "cifar100"])
+def cifar(request: pytest.FixtureRequest, tmp_path: Path) -> Cifar:
+    return Cifar(request.param, tmp_path)
+
+
+@pytest.fixture
+def cifar100(tmp_path: Path) -> Cifar:
+    return Cifar("cifar100", tmp_path)
+
+
+def test_cifar_images_are_the_bytes_in_rows_columns_and_channels(cifar: Cifar) -> None:
+    expected = cifar.slow_images()
+    ids = np.arange(len(expected))
+    content = [sources.catalogue(cifar.data).content]
+    (block,) = sources.blocks(cifar.data, [ids], content)
+    assert (block.dtype, block.flags.c_contiguous) == (np.uint8, True)
+    assert np.array_equal(block, expected)
+
+
+def test_cifar_blocks_hold_the_records_asked_for_over_the_files(cifar: Cifar) -> None:
+    images = cifar.slow_images()
+    last = len(images) - 1
+    ids = [np.array([0, 2]), np.array([3]), np.array([4, last])]
+    content = sources.catalogue(cifar.data).content
+    found = sources.blocks(cifar.data, ids, [content[block] for block in ids])
+    for block, rows in zip(found, ids, strict=True):
+        assert np.array_equal(block, images[rows])
+
+
+def test_cifar_content_is_the_hash_of_each_image(cifar: Cifar) -> None:
+    expected = hashed(cifar.slow_images())
+    assert np.array_equal(sources.catalogue(cifar.data).content, expected)
+
+
+def test_cifar10_members_are_the_records_of_the_five_training_files(
+    tmp_path: Path,
+) -> None:
+    found = sources.catalogue(Cifar("cifar10", tmp_path).data)
+    assert found.member is not None
+    assert found.member.tolist() == [True] * 15 + [False] * 3
+    assert found.label.tolist() == [i + j for j in range(6) for i in range(3)]
+    assert found.n_classes == 10
+
+
+def test_cifar100_labels_are_the_fine_ones(cifar100: Cifar) -> None:
+    found = sources.catalogue(cifar100.data)
+    assert found.member is not None
+    assert found.member.tolist() == [True] * 3 + [False] * 3
+    assert found.label.tolist() == [0, 1, 2, 1, 2, 3]
+    assert found.n_classes == 100
+
+
+def test_cifar_is_read_in_parts_with_the_same_outcome(
+    cifar100: Cifar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sources.catalogue(cifar100.data).content
+    monkeypatch.setattr(sources, "READ_ROWS", 4)
+    assert np.array_equal(sources.catalogue(cifar100.data).content, whole)
+
+
+@pytest.mark.parametrize("size", [0, 3073, 3 * 3074 - 1])
+def test_a_cifar_file_that_is_cut_short_is_refused(size: int, cifar100: Cifar) -> None:
+    path = cifar100.folder / "test.bin"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(cifar100.data)
+    assert str(caught.value) == (
+        f"{path}: has {size} bytes, not a multiple of 3074. "
+        "Fix: get the whole binary version of cifar100."
+    )
+
+
+def test_a_cifar_label_out_of_range_is_refused(cifar100: Cifar) -> None:
+    cifar100.rows["test.bin"][1, 1] = 100
+    cifar100.save()
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(cifar100.data)
+    assert str(caught.value) == (
+        f"{cifar100.folder / 'test.bin'}: has the label 100 outside [0, 100). "
+        "Fix: correct the labels or the data's format."
+    )
+
+
+def test_a_record_that_changed_since_it_was_chosen_is_refused(cifar: Cifar) -> None:
+    ids = np.arange(2)
+    content = sources.catalogue(cifar.data).content[ids]
+    cifar.rows[cifar.names[0]][1, -1] ^= 1
+    cifar.save()
+    with pytest.raises(AuditError, match="gives other records, or another order"):
+        list(sources.blocks(cifar.data, [ids], [content]))
+
+
+def test_hashes_are_equal_exactly_where_the_content_is() -> None:
+    images = np.zeros((4, 2, 2, 1), dtype=np.uint8)
+    images[1, 0, 0] = images[3, 0, 0] = 1
+    images[2, 0, 1] = 1
+    found = sources.hashes(images)
+    equal = found[:, None] == found[None, :]
+    expected = [
+        [True, False, False, False],
+        [False, True, False, True],
+        [False, False, True, False],
+        [False, True, False, True],
+    ]
+    assert equal.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "expected"),
+    [
+        ("digits", {}, ((0.0,), (1.0,))),
+        (
+            "cifar100",
+            {},
+            ((0.4465, 0.4822, 0.4914), (0.2010, 0.1994, 0.2023)),
+        ),
+        ("digits", {"mean": [0.5], "std": [0.25]}, ((0.5,), (0.25,))),
+    ],
+)
+def test_channels_are_normalised_by_the_configs_numbers_or_ours(
+    source: str, given: Any, expected: Any
+) -> None:
+    data = Data(source=source, **given)
+    assert sources.channels_normalised_by(data) == expected
+
+
+def test_a_number_of_means_other_than_of_channels_is_refused() -> None:
+    data = Data(source="cifar10", mean=[0.5])
+    with pytest.raises(AuditError, match=r"data.mean: has 1 values. Fix: give 3."):
+        sources.channels_normalised_by(data)
+
+
+# A user's own function
+
+
+class Fake:
+    """What the audit uses of a mindspore dataset."""
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        batch: int | None = None,
+        columns: Sequence[str] = ("image", "label"),
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.batch = batch
+        self.columns = columns
+
+    def get_col_names(self) -> list[str]:
+        return list(self.columns)
+
+    def create_dict_iterator(
+        self, *, output_numpy: bool, num_epochs: int
+    ) -> Iterator[dict[str, Any]]:
+        assert output_numpy
+        assert num_epochs == 1
+        size = self.batch or 1
+        for start in range(0, len(self.labels), size):
+            rows = slice(start, start + size) if self.batch else start
+            yield {"image": self.images[rows], "label": self.labels[rows]}
+
+
+Returns = Callable[[Callable[[], Any]], None]
+IMAGES = np.random.default_rng(6).random((12, 1, 2, 2)).astype(np.float32)
+LABELS = (np.arange(12) % 3).astype(np.int32)
+
+
+@pytest.fixture
+def returns(monkeypatch: pytest.MonkeyPatch) -> Returns:
+    """Return a function that says what the user's function does."""
+
+    def set_to(function: Callable[[], Any]) -> None:
+        monkeypatch.setattr(sources.modules, "call", lambda _: function())
+
+    return set_to
+
+
+def seven_and_five(batch: int | None = None) -> tuple[Fake, Fake]:
+    return (
+        Fake(IMAGES[:7], LABELS[:7], batch),
+        Fake(IMAGES[7:], LABELS[7:], batch),
+    )
+
+
+def refusal() -> str:
+    """Return the message with which the user's function is refused."""
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(MINE)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("mine.py:datasets: ")
+    return message.removeprefix("mine.py:datasets: ")
+
+
+@pytest.mark.parametrize("batch", [None, 1, 3, 100])
+def test_a_users_records_are_the_same_batched_or_not(
+    batch: int | None, returns: Returns
+) -> None:
+    returns(lambda: seven_and_five(batch))
+    found = sources.catalogue(MINE)
+    assert found.member is not None
+    assert np.array_equal(found.label, LABELS)
+    assert found.member.tolist() == [True] * 7 + [False] * 5
+    assert np.array_equal(found.content, hashed(IMAGES))
+    assert found.n_classes == 3
+
+
+def test_a_users_function_is_found_in_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_data.py").write_text(
+        "import numpy as np\n"
+        "class Fake:\n"
+        "    def get_col_names(self):\n"
+        "        return ['label', 'image']\n"
+        "    def create_dict_iterator(self, **_):\n"
+        "        yield {'image': np.ones(2), 'label': np.array(1)}\n"
+        "def datasets():\n"
+        "    return Fake(), Fake()\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found = sources.catalogue(Data(source=f"{tmp_path}/their_data.py:datasets"))
+    assert found.label.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("batch", [None, 1, 3, 100])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]],
+        [[0], [2, 6, 7], [11]],
+        [[3, 4]],
+        [list(range(12))],
+        [[6], [7]],
+    ],
+    ids=str,
+)
+def test_blocks_of_a_users_records_are_those_asked_for(
+    batch: int | None, ids: list[list[int]], returns: Returns
+) -> None:
+    returns(lambda: seven_and_five(batch))
+    rows = [np.array(block) for block in ids]
+    content = [hashed(IMAGES[block]) for block in rows]
+    found = list(sources.blocks(MINE, rows, content))
+    assert len(found) == len(rows)
+    for block, expected in zip(found, rows, strict=True):
+        assert block.dtype == np.float32
+        assert np.array_equal(block, IMAGES[expected])
+
+
+def test_a_users_record_that_changed_since_it_was_chosen_is_refused(
+    returns: Returns,
+) -> None:
+    returns(seven_and_five)
+    rows = [np.array([0, 1]), np.array([2])]
+    found = sources.blocks(MINE, rows, [hashed(IMAGES[:2]), hashed(IMAGES[3:4])])
+    assert np.array_equal(next(found), IMAGES[:2])
+    with pytest.raises(AuditError, match="gives other records, or another order"):
+        next(found)
+
+
+def test_a_users_record_that_is_there_no_more_is_refused(returns: Returns) -> None:
+    returns(seven_and_five)
+    rows, content = [np.array([11, 12])], [hashed(IMAGES[:2])]
+    with pytest.raises(AuditError, match="gives other records, or another order"):
+        list(sources.blocks(MINE, rows, content))
+
+
+@pytest.mark.parametrize("what", ["order", "number", "images", "labels"])
+def test_records_that_change_from_reading_to_reading_are_refused(
+    what: str, returns: Returns
+) -> None:
+    _, others = seven_and_five()
+    readings = iter(
+        [
+            (Fake(IMAGES[:7], LABELS[:7]), others),
+            {
+                "order": (Fake(IMAGES[6::-1], LABELS[6::-1]), others),
+                "number": (Fake(IMAGES[:6], LABELS[:6]), others),
+                "images": (Fake(IMAGES[:7] / 2, LABELS[:7]), others),
+                "labels": (Fake(IMAGES[:7], LABELS[1:8]), others),
+            }[what],
+        ]
+    )
+    returns(lambda: next(readings))
+    assert refusal() == (
+        "gives other records, or another order, at each reading. "
+        "Fix: leave out shuffling (shuffle=False) and random augmentation."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (seven_and_five()[:1], "tuple"),
+        (seven_and_five()[0], "Fake"),
+        ({"members": 1, "nonmembers": 2}, "dict"),
+        (None, "NoneType"),
+    ],
+    ids=["one", "bare", "dict", "nothing"],
+)
+def test_a_function_that_returns_no_pair_is_refused(
+    given: Any, kind: str, returns: Returns
+) -> None:
+    returns(lambda: given)
+    assert refusal() == (
+        f"returns {kind}, not two datasets. Fix: return (members, nonmembers)."
+    )
+
+
+def test_a_pair_of_arrays_is_refused(returns: Returns) -> None:
+    returns(lambda: (IMAGES[:7], IMAGES[7:]))
+    assert refusal() == (
+        "returns a ndarray, not a mindspore dataset. Fix: return (members, nonmembers)."
+    )
+
+
+def test_other_columns_are_refused(returns: Returns) -> None:
+    odd = Fake(IMAGES, LABELS, columns=("image", "fine_label", "coarse_label"))
+    returns(lambda: (odd, odd))
+    assert refusal() == (
+        "has the columns coarse_label, fine_label, image. "
+        "Fix: project it to image and label."
+    )
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_labels_that_are_not_whole_numbers_are_refused(
+    batch: int | None, returns: Returns
+) -> None:
+    labels = LABELS.astype(np.float32)
+    returns(lambda: (Fake(IMAGES, labels, batch), Fake(IMAGES, labels, batch)))
+    assert refusal() == "has labels of type float32. Fix: cast them to int32."
+
+
+def test_labels_of_one_hot_vectors_are_refused(returns: Returns) -> None:
+    one_hot = np.eye(3, dtype=np.int32)[LABELS]
+    returns(lambda: (Fake(IMAGES, one_hot, 4), Fake(IMAGES, one_hot, 4)))
+    assert refusal() == (
+        "yields images (4, 1, 2, 2) with labels (4, 3). "
+        "Fix: give one whole number as the label of each image."
+    )
+
+
+def test_negative_labels_are_refused(returns: Returns) -> None:
+    returns(lambda: (Fake(IMAGES, LABELS - 1), Fake(IMAGES, LABELS)))
+    assert refusal() == "has the label -1. Fix: give labels from 0 upwards."
+
+
+def test_datasets_without_records_are_refused(returns: Returns) -> None:
+    returns(lambda: (Fake(IMAGES, []), Fake(IMAGES, [])))
+    assert refusal() == "has no records. Fix: return datasets that are not empty."
+
+
+def test_a_pipeline_that_fails_is_refused_in_one_line(returns: Returns) -> None:
+    class Broken(Fake):
+        def create_dict_iterator(self, **_: Any) -> Iterator[dict[str, Any]]:
+            msg = "map operation: [Decode] failed.\n---\n- C++ Call Stack: ...\n"
+            raise RuntimeError(msg)
+
+    returns(lambda: (Broken(IMAGES, LABELS), Fake(IMAGES, LABELS)))
+    assert refusal() == (
+        "cannot be read (RuntimeError: map operation: [Decode] failed). "
+        "Fix: make its pipeline run."
+    )
+
+
+# Signals made elsewhere
+
+N, CLASSES = 6, 3
+LOGITS = np.random.default_rng(9).normal(size=(N, CLASSES)).astype(np.float32)
+MEMBER = np.arange(N) < 4
+TRAIN = np.arange(N) % 2 == 0
+SIGNALS = {"logits": LOGITS, "label": np.arange(N) % CLASSES, "member": MEMBER}
+# Of two models and of two views; the target and the unchanged record come first.
+TWO = np.stack((LOGITS, LOGITS + 1))
+VIEWS = np.stack((TWO, TWO + 5), axis=2)
+SIDES = np.stack((MEMBER, ~MEMBER))
+Save = Callable[..., Data]
+
+
+@pytest.fixture(params=["npz", "h5"])
+def save(request: pytest.FixtureRequest, tmp_path: Path) -> Save:
+    """Return a function that writes the arrays in either format."""
+
+    def saved(arrays: dict[str, Any]) -> Data:
+        path = tmp_path / f"signals.{request.param}"
+        if request.param == "npz":
+            np.savez(path, **arrays)
+        else:
+            with h5py.File(path, "w") as file:
+                for name, array in arrays.items():
+                    file[name] = array
+        return Data(source="arrays", path=str(path))
+
+    return saved
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        SIGNALS,
+        {**SIGNALS, "logits": TWO, "member": SIDES},
+        {**SIGNALS, "logits": VIEWS, "member": SIDES},
+        {**SIGNALS, "logits": TWO[:1], "member": SIDES[:1]},
+    ],
+    ids=["records", "models", "views", "one model"],
+)
+def test_signals_of_each_shape_have_the_target_first(
+    arrays: dict[str, Any], save: Save
+) -> None:
+    found = sources.signals(save(arrays))
+    assert found.logits.ndim == 4
+    assert np.array_equal(found.logits[0, :, 0], LOGITS)
+    assert np.array_equal(found.label, SIGNALS["label"])
+    assert found.label.dtype == np.int32
+    assert np.array_equal(found.member[0], MEMBER)
+    assert len(found.member) == len(found.logits)
+    assert found.train is None
+
+
+def test_signals_may_say_which_records_the_attack_learns_from(save: Save) -> None:
+    found = sources.signals(save({**SIGNALS, "train": TRAIN}))
+    assert found.train is not None
+    assert np.array_equal(found.train, TRAIN)
+
+
+def test_signals_may_hold_a_population(save: Save) -> None:
+    assert not sources.signals(save(SIGNALS)).population.any()
+    found = sources.catalogue(save({**SIGNALS, "population": ~MEMBER}))
+    assert found.population is not None
+    assert np.array_equal(found.population, ~MEMBER)
+
+
+def test_a_population_of_members_is_refused(save: Save) -> None:
+    data = save({**SIGNALS, "population": MEMBER})
+    with pytest.raises(AuditError) as caught:
+        sources.signals(data)
+    assert str(caught.value) == (
+        f"{data.path}: has members of the target in its population. "
+        "Fix: give records that it was not trained on."
+    )
+
+
+def test_signals_have_a_catalogue_without_content(save: Save) -> None:
+    found = sources.catalogue(save(SIGNALS))
+    assert found.member is not None
+    assert np.array_equal(found.member, MEMBER)
+    assert (found.n_classes, set(found.content.tolist())) == (CLASSES, {b""})
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_signals_without_one_of_the_arrays_are_refused(name: str, save: Save) -> None:
+    data = save({k: v for k, v in SIGNALS.items() if k != name})
+    with pytest.raises(AuditError) as caught:
+        sources.signals(data)
+    assert str(caught.value) == (
+        f"{data.path}: has no array {name!r}. Fix: give logits, label and member."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"logits": LOGITS[0]},
+            "has logits of type float32 and shape (3,). Fix: give floats "
+            "([n_models,] n_records, [n_views,] n_classes)",
+        ),
+        (
+            {"logits": np.ones((N, CLASSES), dtype=int)},
+            "has logits of type int64 and shape (6, 3). Fix: give floats "
+            "([n_models,] n_records, [n_views,] n_classes)",
+        ),
+        (
+            {"label": np.zeros(N)},
+            "has label of type float64 and shape (6,). Fix: give integers (6,)",
+        ),
+        (
+            {"label": np.zeros(N - 1, dtype=int)},
+            "has label of type int64 and shape (5,). Fix: give integers (6,)",
+        ),
+        (
+            {"member": MEMBER.astype(int)},
+            "has member of type int64 and shape (6,). Fix: give bools (6,)",
+        ),
+        (
+            {"population": MEMBER[1:]},
+            "has population of type bool and shape (5,). Fix: give bools (6,)",
+        ),
+        (
+            {"member": SIDES},
+            "has member of type bool and shape (2, 6). Fix: give bools (6,)",
+        ),
+        (
+            {"logits": TWO},
+            "has member of type bool and shape (6,). Fix: give bools (2, 6)",
+        ),
+        (
+            {"train": TRAIN[:-1]},
+            "has train of type bool and shape (5,). Fix: give bools (6,)",
+        ),
+        (
+            {"label": np.full(N, CLASSES)},
+            "has the label 3 outside [0, 3). Fix: correct the labels or the data's "
+            "format",
+        ),
+        (
+            {"label": np.full(N, -1)},
+            "has the label -1 outside [0, 3). Fix: correct the labels or the data's "
+            "format",
+        ),
+    ],
+)
+def test_signals_of_a_wrong_shape_or_type_are_refused(
+    changed: dict[str, Any], message: str, save: Save
+) -> None:
+    data = save({**SIGNALS, **changed})
+    with pytest.raises(AuditError) as caught:
+        sources.signals(data)
+    assert str(caught.value) == f"{data.path}: {message}."
+
+
+@pytest.mark.parametrize("name", ["signals.npz", "signals.h5"])
+@pytest.mark.parametrize("content", [b"", b"not a file of arrays"])
+def test_signals_in_a_file_of_another_kind_are_refused(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    message = f"{re.escape(str(path))}: cannot be read .*Fix: give an .npz or .h5 file."
+    with pytest.raises(AuditError, match=message):
+        sources.signals(Data(source="arrays", path=str(path)))
+
+
+def test_pickled_signals_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signals.npz"
+    np.savez(path, **{**SIGNALS, "label": np.array([None] * N)})
+    with pytest.raises(AuditError, match="allow_pickle=False"):
+        sources.signals(Data(source="arrays", path=str(path)))
+
+
+def test_signals_need_no_inputs(save: Save) -> None:
+    assert sources.inputs(save(SIGNALS), N) is None
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int64, np.int8])
+def test_inputs_become_float32(kind: type, save: Save) -> None:
+    given = np.arange(N * 4).reshape(N, 2, 2).astype(kind)
+    found = sources.inputs(save({**SIGNALS, "inputs": given}), N)
+    assert found is not None
+    assert found.dtype == np.float32
+    assert np.array_equal(found, given)
+
+
+def test_inputs_of_bytes_stay_bytes(save: Save) -> None:
+    given = np.arange(N * 4, dtype=np.uint8).reshape(N, 4)
+    found = sources.inputs(save({**SIGNALS, "inputs": given}), N)
+    assert found is not None
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, given)
+
+
+INPUTS_FIX = "Fix: give floats or integers (6, ...), or leave them out"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            np.zeros((N - 1, 2)),
+            f"has inputs of type float64 and shape (5, 2). {INPUTS_FIX}",
+        ),
+        (
+            np.zeros((N, 0)),
+            f"has inputs of type float64 and shape (6, 0). {INPUTS_FIX}",
+        ),
+        (np.zeros(()), f"has inputs of type float64 and shape (). {INPUTS_FIX}"),
+        (MEMBER, f"has inputs of type bool and shape (6,). {INPUTS_FIX}"),
+        (
+            np.array([0, 1, 2, 3, 4, np.nan]),
+            "has inputs that are NaN or infinite as float32. Fix: correct the records",
+        ),
+        (
+            np.array([0, 1, 2, 3, 4, 1e300]),
+            "has inputs that are NaN or infinite as float32. Fix: correct the records",
+        ),
+    ],
+    ids=["number", "empty", "scalar", "bool", "NaN", "too large"],
+)
+def test_inputs_that_cannot_be_compared_are_refused(
+    inputs: np.ndarray[Any, Any], message: str, save: Save
+) -> None:
+    data = save({**SIGNALS, "inputs": inputs})
+    with pytest.raises(AuditError) as caught:
+        sources.inputs(data, N)
+    assert str(caught.value) == f"{data.path}: {message}."
+
+
+def test_signals_in_a_file_that_is_cut_short_are_refused(save: Save) -> None:
+    data = save(SIGNALS)
+    path = Path(str(data.path))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(AuditError, match="cannot be read"):
+        sources.signals(data)
+
+
+def test_a_label_beyond_32_bits_is_refused(returns: Returns) -> None:
+    labels = LABELS.astype(np.int64)
+    labels[3] = 2**40
+    returns(lambda: (Fake(IMAGES, labels), Fake(IMAGES, labels)))
+    assert str(2**40) in refusal()
+
+
+def test_images_of_different_sizes_are_refused(returns: Returns) -> None:
+    images = [np.zeros((1, 2, 2), np.float32), np.zeros((1, 3, 3), np.float32)]
+    returns(lambda: (Fake(images, LABELS[:2]), Fake(images, LABELS[:2])))
+    assert "has images of shapes (1, 2, 2) and (1, 3, 3)" in refusal()
+
+
+def test_signals_in_a_renamed_npy_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signals.npz"
+    with path.open("wb") as file:
+        np.save(file, LOGITS)
+    with pytest.raises(AuditError, match="cannot be read"):
+        sources.signals(Data(source="arrays", path=str(path)))
+
+
+def test_a_flipped_byte_in_compressed_signals_never_ends_in_a_traceback(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "signals.npz"
+    np.savez_compressed(path, **SIGNALS)
+    whole, refused = path.read_bytes(), 0
+    for place in range(40, len(whole), 3):
+        flipped = bytes([whole[place] ^ 255])
+        path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        try:
+            sources.signals(Data(source="arrays", path=str(path)))
+        except AuditError:
+            refused += 1
+    assert refused > 100
+
+
+def test_signals_in_groups_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signals.h5"
+    with h5py.File(path, "w") as file:
+        file.create_group("logits")
+    with pytest.raises(AuditError, match=r"signals\.h5: "):
+        sources.signals(Data(source="arrays", path=str(path)))
