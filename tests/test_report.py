@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.audit import terminal
 from pipeline.findings import exposure
 from pipeline.statistics import corrections, metrics
 from tests.conftest import Checkout

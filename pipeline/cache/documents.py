@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,13 +14,6 @@ from pipeline.record import Record
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 # What every document holds beside the fields of its record.
 KEY, ORIGIN, DIGEST = "key", "origin", "sha256"
-
-
-class Document(NamedTuple):
-    """A record as it was read, with what its numbers ran on."""
-
-    record: Any
-    origin: Mapping[str, str]  # device and versions of libraries, by name
 
 
 def write(
