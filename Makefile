@@ -1,18 +1,14 @@
 # How well can an outsider tell which records a classifier was trained on?
 #
-# Stages are programs that make one file from others. Each depends on its stamp, the
-# JSON of all that decides its artifact, rewritten only when that changes; so an edited
-# section of the config reruns its own stage and those after it.
+# A goal that makes something is handed to stages/run.py. It checks the config, writes
+# all that decides each artifact, and has make run the stages that no longer hold, by
+# rules written from the list of stages in pipeline/cache/stages.py.
 
 CONFIG ?= configs/digits.toml
-RUN := artifacts/$(basename $(notdir $(CONFIG)))
-STAGES := records blind split target references features attack report
-STAMPS := $(STAGES:%=$(RUN)/stamps/%.json)
-
+DATA ?=
 # Workers of the attack stage; empty means one for each processor.
 JOBS ?=
-export JOBS
-# MindSpore's own log: 3 is errors only. It warns of every device it looks for in vain.
+# MindSpore's own log: 3 is errors only. It warns of every device that it cannot find.
 export GLOG_v ?= 3
 # On a CPU with AVX-512 the oneDNN within MindSpore 2.10 knows only a reference loop for
 # MindSpore's layout of convolutions; held to AVX2 it is a hundred times as fast.
@@ -25,71 +21,36 @@ else
   PYTHON := .venv/bin/python
   READY := .venv/ready
 endif
-INPUTS := --config $(CONFIG) $(if $(DATA),--data $(DATA))
+
+# Programs get these by the environment, as they were typed: neither make nor a shell
+# reads what stands in them.
+override CONFIG := $(value CONFIG)
+override DATA := $(value DATA)
+override JOBS := $(value JOBS)
+override PYTHON := $(value PYTHON)
+export CONFIG DATA JOBS PYTHON
+
+LIST := pipeline/cache/stages.py
+STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
 
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
+# Two goals of one audit would make the same files at once; `-j` is for within a goal.
+.NOTPARALLEL:
 
-## audit: run every stage that is not up to date, and print the verdict
-.PHONY: audit
-audit: $(RUN)/report/report.json
-	@echo "the report is in $(RUN)/report/"
-
-## blind: tell members from non-members by their inputs, without the model
-.PHONY: blind
-blind: $(RUN)/blind/blind.json
-
-## split: choose the audited records and divide them for the attacks
-.PHONY: split
-split: $(RUN)/split/split.h5
-
-## target: train the model under audit, or check the checkpoint that is given
-.PHONY: target
-target: $(RUN)/target/target.json
-
-## references: train the models that the target is compared with, or check those given
-.PHONY: references
-references: $(RUN)/references/references.h5
-
-## features: extract the signals of all models, once, into the cache
-.PHONY: features
-features: $(RUN)/features/complete.json
-
-## attack: search and run the attacks on the cached features
-.PHONY: attack
-attack: $(RUN)/attack/scores.h5
-
-## report: say what the attacks found
-.PHONY: report
-report: $(RUN)/report/report.json
+## audit: run every stage that no longer holds, and print the verdict
+.PHONY: audit $(STAGES)
+audit $(STAGES): $(READY)
+	+@"$$PYTHON" -m stages.run $@ "$(MAKE)"
 
 ## plan: show what the next run would do, and why
 .PHONY: plan
 plan: $(READY)
-	@$(PYTHON) -m stages.plan $(INPUTS)
+	@"$$PYTHON" -m stages.plan
 
-.PHONY: records
-records: $(RUN)/records/records.h5
-
-$(RUN)/records/records.h5: $(RUN)/stamps/records.json
-$(RUN)/blind/blind.json: $(RUN)/stamps/blind.json $(RUN)/records/records.h5
-$(RUN)/split/split.h5: $(RUN)/stamps/split.json $(RUN)/records/records.h5
-$(RUN)/target/target.json: $(RUN)/stamps/target.json $(RUN)/records/records.h5
-$(RUN)/references/references.h5: $(RUN)/stamps/references.json $(RUN)/target/target.json
-$(RUN)/features/complete.json: $(RUN)/stamps/features.json $(RUN)/references/references.h5
-$(RUN)/attack/scores.h5: $(RUN)/stamps/attack.json $(RUN)/split/split.h5 $(RUN)/features/complete.json
-$(RUN)/report/report.json: $(RUN)/stamps/report.json $(RUN)/blind/blind.json $(RUN)/attack/scores.h5
-
-$(RUN)/records/records.h5 $(RUN)/blind/blind.json $(RUN)/split/split.h5 $(RUN)/target/target.json $(RUN)/references/references.h5 $(RUN)/features/complete.json $(RUN)/attack/scores.h5 $(RUN)/report/report.json:
-	@$(PYTHON) -m stages.$(basename $(notdir $<)) --stamp $<
-
-# One process writes all stamps, and only those that changed; then the recipe of each
-# has make look at its time again.
-$(STAMPS): stamps
-	@:
-.PHONY: stamps
-stamps: $(READY)
-	@$(PYTHON) -m stages.stamp $(INPUTS)
+## clean: remove what the stages of this CONFIG made
+.PHONY: clean
+clean: $(READY)
+	@"$$PYTHON" -m stages.clean
 
 ## setup: make the virtual environment in .venv
 .PHONY: setup
@@ -106,32 +67,30 @@ setup: $(READY)
 
 .PHONY: check
 check:
-	@$(PYTHON) -m stages.check
+	@"$$PYTHON" -m stages.check
 
 ## test: run every test
 .PHONY: test
 test: $(READY)
-	@$(PYTHON) -m pytest
+	@"$$PYTHON" -m pytest
 
 ## soak: run the simulations at full size, and on images in DATA if given
 .PHONY: soak
 soak: $(READY)
-	@$(PYTHON) -m pytest tests -m simulation --soak $(if $(DATA),--images=$(DATA))
+	@"$$PYTHON" -m pytest tests -m simulation --soak $${DATA:+"--images=$$DATA"}
 
 ## lint: check the code's form and types
 .PHONY: lint
 lint: $(READY)
-	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m mypy pipeline stages
-
-## clean: remove what the stages of this CONFIG made
-.PHONY: clean
-clean:
-	rm -rf $(RUN)
+	@"$$PYTHON" -m ruff format --check .
+	@"$$PYTHON" -m ruff check .
+	@"$$PYTHON" -m mypy pipeline stages
 
 ## help: list these commands
 .PHONY: help
 help:
 	@echo 'make audit [CONFIG=configs/NAME.toml] [DATA=path] [JOBS=n] [PYTHON=path]'
-	@sed -n 's/^## \(.*\): /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@{ sed -n 's/^## audit: /audit\t/p' Makefile; \
+	  sed -n '/^ *name=/{s/^ *name="\(.*\)",$$/\1/;N;s/\n *help="\(.*\)",$$/\t\1/p}' $(LIST); \
+	  sed -n '/^## audit: /d; s/^## \(.*\): /\1\t/p' Makefile; \
+	} | sed 's/^/  /' | expand -t 14

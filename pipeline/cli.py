@@ -2,9 +2,10 @@
 
 import argparse
 import errno
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.cache import files, plan
+from pipeline.cache import runs, stamps
+from pipeline.cache.digests import Digests
 from pipeline.errors import AuditError
 
 Item = TypeVar("Item")
@@ -30,10 +32,10 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def stage(compute: Callable[[plan.Job], str], doc: str | None) -> None:
+def stage(compute: Callable[[stamps.Job], str], doc: str | None) -> None:
     """Run a stage as a program: ``--stamp FILE`` in, one line about the outcome out.
 
-    A stage whose artifact was made from this very stamp is not computed again.
+    A stage whose artifact still holds is not computed again.
 
     Args:
         compute: makes the stage's artifact and returns the line.
@@ -43,17 +45,16 @@ def stage(compute: Callable[[plan.Job], str], doc: str | None) -> None:
     def main() -> None:
         parser = argparse.ArgumentParser(description=doc)
         parser.add_argument("--stamp", type=Path, required=True)
-        stamp = parser.parse_args().stamp
-        job = plan.read(stamp)
+        job = stamps.read(parser.parse_args().stamp)
         artifact = job.artifact(job.stage)
-        if plan.is_made(job):
+        digests = Digests(runs.digests(job.run))
+        if not stamps.reasons(job.run, job.stage, job.stamps, digests):
             artifact.touch()
-            print(f"{job.stage:9} as before -> {artifact}")
+            print(f"{job.stage:10} as before -> {artifact}")
             return
         line = compute(job)
-        made = plan.made_path(job.run, job.stage)
-        files.write_text(made, stamp.read_text(encoding="utf-8"))
-        print(f"{job.stage:9} {line} -> {artifact}")
+        stamps.keep(job)
+        print(f"{job.stage:10} {line} -> {artifact}")
 
     run(main)
 
@@ -107,9 +108,16 @@ def progress() -> Progress:
     )
 
 
-def arguments(doc: str | None, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the arguments of the programs that read a config."""
-    parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--data", default=None)
-    return parser.parse_args(argv)
+def audit() -> tuple[Path, str | None]:
+    """Return the config and the place of the data that the environment names.
+
+    Make hands its variables on by the environment, where no shell reads their text.
+
+    Raises:
+        AuditError: if CONFIG is empty.
+    """
+    config = os.environ.get("CONFIG", "")
+    if not config:
+        fix = "pass CONFIG=configs/NAME.toml"
+        raise AuditError("CONFIG", "is empty", fix)
+    return Path(config), os.environ.get("DATA") or None

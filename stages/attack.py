@@ -1,5 +1,6 @@
 """Run the attacks on the cached features."""
 
+import json
 import os
 import time
 from dataclasses import replace
@@ -10,37 +11,48 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from pipeline import cli
 from pipeline.attacks import catalogue, roster
 from pipeline.attacks.evidence import evidence, together
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
-from pipeline.cache import files, plan, store
+from pipeline.cache import arrays, documents, files, keys, kinds, shards
+from pipeline.cache.stages import SEARCH, TIMINGS
+from pipeline.cache.stamps import Job
 from pipeline.config import Attack
 from pipeline.data import membership
 from pipeline.errors import AuditError
 from pipeline.findings import controls, exposure
+from pipeline.record import Record
 from pipeline.signals import recalibration
 from pipeline.statistics import metrics
+
+
+class Loose(Record):
+    """To be replaced by records with fields."""
+
+    model_config = ConfigDict(extra="allow")
+
 
 # False-positive rates at which repeated divisions are told.
 REPEATED_RATES = (0.1, 0.01, 0.001)
 
 
-def compute(job: plan.Job) -> str:
+def compute(job: Job) -> str:
     """Write search.json and timings.json, then every attack's scores."""
     settings = job.section(Attack)
-    records = store.upstream(job, "records", store.Records)
-    split = store.upstream(job, "split", store.Split)
-    shard = store.read_features(job)
+    records = arrays.upstream(job, "records", kinds.Records)
+    split = arrays.upstream(job, "split", kinds.Split)
+    shard = shards.target(job)
     told = [memberships(records, side) for side in split.evaluation]
     known = told[0].known
 
     # Before anything is computed: enough records of either side for every fold, and
     # enough references for every attack.
     search.fold_sides(records.member[known], settings.folds, settings.seed)
-    inside = store.upstream(job, "references", store.References).member
+    inside = arrays.upstream(job, "references", kinds.References).member
     experiment.check(settings, inside[:, ~records.population])
     kept = kept_of(inside, records, known, settings.seed)
     given = all_given(job, settings, records, shard, told[0], inside, kept)
@@ -61,7 +73,6 @@ def compute(job: plan.Job) -> str:
     seconds["repeats"] = time.perf_counter() - started
 
     table = {
-        "key": job.key,
         "scikit-learn": version("scikit-learn"),
         "attacks": [experiment.described(name, outcome) for name in outcome.scored],
         "strongest": {
@@ -73,14 +84,20 @@ def compute(job: plan.Job) -> str:
         "repeats": repeats,
         "methods": [search.summary(one) for one in outcome.found],
     }
-    files.write_json(job.folder("attack") / plan.SEARCH, table)
-    files.write_json(job.folder("attack") / plan.TIMINGS, {"seconds": seconds})
+    documents.write(
+        job.folder("attack") / SEARCH,
+        Loose.model_validate(json.loads(json.dumps(table))),
+        key=job.key,
+        origin=keys.origin("attack"),
+    )
+    files.write_json(job.folder("attack") / TIMINGS, {"seconds": seconds})
     p_value = reference_p_values(given)
     correct = shard.logits[:, 0].argmax(axis=1) == shard.label
     # A million records of many references leave little room for their scores.
     del given, shard
     scores = assembled(records, known, outcome, correct, p_value)
-    store.write_arrays(job.artifact("attack"), scores, key=job.key)
+    path, origin = job.artifact("attack"), keys.origin("attack")
+    arrays.write(path, scores, key=job.key, origin=origin)
     n_candidates = sum(len(one.trials) for one in outcome.found)
     return (
         f"{len(outcome.scored)} attacks, {n_candidates} candidates of "
@@ -89,7 +106,7 @@ def compute(job: plan.Job) -> str:
 
 
 def memberships(
-    records: store.Records, evaluation: NDArray[np.bool_]
+    records: kinds.Records, evaluation: NDArray[np.bool_]
 ) -> roster.Memberships:
     """Return what attacks may know: no membership that they are judged by.
 
@@ -106,7 +123,7 @@ def null_control(
     settings: Attack,
     given: roster.Given,
     outcome: Outcome,
-    records: store.Records,
+    records: kinds.Records,
     evaluation: NDArray[np.bool_],
     memory: Path,
 ) -> dict[str, Any]:
@@ -128,7 +145,7 @@ def null_control(
 
 
 def measured(
-    outcome: Outcome, records: store.Records, told: roster.Memberships
+    outcome: Outcome, records: kinds.Records, told: roster.Memberships
 ) -> dict[str, Any]:
     """Return how the attacks do on the attack-eval side of one division."""
     judged = ~told.known & ~records.population
@@ -163,12 +180,12 @@ def reference_p_values(given: roster.Given) -> NDArray[np.float64]:
 
 
 def assembled(
-    records: store.Records,
+    records: kinds.Records,
     known: NDArray[np.bool_],
     outcome: Outcome,
     correct: NDArray[np.bool_],
     p_value: NDArray[np.float64],
-) -> store.Scores:
+) -> kinds.Scores:
     """Return what is kept of the attacks: the scores of the audited records."""
     audited = ~records.population
     shape = len(outcome.scored), int(audited.sum())
@@ -178,7 +195,7 @@ def assembled(
         if one.reading is not None:
             reading[row] = one.reading[audited]
     decided = outcome.decided
-    return store.Scores(
+    return kinds.Scores(
         id=records.id[audited],
         label=records.label[audited],
         member=records.member[audited],
@@ -194,7 +211,7 @@ def assembled(
 
 def kept_of(
     inside: NDArray[np.bool_],
-    records: store.Records,
+    records: kinds.Records,
     known: NDArray[np.bool_],
     seed: int,
 ) -> NDArray[np.bool_]:
@@ -223,10 +240,10 @@ def kept_of(
 
 
 def all_given(
-    job: plan.Job,
+    job: Job,
     settings: Attack,
-    records: store.Records,
-    shard: store.Shard,
+    records: kinds.Records,
+    shard: kinds.Shard,
     told: roster.Memberships,
     inside: NDArray[np.bool_],
     kept: NDArray[np.bool_],
@@ -238,7 +255,7 @@ def all_given(
     recalibrated = np.empty(shape if used else (0, *shape[1:]), dtype=np.float32)
     found = []
     # Block by block into one place: all blocks besides would be as much again.
-    for block in store.reference_blocks(job):
+    for block in shards.reference_blocks(job):
         references[:, block.rows] = block.margin
         if used:
             recalibrated[:, block.rows] = block.recalibrated

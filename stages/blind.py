@@ -4,23 +4,34 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from pipeline import cli
-from pipeline.cache import files, plan, store
+from pipeline.cache import arrays, documents, keys, shards
+from pipeline.cache.kinds import Records
+from pipeline.cache.stamps import Job
 from pipeline.config import Blind, Data, Features
 from pipeline.data import preprocessing, sources
 from pipeline.findings import blind
+from pipeline.record import Record
+
+
+class Loose(Record):
+    """To be replaced by records with fields."""
+
+    model_config = ConfigDict(extra="allow")
+
 
 # Records held in memory at once.
 BLOCK_ROWS = 256
 
 
-def compute(job: plan.Job) -> str:
+def compute(job: Job) -> str:
     """Write whether members and non-members differ as data, and in what."""
     settings, data = job.section(Blind), job.section(Data)
-    records = store.upstream(job, "records", store.Records)
+    records = arrays.upstream(job, "records", Records)
     audited = np.flatnonzero(~records.population)
-    blocks = [audited[rows] for rows in store.row_blocks(len(audited), BLOCK_ROWS)]
+    blocks = [audited[rows] for rows in shards.row_blocks(len(audited), BLOCK_ROWS)]
     parts = [
         blind.description(block)
         for block in shown(data, job.section(Features), records, blocks)
@@ -33,14 +44,19 @@ def compute(job: plan.Job) -> str:
         settings.seed,
     )
 
-    files.write_json(job.artifact("blind"), {"key": job.key, **found.summary()})
+    documents.write(
+        job.artifact("blind"),
+        Loose.model_validate(found.summary()),
+        key=job.key,
+        origin=keys.origin("blind"),
+    )
     return sentence(found)
 
 
 def shown(
     data: Data,
     settings: Features,
-    records: store.Records,
+    records: Records,
     blocks: list[NDArray[np.int64]],
 ) -> Iterator[NDArray[np.generic]]:
     """Yield the inputs of each block of rows as the model sees them, if known.

@@ -2,8 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.cache import files, plan, store
+from pipeline.cache import arrays, documents, files, keys, kinds, shards
+from pipeline.cache.stages import CHECKPOINT, REFERENCES
+from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, Target
-from pipeline.data import preprocessing, sources
+from pipeline.data import modules, preprocessing, sources
 from pipeline.errors import AuditError
 from pipeline.signals import margins, recalibration
 
@@ -24,167 +26,259 @@ Source = Callable[
 ]
 
 
-def compute(job: plan.Job) -> str:
+@dataclass(frozen=True)
+class Model:
+    """The shards of one model."""
+
+    name: str
+    outputs: Path  # folder of its logits and margins; a reference's only for a while
+    outputs_key: str
+    signals: Path  # folder of what is kept of it: of the target, its outputs
+    signals_key: str
+
+    @property
+    def is_target(self) -> bool:
+        """Whether its outputs are kept as they are."""
+        return self.outputs == self.signals
+
+
+def compute(job: Job) -> str:
     """Write the shards that are missing, model by model, then complete.json."""
     settings, data = job.section(Features), job.section(Data)
-    records = store.upstream(job, "records", store.Records)
-    member = store.upstream(job, "references", store.References).member
-    blocks = store.row_blocks(len(records.id), settings.shard_rows)
-    names = ["target", *map(store.reference_name, range(len(member)))]
-    keys = shard_keys(job, names)
-    missing = [missing_blocks(job, name, len(blocks), keys[name]) for name in names]
+    records = arrays.upstream(job, "records", kinds.Records)
+    member = arrays.upstream(job, "references", kinds.References).member
+    blocks = shards.row_blocks(len(records.id), settings.shard_rows)
+    models = models_of(job, settings, len(member))
+    missing = [missing_blocks(model, len(blocks)) for model in models]
     total = sum(map(len, missing))
 
-    origin: dict[str, Any] = {"device": None, "mindspore": None}
-    source = given(data, records)
+    source = arrays_source(data, records)
     if data.source != "arrays" and total:
-        origin, source = inferred(job, records)
+        source = network_source(job, records)
+    origin = origin_of(job, settings)
 
-    def shards() -> Iterator[None]:
-        for model, (name, wanted) in enumerate(zip(names, missing, strict=True)):
-            found = source(model, [blocks[index] for index in wanted])
-            for index, output in zip(wanted, found, strict=True):
-                made = shard(records, blocks[index], *output)
-                path = output_path(job, name, index)
-                store.write_arrays(path, made, key=keys[name])
+    def extracted() -> Iterator[None]:
+        for place, (model, wanted) in enumerate(zip(models, missing, strict=True)):
+            outputs = source(place, [blocks[index] for index in wanted])
+            for index, output in zip(wanted, outputs, strict=True):
+                path = shards.shard_path(model.outputs, index)
+                shard = shard_of(records, blocks[index], *output)
+                arrays.write(path, shard, key=model.outputs_key, origin=origin)
                 yield
-            if model and not is_condensed(job, name, len(blocks), keys[name]):
-                condense(job, name, blocks, ~records.population, keys[name])
-            if model:
-                shutil.rmtree(output_path(job, name, 0).parent, ignore_errors=True)
+            if not model.is_target:
+                if not is_condensed(model, len(blocks)):
+                    condense(job, model, blocks, ~records.population, origin)
+                shutil.rmtree(model.outputs, ignore_errors=True)
 
-    for _ in cli.tracked("features", shards(), total):
+    for _ in cli.tracked("features", extracted(), total):
         pass
 
-    paths = [output_path(job, "target", index) for index in range(len(blocks))]
-    signal = store.shards(paths, key=keys["target"], fix=job.remake("features"))
-    right = signal.logits[:, 0].argmax(axis=1) == signal.label
-    complete = {
-        "key": job.key,
-        "shards": len(blocks),
-        "shard_rows": settings.shard_rows,
-        "records": len(records.id),
-        "views": signal.logits.shape[1],
-        "n_classes": signal.logits.shape[2],
-        "folders": keys,
-        "train_accuracy": float(right[records.member].mean()),
-        "test_accuracy": float(right[records.nonmember].mean()),
-        "references": accuracies(job, names[1:], keys, len(blocks), member),
-        **origin,
-    }
-    files.write_json(job.artifact("features"), complete)
-    device = f" on {origin['device']}" if origin["device"] else ""
-    models = f" of {len(names)} models" if len(names) > 1 else ""
-    return f"{total} of {len(names) * len(blocks)} shards{models} extracted{device}"
+    complete, origin = summed_up(job, models, len(blocks), records, member)
+    documents.write(job.artifact("features"), complete, key=job.key, origin=origin)
+    device = f" on {origin[keys.DEVICE]}" if keys.DEVICE in origin else ""
+    of_models = f" of {len(models)} models" if len(models) > 1 else ""
+    n_shards = len(models) * len(blocks)
+    return f"{total} of {n_shards} shards{of_models} extracted{device}"
 
 
-def shard_keys(job: plan.Job, names: Sequence[str]) -> dict[str, str]:
-    """Return the key of each model's shards: of what decides them and nothing else.
+# What decides the shards
 
-    So that references can be added without another pass of the target.
+
+def models_of(job: Job, settings: Features, n_references: int) -> list[Model]:
+    """Return the target and the references, with the keys of their shards.
+
+    A key tells what decides a model's shards and nothing else, so that references can
+    be added without another pass of the target.
     """
     fix = job.remake("references")
-    path = job.folder("references") / plan.REFERENCES
-    record = files.read_json(path, key=job.key_of("references"), fix=fix)
-    checkpoints = record["checkpoint_sha256"] or names[1:]
-    common = {
-        "settings": dict(job.settings),
-        "records": job.inputs["records"],
-        "target": job.inputs["target"],
-    }
-    models = zip(names, ["target", *checkpoints], strict=True)
-    return {name: plan.digest({**common, "model": model}) for name, model in models}
+    checkpoints = documents.read(
+        job.folder("references") / REFERENCES,
+        kinds.Checkpoints,
+        key=job.key_of("references"),
+        fix=fix,
+    )
+    target = documents.upstream(job, "target", kinds.Target)
+    weights = [target.checkpoint_sha256, *checkpoints.checkpoint_sha256]
+    # Models that were run elsewhere are known by their places in the file of arrays,
+    # whose digest is in the key of the records.
+    weights += [None] * (1 + n_references - len(weights))
+    names = [shards.TARGET, *map(shards.reference_name, range(n_references))]
+    models = []
+    for place, name in enumerate(names):
+        outputs_key = keys.key(
+            "outputs",
+            settings={
+                "features": settings.model_dump(mode="json"),
+                "network": modules.portable(str(job.section(Target).network)),
+                "n_classes": job.section(Target).n_classes,
+            },
+            inputs={
+                "records": job.key_of("records"),
+                "network": job.network_files(),
+                "model": weights[place] or place,
+            },
+            device=device_of(job, settings),
+        )
+        folder = job.folder("features") / name
+        if place == 0:
+            models.append(Model(name, folder, outputs_key, folder, outputs_key))
+            continue
+        signals_key = keys.key("signals", settings={}, inputs={"outputs": outputs_key})
+        models.append(Model(name, folder / "outputs", outputs_key, folder, signals_key))
+    return models
 
 
-def output_path(job: plan.Job, name: str, index: int) -> Path:
-    """Return where a model's outputs lie: a reference's only until `condense`."""
-    folder = job.folder("features") / name
-    return store.shard_path(folder / "outputs" if name != "target" else folder, index)
+def device_of(job: Job, settings: Features) -> str | None:
+    """Return the device that networks run on; None of signals made elsewhere."""
+    return None if job.section(Data).source == "arrays" else settings.device
 
 
-def signal_path(job: plan.Job, name: str, index: int) -> Path:
-    """Return where the signals that are kept of a reference lie."""
-    return store.shard_path(job.folder("features") / name, index)
+def origin_of(job: Job, settings: Features) -> dict[str, str]:
+    """Return what the shards that are made now run on."""
+    device = device_of(job, settings)
+    return keys.origin("outputs", device) | keys.origin("signals")
 
 
-def is_condensed(job: plan.Job, name: str, n_blocks: int, key: str) -> bool:
+# The shards
+
+
+def is_condensed(model: Model, n_blocks: int) -> bool:
     """Return whether nothing is left to do for a reference."""
-    paths = [signal_path(job, name, index) for index in range(n_blocks)]
-    return all(store.is_whole(path, store.ReferenceShard, key=key) for path in paths)
+    paths = [shards.shard_path(model.signals, index) for index in range(n_blocks)]
+    key = model.signals_key
+    return all(arrays.is_whole(path, kinds.ReferenceShard, key=key) for path in paths)
 
 
-def missing_blocks(job: plan.Job, name: str, n_blocks: int, key: str) -> list[int]:
+def missing_blocks(model: Model, n_blocks: int) -> list[int]:
     """Return the blocks of a model that must be extracted."""
-    if name != "target" and is_condensed(job, name, n_blocks, key):
+    if not model.is_target and is_condensed(model, n_blocks):
         return []
-    paths = [output_path(job, name, index) for index in range(n_blocks)]
-    whole = [store.is_whole(path, store.Shard, key=key) for path in paths]
-    return [index for index in range(n_blocks) if not whole[index]]
+    paths = [shards.shard_path(model.outputs, index) for index in range(n_blocks)]
+    return [
+        index
+        for index, path in enumerate(paths)
+        if not arrays.is_whole(path, kinds.Shard, key=model.outputs_key)
+    ]
 
 
 def condense(
-    job: plan.Job,
-    name: str,
+    job: Job,
+    model: Model,
     blocks: Sequence[NDArray[np.int64]],
     audited: NDArray[np.bool_],
-    key: str,
+    origin: dict[str, str],
 ) -> None:
     """Sum up a reference's outputs by its signals, which are small.
 
     Its logits are needed as long as its correction is not known.
     """
 
-    def outputs() -> Iterator[store.Shard]:
+    def outputs() -> Iterator[kinds.Shard]:
         for index in range(len(blocks)):
-            path, fix = output_path(job, name, index), job.remake("features")
-            yield store.read_arrays(path, store.Shard, key=key, fix=fix)
+            path, fix = shards.shard_path(model.outputs, index), job.remake("features")
+            yield arrays.read(path, kinds.Shard, key=model.outputs_key, fix=fix)
 
     chosen = recalibration.sample(audited)
     logits, label = [], []
-    for rows, one in zip(blocks, outputs(), strict=True):
+    for rows, shard in zip(blocks, outputs(), strict=True):
         own = np.isin(rows, chosen)
-        logits.append(one.logits[own])
-        label.append(one.label[own])
+        logits.append(shard.logits[own])
+        label.append(shard.label[own])
     correction = recalibration.fitted(np.concatenate(logits), np.concatenate(label))
-    for index, one in enumerate(outputs()):
-        made = store.ReferenceShard(
-            id=one.id,
-            margin=one.margin,
-            log_probability=(-one.loss).astype(one.margin.dtype),
-            recalibrated=recalibration.margin(one.logits, one.label, correction),
-            correct=one.logits[:, 0].argmax(axis=1) == one.label,
+    for index, shard in enumerate(outputs()):
+        signals = kinds.ReferenceShard(
+            id=shard.id,
+            margin=shard.margin,
+            recalibrated=recalibration.margin(shard.logits, shard.label, correction),
+            correct=shard.logits[:, 0].argmax(axis=1) == shard.label,
         )
-        store.write_arrays(signal_path(job, name, index), made, key=key)
+        path = shards.shard_path(model.signals, index)
+        arrays.write(path, signals, key=model.signals_key, origin=origin)
 
 
-def accuracies(
-    job: plan.Job,
-    names: Sequence[str],
-    keys: dict[str, str],
+def shard_of(
+    records: kinds.Records,
+    rows: NDArray[np.int64],
+    logits: NDArray[np.floating[Any]],
+    margin: NDArray[np.floating[Any]],
+) -> kinds.Shard:
+    """Return what a model says of these rows as a shard."""
+    return kinds.Shard(
+        id=records.id[rows], label=records.label[rows], logits=logits, margin=margin
+    )
+
+
+def summed_up(
+    job: Job,
+    models: Sequence[Model],
     n_blocks: int,
+    records: kinds.Records,
     member: NDArray[np.bool_],
-) -> list[dict[str, float | None]]:
-    """Return each reference's accuracy on what it was trained on, and on the rest."""
-    found = []
-    for name, half in zip(names, member, strict=True):
-        parts = [
-            store.read_arrays(
-                signal_path(job, name, index),
-                store.ReferenceShard,
-                key=keys[name],
-                fix=job.remake("features"),
-            ).correct
-            for index in range(n_blocks)
-        ]
+) -> tuple[kinds.Complete, dict[str, str]]:
+    """Return what the shards show at a glance, and what all of them ran on.
+
+    All of it is read from the shards, so it is the same whenever they were made.
+
+    Raises:
+        AuditError: if a shard is bad, or two ran on different things.
+    """
+    fix, accuracies, origins = job.remake("features"), [], []
+    for model, trained_on in zip(models, [records.member, *member], strict=True):
+        parts = []
+        for index in range(n_blocks):
+            path, key = shards.shard_path(model.signals, index), model.signals_key
+            if model.is_target:
+                shard, origin = arrays.read_with_origin(
+                    path, kinds.Shard, key=key, fix=fix
+                )
+                parts.append(shard.logits[:, 0].argmax(axis=1) == shard.label)
+                n_views, n_classes = shard.logits.shape[1:]
+            else:
+                signals, origin = arrays.read_with_origin(
+                    path, kinds.ReferenceShard, key=key, fix=fix
+                )
+                parts.append(signals.correct)
+            origins.append((path, origin))
+        outside = records.nonmember if model.is_target else ~trained_on
         right = np.concatenate(parts)
-        rates = [
-            float(right[side].mean()) if side.any() else None for side in (half, ~half)
-        ]
-        found.append({"train_accuracy": rates[0], "test_accuracy": rates[1]})
-    return found
+        accuracies.append(
+            kinds.Accuracies(
+                train_accuracy=rate(right, trained_on),
+                test_accuracy=rate(right, outside),
+            )
+        )
+    first, origin = origins[0]
+    for path, other in origins:
+        if other != origin:
+            problem = f"ran on {told(other)}, but {first} on {told(origin)}"
+            raise AuditError(path, problem, f"run `rm -r {path.parent}`, then {fix}")
+    complete = kinds.Complete(
+        shards=n_blocks,
+        shard_rows=job.section(Features).shard_rows,
+        records=len(records.id),
+        views=n_views,
+        n_classes=n_classes,
+        folders={model.name: model.signals_key for model in models},
+        target=accuracies[0],
+        references=tuple(accuracies[1:]),
+    )
+    return complete, origin
 
 
-def given(data: Data, records: store.Records) -> Source:
+def told(origin: dict[str, str]) -> str:
+    """Return what a shard ran on as a phrase."""
+    return ", ".join(f"{name} {value}" for name, value in origin.items())
+
+
+def rate(right: NDArray[np.bool_], side: NDArray[np.bool_]) -> float | None:
+    """Return the share of a side that is right; None if nothing stands on it."""
+    return float(right[side].mean()) if side.any() else None
+
+
+# Where signals come from
+
+
+def arrays_source(data: Data, records: kinds.Records) -> Source:
     """Return the source of signals made elsewhere."""
 
     @cache
@@ -209,20 +303,17 @@ def given(data: Data, records: store.Records) -> Source:
     return source
 
 
-def inferred(job: plan.Job, records: store.Records) -> tuple[dict[str, Any], Source]:
-    """Return where models run, and the source of their signals."""
+def network_source(job: Job, records: kinds.Records) -> Source:
+    """Return the source of signals of networks that run here."""
     # Signals made elsewhere need no MindSpore at all.
-    from pipeline.models import device, extraction, networks
+    from pipeline.models import checkpoints, devices, extraction, inference, networks
 
     settings, data = job.section(Features), job.section(Data)
     target = job.section(Target)
-    origin = {
-        "device": device.start(settings.device),
-        "mindspore": version("mindspore"),
-    }
+    devices.start(settings.device)
     n_classes = target.n_classes or int(records.n_classes)
     network = networks.build(str(target.network), n_classes)
-    extractor = device.extractor(
+    extractor = inference.extractor(
         network, precision=settings.precision, batch_size=settings.batch_size
     )
     how = preprocessing.member_augmentation(settings, records.member)
@@ -233,31 +324,15 @@ def inferred(job: plan.Job, records: store.Records) -> tuple[dict[str, Any], Sou
         if not blocks:
             return
         # One graph for all models: each gives it its weights.
-        device.load(network, checkpoint(job, target, model))
+        checkpoints.load(network, checkpoint(job, target, model))
         yield from extraction.outputs(
             extractor, data, records, blocks, settings.views, how
         )
 
-    return origin, source
+    return source
 
 
-def shard(
-    records: store.Records,
-    rows: NDArray[np.int64],
-    logits: NDArray[np.floating[Any]],
-    margin: NDArray[np.floating[Any]],
-) -> store.Shard:
-    """Return what a model says of these rows as a shard."""
-    return store.Shard(
-        id=records.id[rows],
-        label=records.label[rows],
-        logits=logits,
-        margin=margin,
-        loss=margins.loss(margin),
-    )
-
-
-def checkpoint(job: plan.Job, target: Target, model: int) -> Path:
+def checkpoint(job: Job, target: Target, model: int) -> Path:
     """Return the checkpoint of the target or a reference, if it has not changed.
 
     Raises:
@@ -265,17 +340,19 @@ def checkpoint(job: plan.Job, target: Target, model: int) -> Path:
     """
     stage = "references" if model else "target"
     fix, folder = job.remake(stage), job.folder(stage)
+    expected: str | None
     if model:
-        table = folder / plan.REFERENCES
-        record = files.read_json(table, key=job.key_of(stage), fix=fix)
-        path = store.reference_path(job, record["file"][model - 1])
-        expected = record["checkpoint_sha256"][model - 1]
+        table = folder / REFERENCES
+        all_of_them = documents.read(
+            table, kinds.Checkpoints, key=job.key_of(stage), fix=fix
+        )
+        path = shards.reference_path(job, all_of_them.file[model - 1])
+        expected = all_of_them.checkpoint_sha256[model - 1]
     else:
-        path = folder / plan.CHECKPOINT
+        path = folder / CHECKPOINT
         path = path if target.checkpoint is None else Path(target.checkpoint)
         table = job.artifact(stage)
-        record = files.read_json(table, key=job.key_of(stage), fix=fix)
-        expected = record["checkpoint_sha256"]
+        expected = documents.upstream(job, stage, kinds.Target).checkpoint_sha256
     # MindSpore loads a checkpoint with a flipped bit without a word.
     if not path.exists() or files.sha256(path) != expected:
         problem = f"is not the checkpoint that {table.name} names"

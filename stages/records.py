@@ -4,27 +4,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.cache import plan, store
+from pipeline.cache import arrays, keys
+from pipeline.cache.kinds import Records
+from pipeline.cache.stamps import Job
 from pipeline.config import Data
 from pipeline.data import selection, sources
 from pipeline.errors import AuditError
 
 
-def compute(job: plan.Job) -> str:
+def compute(job: Job) -> str:
     """Write the ids, labels and sides of the records."""
     settings = job.section(Data)
     catalogue = sources.catalogue(settings)
 
     records = choose(settings, catalogue)
 
-    store.write_arrays(job.artifact("records"), records, key=job.key)
+    origin = keys.origin("records")
+    arrays.write(job.artifact("records"), records, key=job.key, origin=origin)
     sides = f"{records.member.sum()} members, {records.nonmember.sum()} non-members"
     if records.population.any():
         sides += f", {records.population.sum()} of a population"
     return f"{sides}, {records.duplicates_dropped} duplicates dropped"
 
 
-def choose(settings: Data, catalogue: sources.Catalogue) -> store.Records:
+def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
     """Choose records by the config; see there for the rules.
 
     Raises:
@@ -33,8 +36,6 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> store.Records:
     label, canary = selection.canary_labels(
         catalogue.label, catalogue.n_classes, settings.canaries, settings.seed
     )
-    # Canaries, members and non-members are drawn independently of each other.
-    members_rng, others_rng = np.random.default_rng(settings.seed).spawn(2)
     ids = np.arange(len(label))
     content, side = catalogue.content, catalogue.member
     pool = ids if side is None else ids[side]
@@ -42,10 +43,14 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> store.Records:
     if catalogue.population is not None:
         others = others[~catalogue.population[others]]
     n_members, n_others = counts(settings, len(pool), len(others), side is None)
-    members = selection.ordered(pool, settings.choose, members_rng)[:n_members]
+    members = selection.ordered(pool, settings.choose, settings.seed, "data.members")[
+        :n_members
+    ]
     if side is None:
         others = np.setdiff1d(others, members)
-    others = selection.ordered(others, settings.choose, others_rng)
+    others = selection.ordered(
+        others, settings.choose, settings.seed, "data.nonmembers"
+    )
     # Where the target's training records are known, all of them count, audited or not.
     trained_on = members if side is None else pool
     known = content[trained_on] if content[0] else content[:0]
@@ -66,7 +71,7 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> store.Records:
     if len(np.unique(catalogue.label[chosen])) < 2:
         problem = "has records of one class only"
         raise AuditError(f"data ({settings.source})", problem, "add other classes")
-    return store.Records(
+    return Records(
         id=chosen,
         label=label[chosen],
         member=np.isin(chosen, members),

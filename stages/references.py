@@ -1,49 +1,57 @@
 """Train the references on halves of the records, or check those that are given."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cli
-from pipeline.cache import files, plan, store
+from pipeline import cli, draws
+from pipeline.cache import arrays, documents, files, keys, kinds, shards
+from pipeline.cache.stages import REFERENCES
+from pipeline.cache.stamps import Job
 from pipeline.config import Data, References, Target, Training
-from pipeline.data import membership, preprocessing, selection, sources
+from pipeline.data import membership, modules, own, preprocessing, selection, sources
 from pipeline.errors import AuditError
 
 
-def compute(job: plan.Job) -> str:
+def compute(job: Job) -> str:
     """Have every reference checked or trained, then write who was trained on what."""
     settings, data = job.section(References), job.section(Data)
-    records = store.upstream(job, "records", store.Records)
+    records = arrays.upstream(job, "records", kinds.Records)
 
     names: list[str] = []
     digests: list[str] = []
+    origin: dict[str, str] = {}
     if data.source == "arrays":
         member = given_member(data, records)
         line = f"{len(member)} were run elsewhere"
     elif settings.folder is not None:
-        paths = plan.own_references(Path(settings.folder))
+        paths = own.checkpoints(Path(settings.folder))
         names = [path.name for path in paths]
         member = own_member(settings, data, records, names)
         digests = own_digests(job, paths, records)
         line = f"{len(names)} of your own fit {job.section(Target).network}"
     else:
         member = selection.halves(len(records.id), settings.count, settings.seed)
-        check(member, records.label)
+        check(member, records)
         names = [checkpoint_name(model) for model in range(len(member))]
         digests, n_trained = trained(job, settings, records, member)
+        origin = keys.origin("checkpoint", recipe_of(job, settings).device)
         line = f"{n_trained} of {settings.count} trained"
 
-    content = {"key": job.key, "file": names, "checkpoint_sha256": digests}
-    files.write_json(job.folder("references") / plan.REFERENCES, content)
-    found = store.References(records.id, member)
-    store.write_arrays(job.artifact("references"), found, key=job.key)
+    checkpoints = kinds.Checkpoints(file=tuple(names), checkpoint_sha256=tuple(digests))
+    documents.write(
+        job.folder("references") / REFERENCES, checkpoints, key=job.key, origin=origin
+    )
+    references = kinds.References(records.id, member)
+    path = job.artifact("references")
+    arrays.write(path, references, key=job.key, origin=keys.origin("references"))
     return line
 
 
-def given_member(data: Data, records: store.Records) -> NDArray[np.bool_]:
+def given_member(data: Data, records: kinds.Records) -> NDArray[np.bool_]:
     """Return which records the references of a file of arrays were trained on.
 
     Raises:
@@ -60,7 +68,7 @@ def given_member(data: Data, records: store.Records) -> NDArray[np.bool_]:
     return member
 
 
-def remark(names: list[str], member: NDArray[np.bool_], records: store.Records) -> None:
+def remark(names: list[str], member: NDArray[np.bool_], records: kinds.Records) -> None:
     """Note in what references that were not trained here differ from usual ones."""
     audited = ~records.population
     label = records.label[audited]
@@ -69,14 +77,14 @@ def remark(names: list[str], member: NDArray[np.bool_], records: store.Records) 
 
 
 def own_member(
-    settings: References, data: Data, records: store.Records, names: list[str]
+    settings: References, data: Data, records: kinds.Records, names: list[str]
 ) -> NDArray[np.bool_]:
     """Return which records a user's own references were trained on.
 
     Raises:
         AuditError: if the table of it does not fit.
     """
-    path = Path(str(settings.folder)) / plan.MEMBERSHIP
+    path = Path(str(settings.folder)) / own.MEMBERSHIP
     whole = membership.read(path, data.source, len(names), int(records.n_source))
     member = whole[:, records.id]
     remark(names, member, records)
@@ -88,70 +96,74 @@ def own_member(
     return member
 
 
-def own_digests(job: plan.Job, paths: list[Path], records: store.Records) -> list[str]:
+def own_digests(job: Job, paths: list[Path], records: kinds.Records) -> list[str]:
     """Return the digests of a user's own references, if they can be compared with.
 
     Raises:
         AuditError: if one does not fit the network, or is the target itself.
     """
     # Here and below: signals made elsewhere need no MindSpore at all.
-    from pipeline.models import device, networks
+    from pipeline.models import checkpoints, devices, networks
 
     target = job.section(Target)
-    device.start("auto")
+    devices.start("auto")
     n_classes = target.n_classes or int(records.n_classes)
     network = networks.build(str(target.network), n_classes)
-    of_target = store.upstream_json(job, "target")["checkpoint_sha256"]
-    found = []
+    of_target = documents.upstream(job, "target", kinds.Target).checkpoint_sha256
+    digests = []
     for path in paths:
-        device.load(network, path)
-        found.append(files.sha256(path))
-        if found[-1] == of_target:
-            fix = f"take it out, and its row out of {plan.MEMBERSHIP}"
+        checkpoints.load(network, path)
+        digests.append(files.sha256(path))
+        if digests[-1] == of_target:
+            fix = f"take it out, and its row out of {own.MEMBERSHIP}"
             raise AuditError(path, "is the target itself", fix)
-    return found
+    return digests
 
 
-def check(member: NDArray[np.bool_], label: NDArray[np.int32]) -> None:
+def check(member: NDArray[np.bool_], records: kinds.Records) -> None:
     """Refuse a half that lacks a class: its reference would not be like the target."""
-    classes = np.unique(label)
+    classes = np.unique(records.label)
     for model, half in enumerate(member):
-        missing = np.setdiff1d(classes, label[half])
+        missing = np.setdiff1d(classes, records.label[half])
         if len(missing):
-            name = store.reference_name(model)
+            name = shards.reference_name(model)
             problem = f"would be trained without class {missing[0]}"
             fix = "audit more records (data.members), or change references.seed"
             raise AuditError(f"references ({name})", problem, fix)
 
 
 def trained(
-    job: plan.Job,
+    job: Job,
     settings: References,
-    records: store.Records,
+    records: kinds.Records,
     member: NDArray[np.bool_],
 ) -> tuple[list[str], int]:
     """Return the digests of all checkpoints, and how many were trained now."""
-    known = [whole(job, settings, model) for model in range(len(member))]
+    known = [whole(job, settings, *each) for each in enumerate(member)]
     missing = [model for model, digest in enumerate(known) if digest is None]
     if missing:
         for model in train(job, settings, records, member, missing):
-            path = store.reference_path(job, checkpoint_name(model))
+            path = shards.reference_path(job, checkpoint_name(model))
             digest = files.sha256(path)
-            content = {"key": key_of(job, settings, model), "checkpoint_sha256": digest}
-            files.write_json(path.with_suffix(".json"), content)
+            documents.write(
+                path.with_suffix(".json"),
+                kinds.Checkpoint(checkpoint_sha256=digest),
+                key=key_of(job, settings, model, member[model]),
+                origin=keys.origin("checkpoint", recipe_of(job, settings).device),
+            )
             known[model] = digest
     return [str(digest) for digest in known], len(missing)
 
 
 def train(
-    job: plan.Job,
+    job: Job,
     settings: References,
-    records: store.Records,
+    records: kinds.Records,
     member: NDArray[np.bool_],
     missing: list[int],
 ) -> Any:
     """Train and save references, and yield each that is done."""
-    from pipeline.models import device, networks
+    from pipeline.models import checkpoints, devices, networks, training
 
     data, target = job.section(Data), job.section(Target)
     recipe = recipe_of(job, settings)
@@ -162,14 +174,14 @@ def train(
     def fresh() -> Any:
         return networks.build(str(target.network), n_classes)
 
-    device.start(recipe.device)
-    trainers: dict[int, device.Trainer] = {}
+    devices.start(recipe.device)
+    trainers: dict[int, training.Trainer] = {}
     with cli.progress() as bar:
         task = bar.add_task("references", total=None, note="")
         for done, model in enumerate(missing):
             rows = np.flatnonzero(member[model])
             if len(rows) not in trainers:
-                trainers[len(rows)] = device.Trainer(
+                trainers[len(rows)] = training.Trainer(
                     fresh, recipe, len(rows), f"{section}.training"
                 )
             trainer = trainers[len(rows)]
@@ -181,25 +193,44 @@ def train(
                 bar.update(task, advance=n, note=note)
 
             network = trainer.train(
-                preprocessing.batches(data, recipe, images[rows], device.resize),
+                preprocessing.batches(data, recipe, images[rows], devices.resize),
                 records.label[rows],
-                selection.model_seed(settings.seed, model),
+                weights=draws.integer(settings.seed, "references.weights", model),
+                rng=draws.rng(settings.seed, "references.order", model),
                 advance=advance,
             )
-            device.save(network, store.reference_path(job, checkpoint_name(model)))
+            checkpoints.save(
+                network, shards.reference_path(job, checkpoint_name(model))
+            )
             yield model
 
 
-def key_of(job: plan.Job, settings: References, model: int) -> str:
-    """Return the digest of all that decides a reference, the others left aside."""
-    # Every reference has a seed of its own, and so no use for the recipe's.
-    recipe = recipe_of(job, settings).model_dump(mode="json", exclude={"seed"})
-    return plan.digest(
-        {**job.inputs, "recipe": recipe, "seed": settings.seed, "model": model}
+def key_of(job: Job, settings: References, model: int, half: NDArray[np.bool_]) -> str:
+    """Return the key of a reference: of what decides it, the others left aside.
+
+    The target's own seed and checkpoint do not decide it.
+    """
+    recipe, target = recipe_of(job, settings), job.section(Target)
+    return keys.key(
+        "checkpoint",
+        settings={
+            # Every reference has a seed of its own, and so no use for the recipe's.
+            "recipe": recipe.model_dump(mode="json", exclude={"seed"}),
+            "network": modules.portable(str(target.network)),
+            "n_classes": target.n_classes,
+            "seed": settings.seed,
+            "model": model,
+        },
+        inputs={
+            "records": job.key_of("records"),
+            "network": job.network_files(),
+            "half": hashlib.sha256(half.tobytes()).hexdigest(),
+        },
+        device=recipe.device,
     )
 
 
-def recipe_of(job: plan.Job, settings: References) -> Training:
+def recipe_of(job: Job, settings: References) -> Training:
     """Return the recipe of the references: the target's, unless it has none."""
     recipe = job.section(Target).training or settings.training
     assert recipe is not None  # the config sees to it
@@ -208,19 +239,22 @@ def recipe_of(job: plan.Job, settings: References) -> Training:
 
 def checkpoint_name(model: int) -> str:
     """Return the file of a reference that is trained here."""
-    return f"{store.reference_name(model)}.ckpt"
+    return f"{shards.reference_name(model)}.ckpt"
 
 
-def whole(job: plan.Job, settings: References, model: int) -> str | None:
+def whole(
+    job: Job, settings: References, model: int, half: NDArray[np.bool_]
+) -> str | None:
     """Return the digest of a reference's checkpoint if it need not be trained."""
-    path = store.reference_path(job, checkpoint_name(model))
+    path = shards.reference_path(job, checkpoint_name(model))
+    key = key_of(job, settings, model, half)
     try:
-        record = files.read_json(
-            path.with_suffix(".json"), key=key_of(job, settings, model), fix=""
+        checkpoint = documents.read(
+            path.with_suffix(".json"), kinds.Checkpoint, key=key, fix=""
         )
     except AuditError:
         return None
-    digest = str(record["checkpoint_sha256"])
+    digest = checkpoint.checkpoint_sha256
     return digest if path.exists() and files.sha256(path) == digest else None
 
 

@@ -7,35 +7,50 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from pipeline import cli
 from pipeline.attacks import catalogue
 from pipeline.audit import terminal
-from pipeline.cache import files, plan, store, tables
+from pipeline.cache import arrays, documents, files, keys, kinds, tables
+from pipeline.cache.stages import SEARCH, TEXT, TIMINGS
+from pipeline.cache.stamps import Job
 from pipeline.config import Report
 from pipeline.data import membership
 from pipeline.findings import controls, exposure, figures, slices, verdict
+from pipeline.record import Record
 from pipeline.statistics import corrections, epsilon, metrics
+
+
+class Loose(Record):
+    """To be replaced by records with fields."""
+
+    model_config = ConfigDict(extra="allow")
+
 
 SCHEMA = 3
 WIDTH = 80  # columns of report.txt
 TAIL = b"loss"  # the attack whose true-negative rates are told
 
 
-def compute(job: plan.Job) -> str:
+def compute(job: Job) -> str:
     """Write report.txt, the table of the records, then report.json."""
     settings = job.section(Report)
-    records = store.upstream(job, "records", store.Records)
-    scores = store.upstream(job, "attack", store.Scores)
-    target = store.upstream_json(job, "target")
-    features = store.upstream_json(job, "features")
-    blind = store.upstream_json(job, "blind")
-    references = store.upstream(job, "references", store.References)
-    table = files.read_json(
-        job.folder("attack") / plan.SEARCH,
-        key=job.key_of("attack"),
-        fix=job.remake("attack"),
-    )
+    records = arrays.upstream(job, "records", kinds.Records)
+    scores = arrays.upstream(job, "attack", kinds.Scores)
+
+    def loose(path: Path, stage: str) -> dict[str, Any]:
+        content = documents.checked(path, job.remake(stage))
+        files.check_key(path, content["key"], job.key_of(stage), job.remake(stage))
+        return content
+
+    target = loose(job.artifact("target"), "target")
+    features = loose(job.artifact("features"), "features")
+    blind = loose(job.artifact("blind"), "blind")
+    blind = {k: v for k, v in blind.items() if k not in ("key", "origin")}
+    features |= features["target"] | {"mindspore": features["origin"].get("mindspore")}
+    references = arrays.upstream(job, "references", kinds.References)
+    table = loose(job.folder("attack") / SEARCH, "attack")
     group = groups(settings, records)
 
     judged, member = scores.evaluation, scores.member[scores.evaluation]
@@ -62,9 +77,9 @@ def compute(job: plan.Job) -> str:
     }
     row = list(scores.method).index(attacks[-1]["chosen"].encode())
     risks = by_record(records, scores, row, group, settings)
-    kinds = {"class": scores.label, "outcome": outcome(scores.correct)}
+    parts = {"class": scores.label, "outcome": outcome(scores.correct)}
     if group is not None:
-        kinds["group"] = group
+        parts["group"] = group
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "audit": job.run.name,
@@ -98,7 +113,7 @@ def compute(job: plan.Job) -> str:
         "slices": {
             "attack": attacks[-1]["chosen"],
             **slices.told(
-                {kind: values[judged] for kind, values in kinds.items()},
+                {kind: values[judged] for kind, values in parts.items()},
                 scores.score[row][judged],
                 member,
                 settings.confidence,
@@ -133,12 +148,17 @@ def compute(job: plan.Job) -> str:
     }
     text = terminal.text(report, WIDTH)
 
-    timings = json.loads((job.folder("attack") / plan.TIMINGS).read_text())
+    timings = json.loads((job.folder("attack") / TIMINGS).read_text())
     folder = job.folder("report")
-    files.write_json(folder / plan.TIMINGS, timings)
+    files.write_json(folder / TIMINGS, timings)
     tables.write(folder, risks, key=job.key)
-    files.write_text(folder / plan.TEXT, text)
-    files.write_json(job.artifact("report"), report)
+    files.write_text(folder / TEXT, text)
+    documents.write(
+        job.artifact("report"),
+        Loose.model_validate(json.loads(json.dumps(report))),
+        key=job.key,
+        origin=keys.origin("report"),
+    )
     print(text)
     return str(report["verdict"]["status"])
 
@@ -151,7 +171,7 @@ def blind_control(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(
-    scores: store.Scores, table: dict[str, Any], settings: Report, how: str
+    scores: kinds.Scores, table: dict[str, Any], settings: Report, how: str
 ) -> list[dict[str, Any]]:
     """Return each attack's entry in the report, last that of the one chosen.
 
@@ -198,7 +218,7 @@ def described(
 
 
 def bounds(
-    scores: store.Scores, row: int, name: str, settings: Report
+    scores: kinds.Scores, row: int, name: str, settings: Report
 ) -> dict[str, Any]:
     """Return the lower bounds of epsilon that the chosen attack shows."""
     found = epsilon.bounds(
@@ -225,7 +245,7 @@ def bounds(
     }
 
 
-def tail(scores: store.Scores, confidence: float) -> dict[str, Any] | None:
+def tail(scores: kinds.Scores, confidence: float) -> dict[str, Any] | None:
     """Return how many non-members the loss alone rules out; None if it did not run.
 
     Members are missing from the tail of high losses: Dodd et al. 2025,
@@ -258,7 +278,7 @@ def outcome(correct: NDArray[np.bool_]) -> NDArray[np.str_]:
     return np.where(correct, "right", "wrong")
 
 
-def groups(settings: Report, records: store.Records) -> NDArray[Any] | None:
+def groups(settings: Report, records: kinds.Records) -> NDArray[Any] | None:
     """Return the user's group of each audited record; None without any."""
     if settings.groups is None:
         return None
@@ -267,8 +287,8 @@ def groups(settings: Report, records: store.Records) -> NDArray[Any] | None:
 
 
 def by_record(
-    records: store.Records,
-    scores: store.Scores,
+    records: kinds.Records,
+    scores: kinds.Scores,
     row: int,
     group: NDArray[Any] | None,
     settings: Report,

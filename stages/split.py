@@ -3,16 +3,17 @@
 import numpy as np
 
 from pipeline import cli
-from pipeline.cache import plan, store
+from pipeline.cache import arrays, keys, kinds
+from pipeline.cache.stamps import Job
 from pipeline.config import Data, Split
 from pipeline.data import selection, sources
 from pipeline.errors import AuditError
 
 
-def compute(job: plan.Job) -> str:
+def compute(job: Job) -> str:
     """Write which records are on which side of the attack, at every draw."""
     settings, data = job.section(Split), job.section(Data)
-    records = store.upstream(job, "records", store.Records)
+    records = arrays.upstream(job, "records", kinds.Records)
     given = sources.signals(data).train if data.source == "arrays" else None
     if given is not None and settings.repeats > 1:
         problem = f"is {settings.repeats}, but the array 'train' gives one division"
@@ -25,20 +26,22 @@ def compute(job: plan.Job) -> str:
             member,
             records.label[audited],
             settings.eval_fraction,
-            selection.draw_seed(settings.seed, draw),
+            settings.seed,
+            draw,
         )
         if given is None
         else ~given[ids]
         for draw in range(settings.repeats)
     ]
-    split = store.Split(ids, np.stack(draws))
+    split = kinds.Split(ids, np.stack(draws))
     held_out = split.evaluation[0]
     for name, side in (("attack-train", ~held_out), ("attack-eval", held_out)):
         if len(np.unique(member[side])) < 2:
             problem = f"leaves {name} without members or without non-members"
             raise AuditError("split", problem, "audit more records (data.members)")
 
-    store.write_arrays(job.artifact("split"), split, key=job.key)
+    origin = keys.origin("split")
+    arrays.write(job.artifact("split"), split, key=job.key, origin=origin)
     drawn = f", drawn {settings.repeats} times" if settings.repeats > 1 else ""
     n_eval = int(held_out.sum())
     return f"{len(ids) - n_eval} attack-train, {n_eval} attack-eval{drawn}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import cli
 from pipeline.attacks import catalogue, grids, learned, roster, thresholds
 from pipeline.audit import search
-from pipeline.cache import files, plan
+from pipeline.cache import files, keys
 from pipeline.config import Attack
 from pipeline.errors import AuditError, LacksError
 from pipeline.signals import margins
@@ -223,7 +223,7 @@ def _prepared(
     """Yield what the fits of learned attacks have in common, their features on disk."""
     known, member = given.known, given.member
     with tempfile.TemporaryDirectory() as scratch:
-        keys = {}
+        digests = {}
         np.save(Path(scratch) / "known.npy", known)
         np.save(Path(scratch) / "member.npy", member)
         for method in settings.methods:
@@ -238,11 +238,13 @@ def _prepared(
             path = Path(scratch) / f"{method.title}.npy"
             np.save(path, features)
             parts = [path, Path(scratch) / "known.npy", Path(scratch) / "member.npy"]
-            keys[method.title] = plan.digest({p.name: files.sha256(p) for p in parts})
+            digests[method.title] = keys.digest(
+                {p.name: files.sha256(p) for p in parts}
+            )
         yield search.Setting(
             folder=Path(scratch),
             memory=memory,
-            keys=keys,
+            keys=digests,
             folds=settings.folds,
             seed=settings.seed,
         )

@@ -16,16 +16,25 @@ import joblib
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.attacks import learned
 from pipeline.attacks.grids import Candidate
-from pipeline.cache import files
+from pipeline.cache import documents, keys
 from pipeline.data import modules
 from pipeline.errors import AuditError
+from pipeline.record import Record
 from pipeline.statistics import metrics
 
 Result = dict[str, Any]  # what a fit found, as JSON
+
+
+class Loose(Record):
+    """To be replaced by records with fields."""
+
+    model_config = ConfigDict(extra="allow")
+
 
 # The slowest methods first, so that none of their fits is left for the end.
 SLOWEST_FIRST = ("mlp", "gbm", "rf", "knn", "lr")
@@ -279,7 +288,7 @@ def _run(
         digest = _digest(fit, setting)
         path = _remembered(digest, setting)
         if path.exists():
-            content = files.read_json(path, key=digest, fix=f"run `rm {path}`")
+            content = documents.checked(path, f"run `rm {path}`")
             yield {digest: content["result"]}
         else:
             missing.append((digest, fit))
@@ -288,7 +297,12 @@ def _run(
         # Written here and not in the worker: one writer, and no fit lost but those
         # under way when the run is stopped.
         content = {"key": digest, "fit": _content(fit, setting), "result": result}
-        files.write_json(_remembered(digest, setting), content)
+        documents.write(
+            _remembered(digest, setting),
+            Loose.model_validate(content),
+            key=digest,
+            origin=keys.origin("fit"),
+        )
         yield {digest: result}
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from pipeline.cache import files, keys
+from pipeline.cache.stamps import Job
 from pipeline.errors import AuditError
 from pipeline.record import Record
 
@@ -66,6 +67,16 @@ def read_with_origin(
     except ValidationError:
         raise AuditError(path, "is corrupt", fix) from None
     return record, content[ORIGIN]
+
+
+def upstream(job: Job, stage: str, kind: type[AnyRecord]) -> AnyRecord:
+    """Read the record of a stage upstream.
+
+    Raises:
+        AuditError: as `read`, with the command that makes the artifact anew.
+    """
+    path, key, fix = job.artifact(stage), job.key_of(stage), job.remake(stage)
+    return read(path, kind, key=key, fix=fix)
 
 
 def checked(path: Path, fix: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
     Raises:
         AuditError: if the disk is full or cannot be written.
+        ValueError: if a number is not finite.
     """
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
@@ -66,28 +67,6 @@ def write(path: Path, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
-
-
-def read_json(path: Path, *, key: str, fix: str) -> dict[str, Any]:
-    """Read a JSON artifact.
-
-    Args:
-        path: the file.
-        key: of the inputs it must have been made from.
-        fix: what mends it, for the error.
-
-    Raises:
-        AuditError: if it is missing, corrupt, or made from other inputs.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content["key"]
-    except FileNotFoundError:
-        raise AuditError(path, "is missing", fix) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise AuditError(path, "is corrupt", fix) from None
-    check_key(path, found, key, fix)
-    return dict(content)
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Modules: Python files of the user, named in the config as file.py:function."""
 
 import ast
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -18,6 +19,16 @@ def is_function(name: str) -> bool:
 def path_of(name: str) -> Path:
     """Return the file of a name such as file.py:function."""
     return Path(name.rpartition(":")[0])
+
+
+def portable(name: str) -> str:
+    """Return a name such as folder/file.py:function without the folder.
+
+    Where a file lies decides no number; any other name is returned as it is.
+    """
+    if not is_function(name):
+        return name
+    return f"{path_of(name).name}:{name.rpartition(':')[2]}"
 
 
 def function(name: str) -> Callable[[], Any]:
@@ -86,6 +97,50 @@ def sources(path: Path) -> list[Path]:
             found[current] = None
             waiting += _imported(current, path.parent)
     return sorted(found)
+
+
+def code_digest(path: Path) -> str:
+    """Return the SHA-256 of what a Python file does.
+
+    It is that of the syntax tree without comments, formatting and docstrings, so that
+    new words cost no training. Docstrings count in a file that reads ``__doc__``. A
+    file that is no Python has the digest of its bytes.
+    """
+    source = path.read_bytes()
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return hashlib.sha256(source).hexdigest()
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    if "__doc__" not in names:
+        for node in ast.walk(tree):
+            _drop_docstring(node)
+    return hashlib.sha256(_spelt(tree).encode()).hexdigest()
+
+
+def _drop_docstring(node: ast.AST) -> None:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+        del node.body[0]
+
+
+def _spelt(node: Any) -> str:
+    """Return a syntax tree as text; what is empty is left out.
+
+    Fields that only later versions of Python know are empty in files that earlier ones
+    can read.
+    """
+    if isinstance(node, ast.AST):
+        fields = [
+            f"{name}={_spelt(value)}"
+            for name, value in ast.iter_fields(node)
+            if value is not None and value != []
+        ]
+        return f"{type(node).__name__}({', '.join(fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_spelt, node))}]"
+    return repr(node)
 
 
 def _imported(path: Path, top: Path) -> list[Path]:

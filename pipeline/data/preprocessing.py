@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import draws
 from pipeline.config import Data, Features, Training
 from pipeline.data import modules, sources
 from pipeline.errors import AuditError
@@ -54,7 +55,7 @@ def member_augmentation(settings: Features, member: NDArray[np.bool_]) -> Draw |
     """Return the augmentation of every record: the tutorial's for members only."""
     if settings.member_augmentation == "none":
         return None
-    rng = np.random.default_rng(settings.augmentation_seed)
+    rng = draws.rng(settings.augmentation_seed, "features.augmentation")
     return draw(len(member), "tutorial", rng).only(member)
 
 

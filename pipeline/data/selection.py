@@ -5,6 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import draws
+
 
 def canary_labels(
     label: NDArray[np.int32], n_classes: int, share: float, seed: int
@@ -25,7 +27,7 @@ def canary_labels(
 
     Source: canaries as in Steinke, Nasr and Jagielski 2023, arXiv:2305.08846.
     """
-    rng = np.random.default_rng(seed)
+    rng = draws.rng(seed, "data.canaries")
     chosen = rng.permutation(len(label))[: round(share * len(label))]
     canary = np.zeros(len(label), dtype=bool)
     canary[chosen] = True
@@ -61,17 +63,25 @@ def first_distinct(
 
 
 def ordered(
-    ids: NDArray[np.int64], choose: Literal["first", "sample"], rng: np.random.Generator
+    ids: NDArray[np.int64], choose: Literal["first", "sample"], seed: int, purpose: str
 ) -> NDArray[np.int64]:
-    """Return the ids in the order in which they are to be chosen."""
-    return ids if choose == "first" else rng.permutation(ids)
+    """Return the ids in the order in which they are to be chosen.
+
+    Args:
+        ids: (n_ids,) of records.
+        choose: "first" leaves them as they are, "sample" shuffles them.
+        seed: of the order.
+        purpose: of the draw, as `draws.PURPOSES` lists it.
+    """
+    return ids if choose == "first" else draws.rng(seed, purpose).permutation(ids)
 
 
 def eval_side(
     member: NDArray[np.bool_],
     label: NDArray[np.integer[Any]],
     fraction: float,
-    seed: int | np.random.SeedSequence,
+    seed: int,
+    draw: int = 0,
 ) -> NDArray[np.bool_]:
     """Divide members and non-members each into attack-train and attack-eval.
 
@@ -83,11 +93,12 @@ def eval_side(
         label: (n_records,) class of each record.
         fraction: of each side to hold out, in (0, 1).
         seed: decides which records.
+        draw: which of several divisions.
 
     Returns:
         (n_records,) whether a record is held out for attack-eval.
     """
-    rng = np.random.default_rng(seed)
+    rng = draws.rng(seed, "split.evaluation", draw)
     held_out = np.zeros(len(member), dtype=bool)
     for side in (True, False):
         rows = np.flatnonzero(member == side)
@@ -99,11 +110,6 @@ def eval_side(
         picks = (np.arange(n_eval) + rng.random()) * len(rows) / max(n_eval, 1)
         held_out[by_label[picks.astype(np.int64)]] = True
     return held_out
-
-
-def draw_seed(seed: int, draw: int) -> int | np.random.SeedSequence:
-    """Return the seed of one of several draws; of the first it is the seed itself."""
-    return np.random.SeedSequence(seed, spawn_key=(draw,)) if draw else seed
 
 
 def halves(n_records: int, count: int, seed: int) -> NDArray[np.bool_]:
@@ -124,14 +130,9 @@ def halves(n_records: int, count: int, seed: int) -> NDArray[np.bool_]:
     Source: Carlini et al. 2022, arXiv:2112.03570, section VI-A.
     """
     member = np.zeros((count, n_records), dtype=bool)
-    for pair, child in enumerate(np.random.SeedSequence(seed).spawn(count // 2)):
-        chosen = np.random.default_rng(child).permutation(n_records)[: n_records // 2]
+    for pair in range(count // 2):
+        order = draws.rng(seed, "references.halves", pair).permutation(n_records)
+        chosen = order[: n_records // 2]
         member[2 * pair, chosen] = True
         member[2 * pair + 1] = ~member[2 * pair]
     return member
-
-
-def model_seed(seed: int, index: int) -> int:
-    """Return the seed of a reference's training, of its own whatever the others do."""
-    child = np.random.SeedSequence(seed, spawn_key=(index, 1))
-    return int(child.generate_state(1)[0] >> 1)  # MindSpore takes 31 bits

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.store import Records
+from pipeline.cache.kinds import Records
 from pipeline.config import Data
 from pipeline.data import preprocessing, sources
-from pipeline.models import device
+from pipeline.models import devices, inference
 
-Extractor = Callable[[NDArray[np.float32], NDArray[np.int32]], device.Outputs]
+Extractor = Callable[[NDArray[np.float32], NDArray[np.int32]], inference.Outputs]
 
 
 def outputs(
@@ -20,11 +20,11 @@ def outputs(
     blocks: Sequence[NDArray[np.int64]],
     views: Sequence[str],
     augmentation: preprocessing.Draw | None = None,
-) -> Iterator[device.Outputs]:
+) -> Iterator[inference.Outputs]:
     """Yield what a model says of each view of each block of records.
 
     Args:
-        extractor: from `device.extractor`.
+        extractor: from `inference.extractor`.
         data: where the records come from.
         records: all audited records.
         blocks: rows of `records`, ascending within and over the blocks.
@@ -45,7 +45,7 @@ def outputs(
         for name in views:
             draws = [] if augmentation is None else [augmentation[rows]]
             draws += [preprocessing.view(name, len(rows))] * (name != "identity")
-            ready = preprocessing.inputs(found, data, device.resize, draws)
+            ready = preprocessing.inputs(found, data, devices.resize, draws)
             shown.append(extractor(ready, records.label[rows]))
         logits, margins = zip(*shown, strict=True)
-        yield device.Outputs(np.stack(logits, axis=1), np.stack(margins, axis=1))
+        yield inference.Outputs(np.stack(logits, axis=1), np.stack(margins, axis=1))

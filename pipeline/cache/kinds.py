@@ -1,0 +1,135 @@
+"""Kinds: what the files between the stages hold.
+
+artifacts/README.md tells the formats.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.record import Record
+
+# Arrays, in HDF5
+
+
+@dataclass(frozen=True)
+class Records:
+    """The audited records and the population, in ascending order of id."""
+
+    id: NDArray[np.int64]  # (n_records,) position in the source
+    label: NDArray[np.int32]  # (n_records,) class the target is asked for
+    member: NDArray[np.bool_]  # (n_records,) whether the target was trained on it
+    population: NDArray[np.bool_]  # (n_records,) never audited, never a member
+    canary: NDArray[np.bool_]  # (n_records,) whether its label was changed
+    content: NDArray[np.bytes_]  # (n_records,) hash of its input; empty for arrays
+    duplicates_dropped: NDArray[np.int64]  # () non-members that equalled a member
+    n_classes: NDArray[np.int64]  # () classes the labels come from
+    n_source: NDArray[np.int64]  # () records of the source, audited or not
+
+    @property
+    def nonmember(self) -> NDArray[np.bool_]:
+        """(n_records,) whether it is audited as a non-member."""
+        return ~self.member & ~self.population
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two sides of the attack, drawn once or several times."""
+
+    id: NDArray[np.int64]  # (n_audited,) ascending
+    # (n_draws, n_audited) on the attack-eval side; the first draw is the audit's.
+    evaluation: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class References:
+    """Which audited records each reference was trained on."""
+
+    id: NDArray[np.int64]  # (n_records,)
+    member: NDArray[np.bool_]  # (n_references, n_records)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The target's signals on a block of audited records."""
+
+    id: NDArray[np.int64]  # (n_rows,)
+    label: NDArray[np.int32]  # (n_rows,)
+    logits: NDArray[np.floating[Any]]  # (n_rows, n_views, n_classes)
+    margin: NDArray[np.floating[Any]]  # (n_rows, n_views) nats
+
+
+@dataclass(frozen=True)
+class ReferenceShard:
+    """A reference's signals on a block of audited records; its logits are not kept."""
+
+    id: NDArray[np.int64]  # (n_rows,)
+    margin: NDArray[np.floating[Any]]  # (n_rows, n_views) nats
+    recalibrated: NDArray[np.float32]  # (n_rows, n_views) margin, logits corrected
+    correct: NDArray[np.bool_]  # (n_rows,) its first view is put into the true class
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the attacks say of the audited records."""
+
+    id: NDArray[np.int64]  # (n_records,)
+    label: NDArray[np.int32]  # (n_records,)
+    member: NDArray[np.bool_]  # (n_records,)
+    evaluation: NDArray[np.bool_]  # (n_records,) on the attack-eval side
+    correct: NDArray[np.bool_]  # (n_records,) the target puts it into its class
+    # (n_records,) that the target knows it no better than models not trained on it;
+    # NaN without such models.
+    p_value: NDArray[np.float64]
+    method: NDArray[np.bytes_]  # (n_methods,)
+    score: NDArray[np.float64]  # (n_methods, n_records) higher for a likelier member
+    decision: NDArray[np.bool_]  # (n_methods, n_records) taken for a member
+    # (n_methods, n_records) what the score means, in [0, 1], where it means something:
+    # a p-value, or RMIA's share; else NaN.
+    reading: NDArray[np.float64]
+
+
+# Records, in JSON
+
+
+class Accuracies(Record):
+    """How often a model is right, as far as it was asked; rates in [0, 1]."""
+
+    train_accuracy: float | None  # on audited records that it was trained on
+    test_accuracy: float | None  # on those that it was not
+
+
+class Target(Record):
+    """The model under audit. Nothing is known of one that was run elsewhere."""
+
+    checkpoint_sha256: str | None
+    # Of a target that was trained here, before any augmentation of members.
+    accuracies: Accuracies | None
+
+
+class Checkpoint(Record):
+    """A reference that was trained here."""
+
+    checkpoint_sha256: str
+
+
+class Checkpoints(Record):
+    """The files of all references, and their digests; none of those run elsewhere."""
+
+    file: tuple[str, ...]
+    checkpoint_sha256: tuple[str, ...]
+
+
+class Complete(Record):
+    """That no shard is missing, and what the shards show at a glance."""
+
+    shards: int  # of each model
+    shard_rows: int  # records in each but the last
+    records: int
+    views: int
+    n_classes: int
+    folders: dict[str, str]  # key of the shards in each
+    target: Accuracies  # as the features saw the records
+    references: tuple[Accuracies, ...]

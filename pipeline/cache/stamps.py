@@ -1,0 +1,398 @@
+"""Stamps: all that decides the artifact of each stage, and whether it still holds.
+
+A stamp is the JSON of everything that decides a stage's artifact: versions of its kind
+and of the parts that it caches, its settings, the digests of the user's files that it
+is the first to read, the keys of the stages upstream, and what it runs on. The digest
+of a stamp is the key of the artifact. Where files lie decides nothing, so paths stand
+in ``paths.json`` beside the stamps.
+
+When a stage has made its artifact, it keeps the stamps of that moment, its own and all
+those upstream. Make, `make plan` and the stage itself compare these with the present
+ones by one function, `reasons`, so they cannot disagree.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pipeline.cache import files, keys
+from pipeline.cache.digests import Digests
+from pipeline.cache.stages import STAGES, Stage
+from pipeline.config import CIFAR_FILES, Config, Data, Section
+from pipeline.data import modules, own
+from pipeline.errors import AuditError
+
+Stamp = dict[str, Any]
+AnySection = TypeVar("AnySection", bound=Section)
+# The name of a target's checkpoint among the user's files.
+CHECKPOINT = "checkpoint"
+# Of a setting in a reason, the longest text that is shown.
+LONGEST = 32
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a running stage knows: its settings, its key, where things lie."""
+
+    stage: str
+    run: Path
+    stamps: Mapping[str, Stamp]  # of every stage
+    paths: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """The key of the stage's artifact."""
+        return self.key_of(self.stage)
+
+    def key_of(self, stage: str) -> str:
+        """Return the key that the artifact of a stage must have."""
+        return keys.digest(self.stamps[stage])
+
+    def section(self, kind: type[AnySection]) -> AnySection:
+        """Return a section of the settings, paths included."""
+        name = kind.__name__.lower()
+        settings = dict(self.stamps[self.stage]["settings"][name])
+        settings |= {k: v for k, v in self.paths.items() if k in kind.model_fields}
+        return kind.model_validate(settings)
+
+    def network_files(self) -> dict[str, str]:
+        """Return the digests of the user's files that build the network, by name."""
+        digests = self.stamps["target"]["inputs"]["files"]
+        return {name: value for name, value in digests.items() if name != CHECKPOINT}
+
+    def artifact(self, stage: str) -> Path:
+        """Return where the artifact of a stage lies."""
+        return self.run / STAGES[stage].file
+
+    def folder(self, stage: str) -> Path:
+        """Return the folder of a stage's artifact."""
+        return self.artifact(stage).parent
+
+    def remake(self, stage: str) -> str:
+        """Return the command that makes the artifact of a stage anew."""
+        path = shlex.quote(str(self.artifact(stage)))
+        return f"run `rm -f {path} && make {stage} {self.paths['arguments']}`"
+
+
+# What decides an artifact
+
+
+def stamps(config: Config, digests: Digests) -> dict[str, Stamp]:
+    """Return the stamp of every stage, those upstream first.
+
+    Args:
+        config: the settings, devices resolved.
+        digests: of files.
+
+    Raises:
+        AuditError: if a file that the config names is missing.
+    """
+    made: dict[str, Stamp] = {}
+    for name, stage in STAGES.items():
+        inputs: dict[str, Any] = {
+            "stages": {other: keys.digest(made[other]) for other in stage.inputs},
+            "files": dict(_file_digests(name, config, digests)),
+            "parts": {part: keys.KINDS[part].version for part in stage.parts},
+        }
+        made[name] = keys.content(
+            name,
+            settings=_settings(stage, config),
+            inputs=inputs,
+            device=_device(name, config),
+        )
+        if name in ("records", "blind") and modules.is_function(config.data.source):
+            # A user's pipeline computes its records by MindSpore.
+            made[name]["origin"][keys.ON_DEVICE] = keys.installed(keys.ON_DEVICE)
+    return made
+
+
+def paths(config: Config, config_path: Path, data: str | None) -> dict[str, str]:
+    """Return where the files of a config lie, and the arguments of make for it."""
+    arguments = f"CONFIG={shlex.quote(str(config_path))}"
+    if data:
+        arguments += f" DATA={shlex.quote(data)}"
+    named = {
+        "path": config.data.path,
+        "checkpoint": config.target.checkpoint,
+        "folder": config.references.folder,
+        "groups": config.report.groups,
+        "source": config.data.source,
+        "network": config.target.network,
+    }
+    return {
+        "arguments": arguments,
+        **{name: path for name, path in named.items() if path is not None},
+    }
+
+
+def _settings(stage: Stage, config: Config) -> dict[str, dict[str, Any]]:
+    """Return the settings that a stage reads, by section."""
+    sections: dict[str, dict[str, Any]] = {}
+    for wanted in stage.sections:
+        section, _, name = wanted.partition(".")
+        settings = getattr(config, section).model_dump(mode="json")
+        for place in ("source", "network"):
+            if settings.get(place) is not None:
+                settings[place] = modules.portable(settings[place])
+        if name:
+            sections.setdefault(section, {})[name] = settings[name]
+        else:
+            sections[section] = settings
+    return sections
+
+
+def _device(stage: str, config: Config) -> str | None:
+    """Return the device that a stage's networks run on; None if it has none."""
+    if config.target.network is None:
+        return None
+    recipe = config.target.training
+    if stage == "references":
+        recipe = recipe or config.references.training
+        recipe = recipe if config.references.count else None
+    if stage in ("target", "references"):
+        return None if recipe is None else recipe.device
+    return config.features.device if stage == "features" else None
+
+
+def _file_digests(
+    stage: str, config: Config, digests: Digests
+) -> Iterator[tuple[str, str]]:
+    """Yield the user's files that a stage is the first to read: name and digest."""
+    data, target = config.data, config.target
+    if stage == "records":
+        for name, path in _data_files(data).items():
+            yield name, digests.content(path)
+        yield from _module_digests("data.source", data.source, digests)
+    if stage == "target" and target.network is not None:
+        yield from _module_digests("target.network", target.network, digests)
+        if target.checkpoint is not None:
+            path = _existing("target.checkpoint", Path(target.checkpoint))
+            yield CHECKPOINT, digests.content(path)
+    if stage == "references" and config.references.folder is not None:
+        folder = Path(config.references.folder)
+        for path in (*own.checkpoints(folder), folder / own.MEMBERSHIP):
+            yield path.name, digests.content(path)
+    if stage == "report" and config.report.groups is not None:
+        path = _existing("report.groups", Path(config.report.groups))
+        yield "groups", digests.content(path)
+
+
+def _module_digests(
+    where: str, name: str, digests: Digests
+) -> Iterator[tuple[str, str]]:
+    if modules.is_function(name):
+        path = _existing(where, modules.path_of(name))
+        for source in modules.sources(path):
+            yield os.path.relpath(source, path.parent), digests.code(source)
+
+
+def _data_files(data: Data) -> dict[str, Path]:
+    """Return the files of the data that decide the audit."""
+    if data.source == "digits":
+        return {}
+    if data.path is None:
+        if modules.is_function(data.source):
+            return {}
+        fix = "pass DATA=where they lie, or set data.path"
+        raise AuditError("data.path", "is missing", fix)
+    path = _existing("data.path", Path(data.path))
+    if data.source in CIFAR_FILES:
+        names = [name for part in CIFAR_FILES[data.source] for name in part]
+        return {name: _existing("data.path", path / name) for name in names}
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file())
+        return {f"data/{p.relative_to(path)}": p for p in inside}
+    return {"data": path}
+
+
+def _existing(where: str, path: Path) -> Path:
+    if path.is_dir() and where != "data.path":
+        raise AuditError(where, f"{path} is a folder", "name a file")
+    if not path.exists():
+        fix = (
+            "correct the path, or pass DATA=" if where == "data.path" else "correct it"
+        )
+        raise AuditError(where, f"{path} does not exist", fix)
+    return path
+
+
+# Their files
+
+
+def stamp_path(run: Path, stage: str) -> Path:
+    """Return where the stamp of a stage lies."""
+    return run / "stamps" / f"{stage}.json"
+
+
+def made_path(run: Path, stage: str) -> Path:
+    """Return where the stamps lie that a stage's artifact was made by."""
+    return run / "stamps" / f"{stage}.made.json"
+
+
+def write(run: Path, present: Mapping[str, Stamp], where: Mapping[str, str]) -> None:
+    """Write the stamps and paths that have changed, for the stages to read.
+
+    Raises:
+        AuditError: if the disk is full or cannot be written.
+    """
+    texts = {
+        stamp_path(run, name): keys.canonical(stamp) for name, stamp in present.items()
+    }
+    texts[run / "stamps" / "paths.json"] = keys.canonical(where)
+    for path, text in texts.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            files.write_text(path, text)
+
+
+def read(stamp: Path) -> Job:
+    """Read the stamps for a stage that is about to run.
+
+    Args:
+        stamp: its own.
+
+    Raises:
+        AuditError: if one is missing or corrupt.
+    """
+    run, fix = stamp.parent.parent, f"run `make {stamp.stem}`, which writes it"
+    contents = {}
+    for name in (*STAGES, "paths"):
+        path = stamp_path(run, name)
+        try:
+            contents[name] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise AuditError(path, "is missing", fix) from None
+        except ValueError:
+            raise AuditError(path, "is corrupt", fix) from None
+    where = contents.pop("paths")
+    return Job(stamp.stem, run, contents, where)
+
+
+def keep(job: Job) -> None:
+    """Keep by which stamps the stage of a job has made its artifact, and its siblings.
+
+    Raises:
+        AuditError: if the disk is full or cannot be written.
+    """
+    folder = job.folder(job.stage)
+    content = {
+        "stamps": {name: job.stamps[name] for name in _chain(job.stage)},
+        "siblings": {
+            name: files.sha256(folder / name) for name in STAGES[job.stage].siblings
+        },
+    }
+    files.write_text(made_path(job.run, job.stage), keys.canonical(content))
+
+
+def _chain(stage: str) -> list[str]:
+    """Return a stage and all those upstream of it, in the order of the list."""
+    wanted = {stage}
+    for name in reversed(STAGES):
+        if name in wanted:
+            wanted |= {*STAGES[name].inputs}
+    return [name for name in STAGES if name in wanted]
+
+
+# Whether an artifact still holds
+
+
+class Reason(NamedTuple):
+    """Why a stage must run."""
+
+    stage: str  # whose change it is: its own, or that of one upstream
+    text: str
+
+
+def reasons(
+    run: Path, stage: str, present: Mapping[str, Stamp], digests: Digests
+) -> list[Reason]:
+    """Say why a stage must run.
+
+    Args:
+        run: the folder of the artifacts.
+        stage: its name.
+        present: the stamps as they are now.
+        digests: of files.
+
+    Returns:
+        A reason for each change, of its own or upstream; none if the artifact is as it
+        would be made now.
+    """
+    try:
+        content = json.loads(made_path(run, stage).read_text(encoding="utf-8"))
+        before, siblings = content["stamps"], content["siblings"]
+        own_before = before[stage]
+    except FileNotFoundError:
+        return [Reason(stage, "not made yet")]
+    except (ValueError, KeyError, TypeError):
+        return [Reason(stage, "how it was made is not known")]
+    if not (run / STAGES[stage].file).exists():
+        return [Reason(stage, "its artifact is gone")]
+    if own_before != present[stage]:
+        return [
+            Reason(name, text)
+            for name in _chain(stage)
+            for text in _changes(name, before.get(name, {}), present[name])
+        ] or [Reason(stage, "the stages before it have changed")]
+    folder = (run / STAGES[stage].file).parent
+    return [
+        Reason(stage, f"{name} is {'changed' if (folder / name).exists() else 'gone'}")
+        for name, digest in siblings.items()
+        if not (folder / name).exists() or digests.content(folder / name) != digest
+    ]
+
+
+def _changes(stage: str, before: Stamp, now: Stamp) -> Iterator[str]:
+    """Yield a sentence for each difference between two stamps of a stage."""
+    # Sections of stages upstream are those stages' reasons.
+    theirs = {STAGES[upstream].sections[0] for upstream in STAGES[stage].inputs}
+    own = {k: v for k, v in now["settings"].items() if k not in theirs}
+    for section in own:
+        old = before.get("settings", {}).get(section, {})
+        for name, was, has in _differences(old, own[section]):
+            yield f"[{section}] {name}: {was} -> {has}"
+    was_read = before.get("inputs", {})
+    for name, _, _ in _differences(was_read.get("files", {}), now["inputs"]["files"]):
+        yield f"{name} changed"
+    old_origin = before.get("origin", {})
+    for name, was, has in _differences(old_origin, now["origin"]):
+        # The settings above tell of a device.
+        if name != keys.DEVICE:
+            yield f"{name} {was} -> {has}"
+    versions = {"": now["version"], **now["inputs"]["parts"]}
+    old_versions = {"": before.get("version"), **was_read.get("parts", {})}
+    for part, version in versions.items():
+        if old_versions.get(part) != version:
+            yield f"this program computes {part or stage} otherwise"
+
+
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, old value, new value) of every difference, nested ones too."""
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", *_shown(old, new)
+
+
+def _shown(old: Any, new: Any) -> tuple[str, str]:
+    """Return two values as texts, of long ones the part where they differ."""
+    texts = [json.dumps(value) if value is not None else "-" for value in (old, new)]
+    if max(map(len, texts)) <= LONGEST:
+        return texts[0], texts[1]
+    same = [a == b for a, b in zip(*texts, strict=False)]
+    first = same.index(False) if False in same else len(same)
+    start = max(first - LONGEST // 4, 0)
+    shown = []
+    for text in texts:
+        part = text[start : start + LONGEST]
+        before = "…" if start else ""
+        after = "…" if start + LONGEST < len(text) else ""
+        shown.append(f"{before}{part}{after}")
+    return shown[0], shown[1]

@@ -1,0 +1,113 @@
+"""Checkpoints: the weights of a network, on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mindspore as ms
+from mindspore import nn
+
+from pipeline.cache import files
+from pipeline.data.modules import summary
+from pipeline.errors import AuditError
+
+# Scalars and per-parameter state that MindSpore's optimizers and callbacks add to a
+# checkpoint; they play no part in inference.
+TRAINING_STATE = ("moments.", "moment1.", "moment2.", "accum.", "stat.", "vhat.")
+TRAINING_SCALARS = (
+    "learning_rate",
+    "momentum",
+    "global_step",
+    "step_num",
+    "epoch_num",
+    "loss_scale",
+    "weight_decay",
+    "beta1_power",
+    "beta2_power",
+    "current_iterator_step",
+    "last_overflow_iterator_step",
+)
+NAMES_SHOWN = 3  # of the parameters that do not fit a network
+
+
+def load(network: nn.Cell, path: Path) -> None:
+    """Fill a network with the parameters of a checkpoint.
+
+    Args:
+        network: to fill.
+        path: a .ckpt or .safetensors file. Optimizer state in it is passed over.
+
+    Raises:
+        AuditError: if the file is missing or corrupt, or its parameters are not those
+            of the network.
+    """
+    form = "safetensors" if path.suffix == ".safetensors" else "ckpt"
+    if not path.is_file():
+        raise AuditError(path, "does not exist", "correct target.checkpoint")
+    try:
+        found = ms.load_checkpoint(str(path), format=form)
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        problem = "is truncated or not a checkpoint"
+        fix = (
+            f"give a .ckpt or .safetensors file that MindSpore saved ({form} expected)"
+        )
+        raise AuditError(path, problem, fix) from error
+    own = {name: tensor.shape for name, tensor in network.parameters_dict().items()}
+    given = {
+        name: tuple(getattr(tensor, "shape", ()))
+        for name, tensor in found.items()
+        if not _is_training_state(name, own)
+    }
+    _check_parameters(path, own, given)
+    ms.load_param_into_net(network, {name: found[name] for name in own})
+
+
+def _is_training_state(name: str, own: Mapping[str, Any]) -> bool:
+    if name in own:
+        return False
+    state = any(
+        name.startswith(prefix) and name.removeprefix(prefix) in own
+        for prefix in TRAINING_STATE
+    )
+    return state or name in TRAINING_SCALARS
+
+
+def _check_parameters(
+    path: Path, own: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+) -> None:
+    # MindSpore itself loads what fits and leaves the rest at its random start.
+    differences = {
+        "lacks": [name for name in own if name not in given],
+        "has besides": [name for name in given if name not in own],
+        "has in another shape": [
+            f"{name} {given[name]} for {own[name]}"
+            for name in own
+            if name in given and given[name] != own[name]
+        ],
+    }
+    told = [
+        f"{verb} {', '.join(names[:NAMES_SHOWN])}"
+        + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
+        for verb, names in differences.items()
+        if names
+    ]
+    if told:
+        fix = "set target.network to the network that this checkpoint was saved from"
+        raise AuditError(path, "; ".join(told), f"{fix}, or give another")
+
+
+def save(network: nn.Cell, path: Path) -> None:
+    """Write the parameters of a network to a .ckpt file, complete or absent.
+
+    Raises:
+        AuditError: if the disk is full or cannot be written.
+    """
+    # MindSpore leaves scraps beside a file that it fails to write.
+    with files.replacing(path) as temporary, TemporaryDirectory(dir=path.parent) as own:
+        whole = Path(own) / "checkpoint.ckpt"
+        try:
+            ms.save_checkpoint(network, str(whole))
+        except RuntimeError as error:
+            raise OSError(summary(error)) from error
+        whole.replace(temporary)

@@ -1,0 +1,70 @@
+"""Check the config, write the stamps, and have make run what no longer holds.
+
+Called by the Makefile with what to make: a stage's name, or "audit" for all of them.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from pipeline import cli, config
+from pipeline.cache import devices, files, runs, stamps
+from pipeline.cache.digests import Digests
+from pipeline.cache.stages import LAST, STAGES
+
+# Variables of make's command line are handed on to a make within; they have been read.
+OVERRIDES = re.compile(r"(^|\s)-- .*", re.DOTALL)
+
+
+def main() -> None:
+    """Hold the run's folder, write what decides each artifact, and become make."""
+    goal, make = sys.argv[1:]
+    path, data = cli.audit()
+    run = runs.folder(path)
+    # An error of the config is found before anything is written.
+    config.load(path, data)
+
+    runs.claim(run, path)
+    runs.hold(run, lambda: cli.note(f"another make is at work in {run}; waiting"))
+    digests = Digests(runs.digests(run))
+    settings = devices.resolved(config.load(path, data), runs.devices(run), save=True)
+    present = stamps.stamps(settings, digests)
+
+    stamps.write(run, present, stamps.paths(settings, path, data))
+    for name in STAGES:
+        if stamps.reasons(run, name, present, digests):
+            # So that its artifact is older, whatever the times of files say.
+            stamps.stamp_path(run, name).touch()
+    digests.save()
+    rules = run / "stamps" / "rules.mk"
+    if not rules.exists() or rules.read_text(encoding="utf-8") != rules_of(run):
+        files.write_text(rules, rules_of(run))
+    os.environ["PYTHON"] = sys.executable
+    flags = os.environ.get("MAKEFLAGS", "")
+    os.environ["MAKEFLAGS"] = OVERRIDES.sub("", flags)
+    os.execvp(make, [make, "--no-print-directory", "-f", str(rules), goal])
+
+
+def rules_of(run: Path) -> str:
+    """Return the rules by which make runs the stages, each after those upstream."""
+    lines = [
+        "# Written by stages/run.py from the list of stages.",
+        ".DELETE_ON_ERROR:",
+        f".PHONY: audit {' '.join(STAGES)}",
+        f"audit: {LAST}",
+        f'\t@echo "the report is in {run / LAST}/"',
+    ]
+    for name, stage in STAGES.items():
+        stamp = stamps.stamp_path(run, name)
+        upstream = [str(run / STAGES[other].file) for other in stage.inputs]
+        lines += [
+            f"{name}: {run / stage.file}",
+            f"{run / stage.file}: {' '.join([str(stamp), *upstream])}",
+            f'\t@"$$PYTHON" -m stages.{name} --stamp {stamp}',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    cli.run(main)
