@@ -136,17 +136,19 @@ def test_first_distinct_is_what_a_loop_takes(
 
 def test_the_first_records_are_chosen_in_their_order() -> None:
     ids = np.array([3, 1, 2])
-    found = selection.ordered(ids, "first", np.random.default_rng(1))
+    found = selection.ordered(ids, "first", 1, "data.members")
     assert found.tolist() == [3, 1, 2]
 
 
 def test_a_sample_is_a_seeded_permutation() -> None:
     ids = np.arange(100, 200)
-    found = selection.ordered(ids, "sample", np.random.default_rng(1))
-    again = selection.ordered(ids, "sample", np.random.default_rng(1))
+    found = selection.ordered(ids, "sample", 1, "data.members")
+    again = selection.ordered(ids, "sample", 1, "data.members")
+    other = selection.ordered(ids, "sample", 1, "data.nonmembers")
     assert sorted(found) == ids.tolist()
     assert np.array_equal(found, again)
     assert not np.array_equal(found, ids)
+    assert not np.array_equal(found, other)
 
 
 @st.composite

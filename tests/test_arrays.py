@@ -1,8 +1,9 @@
+import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.cache import files, plan, store
+from pipeline.cache import arrays, kinds
 from pipeline.errors import AuditError
 
 PROJECT = Path(__file__).parents[1]
 FIX = "run `make features`"
+ORIGIN = {"device": "CPU", "numpy": "1.26.4"}
 
-RECORDS = store.Records(
+RECORDS = kinds.Records(
     id=np.array([2, 5, 9]),
     label=np.array([0, 1, 1], dtype=np.int32),
     member=np.array([True, False, True]),
@@ -27,29 +29,27 @@ RECORDS = store.Records(
     n_classes=np.array(2),
     n_source=np.array(12),
 )
-SPLIT = store.Split(
+SPLIT = kinds.Split(
     id=np.array([2, 5, 9]),
     evaluation=np.array([[False, True, False], [True, False, False]]),
 )
-SHARD = store.Shard(
+SHARD = kinds.Shard(
     id=np.array([2, 5]),
     label=np.array([0, 1], dtype=np.int32),
     logits=np.array([[[0.5, -1.5, 1e30]], [[3.0, 0.1, -0.0]]], dtype=np.float32),
     margin=np.array([[0.25], [-1e-300]]),
-    loss=np.array([[1e-300], [27.5]]),
 )
-REFERENCES = store.References(
+REFERENCES = kinds.References(
     id=np.array([2, 5, 9]), member=np.array([[True, False, True], [False, True, False]])
 )
-NO_REFERENCES = store.References(id=np.array([2]), member=np.zeros((0, 1), dtype=bool))
-REFERENCE_SHARD = store.ReferenceShard(
+NO_REFERENCES = kinds.References(id=np.array([2]), member=np.zeros((0, 1), dtype=bool))
+REFERENCE_SHARD = kinds.ReferenceShard(
     id=np.array([2, 5]),
     margin=np.array([[0.25, 1.5], [-3.0, 0.0]], dtype=np.float32),
-    log_probability=np.array([[-0.5, -1.0], [-2.0, -0.1]], dtype=np.float32),
     recalibrated=np.array([[0.5, 1.0], [-2.0, 0.5]], dtype=np.float32),
     correct=np.array([True, False]),
 )
-SCORES = store.Scores(
+SCORES = kinds.Scores(
     id=np.array([5, 9]),
     label=np.array([1, 1], dtype=np.int32),
     member=np.array([False, True]),
@@ -76,16 +76,16 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from pipeline import store
+from pipeline.cache import arrays, kinds
 from pipeline.errors import AuditError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 n, limit = int(sys.argv[2]), int(sys.argv[3])
 column = np.arange(n)
-shard = store.Shard(column, column, column[:, None] * np.ones(10), column, column)
+shard = kinds.Shard(column, column, column[:, None] * np.ones(10), column)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
-    store.write_arrays(Path(sys.argv[1]), shard, key="k")
+    arrays.write(Path(sys.argv[1]), shard, key="k", origin={})
 except AuditError as error:
     print(error)
 """
@@ -97,14 +97,14 @@ def kind_of(artifact: Any) -> str:
 
 def written(folder: Path, artifact: Any, key: str = "k") -> Path:
     path = folder / "artifact.h5"
-    store.write_arrays(path, artifact, key=key)
+    arrays.write(path, artifact, key=key, origin=ORIGIN)
     return path
 
 
-def refusal(path: Path, kind: Any = store.Shard, key: str = "k") -> str:
+def refusal(path: Path, kind: Any = kinds.Shard, key: str = "k") -> str:
     """Return the message of the refusal, without path and fix."""
     with pytest.raises(AuditError) as caught:
-        store.read_arrays(path, kind, key=key, fix=FIX)
+        arrays.read(path, kind, key=key, fix=FIX)
     where, problem, fix = caught.value.args
     assert (where, fix) == (path, FIX)
     return str(problem)
@@ -115,7 +115,7 @@ def test_an_artifact_comes_back_as_it_was_written(
     artifact: Any, tmp_path: Path
 ) -> None:
     path = written(tmp_path, artifact)
-    found = store.read_arrays(path, type(artifact), key="k", fix=FIX)
+    found = arrays.read(path, type(artifact), key="k", fix=FIX)
     for field in fields(artifact):
         one, other = getattr(artifact, field.name), getattr(found, field.name)
         assert one.dtype == other.dtype
@@ -123,16 +123,16 @@ def test_an_artifact_comes_back_as_it_was_written(
 
 
 def test_an_artifact_of_several_chunks_comes_back(tmp_path: Path) -> None:
-    ids = np.arange(2 * store.CHUNK_ROWS + 3)
-    path = written(tmp_path, store.Split(ids, ids[::-1]))
-    found = store.read_arrays(path, store.Split, key="k", fix=FIX)
+    ids = np.arange(2 * arrays.CHUNK_ROWS + 3)
+    path = written(tmp_path, kinds.Split(ids, ids[::-1]))
+    found = arrays.read(path, kinds.Split, key="k", fix=FIX)
     assert np.array_equal(found.evaluation, ids[::-1])
 
 
 def test_an_empty_artifact_comes_back(tmp_path: Path) -> None:
     empty = np.empty(0, dtype=np.int64)
-    path = written(tmp_path, store.Split(empty, empty))
-    found = store.read_arrays(path, store.Split, key="k", fix=FIX)
+    path = written(tmp_path, kinds.Split(empty, empty))
+    found = arrays.read(path, kinds.Split, key="k", fix=FIX)
     assert found.evaluation.shape == (0,)
 
 
@@ -153,17 +153,26 @@ def test_the_time_of_writing_changes_no_byte(tmp_path: Path) -> None:
 def test_writing_leaves_read_only_arrays_as_they_are(tmp_path: Path) -> None:
     ids = np.arange(5)
     ids.flags.writeable = False
-    written(tmp_path, store.Split(ids, ids))
+    written(tmp_path, kinds.Split(ids, ids))
     assert ids.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     with h5py.File(written(tmp_path, SHARD)) as file:
-        assert dict(file.attrs) == {
-            "format": "membership-audit/shard",
-            "version": store.VERSIONS[store.Shard],
-            "key": "k",
-        }
+        attributes = dict(file.attrs)
+    assert len(attributes.pop("sha256")) == 64
+    assert json.loads(attributes.pop("origin")) == ORIGIN
+    assert attributes == {
+        "format": "membership-audit/shard",
+        "version": arrays.VERSIONS[kinds.Shard],
+        "key": "k",
+    }
+
+
+def test_a_file_tells_what_its_numbers_ran_on(tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD)
+    _, origin = arrays.read_with_origin(path, kinds.Shard, key="k", fix=FIX)
+    assert origin == ORIGIN
 
 
 def test_a_crash_in_mid_write_leaves_the_old_file_and_nothing_else(
@@ -172,9 +181,9 @@ def test_a_crash_in_mid_write_leaves_the_old_file_and_nothing_else(
     path = written(tmp_path, SHARD, key="old")
     monkeypatch.setattr(h5py.Group, "create_dataset", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        store.write_arrays(path, SHARD, key="new")
+        arrays.write(path, SHARD, key="new", origin=ORIGIN)
     assert os.listdir(tmp_path) == ["artifact.h5"]
-    found = store.read_arrays(path, store.Shard, key="old", fix=FIX)
+    found = arrays.read(path, kinds.Shard, key="old", fix=FIX)
     assert np.array_equal(found.logits, SHARD.logits)
 
 
@@ -210,7 +219,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing(
 def test_a_folder_that_cannot_be_made_ends_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(AuditError, match=r"cannot be written \(File exists\)"):
-        store.write_arrays(tmp_path / "file" / "00000.h5", SHARD, key="k")
+        arrays.write(tmp_path / "file" / "00000.h5", SHARD, key="k", origin=ORIGIN)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -240,7 +249,7 @@ def test_another_version_of_the_format_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, SHARD)
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 1
-    assert refusal(path) == "has version 1, not 2"
+    assert refusal(path) == f"has version 1, not {arrays.VERSIONS[kinds.Shard]}"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
@@ -258,7 +267,7 @@ def test_a_file_without_one_of_its_arrays_is_refused(tmp_path: Path) -> None:
     assert refusal(path) == "is corrupt"
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(store.Shard)])
+@pytest.mark.parametrize("name", [field.name for field in fields(kinds.Shard)])
 def test_a_flipped_bit_in_any_array_is_noticed(name: str, tmp_path: Path) -> None:
     path = written(tmp_path, SHARD)
     with h5py.File(path) as file:
@@ -269,104 +278,33 @@ def test_a_flipped_bit_in_any_array_is_noticed(name: str, tmp_path: Path) -> Non
     assert refusal(path) == "is corrupt"
 
 
+@pytest.mark.parametrize("artifact", ARTIFACTS, ids=kind_of)
+def test_a_changed_value_is_noticed_though_its_checksum_fits(
+    artifact: Any, tmp_path: Path
+) -> None:
+    # HDF5 makes the checksum of a chunk anew, and scalars have none.
+    for field in fields(artifact):
+        path = written(tmp_path, artifact)
+        array = np.atleast_1d(getattr(artifact, field.name)).copy()
+        if not array.size:
+            continue
+        first = array.ravel()[0]
+        changed = b"zz" if array.dtype.kind == "S" else not first
+        with h5py.File(path, "r+") as file:
+            place = (0,) * file[field.name].ndim
+            file[field.name][place] = changed
+        assert refusal(path, type(artifact)) == "is corrupt", field.name
+
+
+def test_a_changed_origin_is_noticed(tmp_path: Path) -> None:
+    path = written(tmp_path, SHARD)
+    with h5py.File(path, "r+") as file:
+        file.attrs["origin"] = json.dumps({"device": "Ascend"})
+    assert refusal(path) == "is corrupt"
+
+
 def test_a_file_is_whole_if_it_can_be_read_with_its_key(tmp_path: Path) -> None:
     path = written(tmp_path, SHARD)
-    assert store.is_whole(path, store.Shard, key="k")
-    assert not store.is_whole(path, store.Shard, key="other")
-    assert not store.is_whole(tmp_path / "missing.h5", store.Shard, key="k")
-
-
-@pytest.mark.parametrize(
-    ("n_records", "n_rows", "expected"),
-    [
-        (7, 3, [[0, 1, 2], [3, 4, 5], [6]]),
-        (6, 3, [[0, 1, 2], [3, 4, 5]]),
-        (2, 5, [[0, 1]]),
-        (2, 1, [[0], [1]]),
-        (0, 3, []),
-    ],
-)
-def test_row_blocks_are_all_rows_in_order(
-    n_records: int, n_rows: int, expected: list[list[int]]
-) -> None:
-    found = store.row_blocks(n_records, n_rows)
-    assert [block.tolist() for block in found] == expected
-
-
-def test_shards_are_named_by_their_index(tmp_path: Path) -> None:
-    assert store.shard_path(tmp_path, 12) == tmp_path / "00012.h5"
-
-
-def numbered(folder: Path, index: int, key: str = "k") -> Path:
-    """Write a shard of which each row tells the shard it is of."""
-    path = store.shard_path(folder, index)
-    shard = replace(SHARD, id=SHARD.id + 10 * index, loss=SHARD.loss + index)
-    store.write_arrays(path, shard, key=key)
-    return path
-
-
-def test_shards_are_read_as_one_in_their_order(tmp_path: Path) -> None:
-    paths = [numbered(tmp_path, index) for index in range(3)]
-    found = store.shards(paths, key="k", fix=FIX)
-    assert found.id.tolist() == [2, 5, 12, 15, 22, 25]
-    assert found.logits.shape == (6, 1, 3)
-    assert np.array_equal(found.loss[2:4], SHARD.loss + 1)
-
-
-def test_a_shard_of_other_inputs_is_refused_by_name(tmp_path: Path) -> None:
-    paths = [numbered(tmp_path, 0), numbered(tmp_path, 1, key="other")]
-    with pytest.raises(AuditError, match=r"00001\.h5: was made from other inputs"):
-        store.shards(paths, key="k", fix=FIX)
-
-
-def job_in(run: Path) -> plan.Job:
-    """Return the job of an attack whose features have the key k."""
-    paths = {"arguments": "CONFIG=configs/mine.toml DATA=there"}
-    inputs = {"records": "r", "split": "s", "features": "k"}
-    return plan.Job("attack", "a", run, {}, inputs, paths)
-
-
-def test_all_shards_of_the_features_are_read(tmp_path: Path) -> None:
-    job = job_in(tmp_path)
-    for index in range(2):
-        numbered(job.folder("features") / "target", index)
-    files.write_json(
-        job.artifact("features"), {"key": "k", "shards": 2, "folders": {"target": "k"}}
-    )
-    assert store.read_features(job).id.tolist() == [2, 5, 12, 15]
-
-
-def test_an_artifact_upstream_is_read_with_the_key_it_must_have(
-    tmp_path: Path,
-) -> None:
-    job = job_in(tmp_path)
-    store.write_arrays(job.artifact("split"), SPLIT, key="s")
-    found = store.upstream(job, "split", store.Split)
-    assert np.array_equal(found.evaluation, SPLIT.evaluation)
-
-
-def test_a_refusal_of_an_artifact_upstream_names_the_command_that_makes_it(
-    tmp_path: Path,
-) -> None:
-    job = job_in(tmp_path)
-    path = job.artifact("split")
-    store.write_arrays(path, SPLIT, key="other")
-    with pytest.raises(AuditError) as caught:
-        store.upstream(job, "split", store.Split)
-    assert str(caught.value) == (
-        f"{path}: was made from other inputs (other, not s). Fix: run `rm -f {path} && "
-        "make split CONFIG=configs/mine.toml DATA=there`."
-    )
-
-
-def test_a_refusal_of_json_upstream_names_the_command_that_makes_it(
-    tmp_path: Path,
-) -> None:
-    job = job_in(tmp_path)
-    path = job.artifact("features")
-    with pytest.raises(AuditError) as caught:
-        store.upstream_json(job, "features")
-    assert str(caught.value) == (
-        f"{path}: is missing. Fix: run `rm -f {path} && "
-        "make features CONFIG=configs/mine.toml DATA=there`."
-    )
+    assert arrays.is_whole(path, kinds.Shard, key="k")
+    assert not arrays.is_whole(path, kinds.Shard, key="other")
+    assert not arrays.is_whole(tmp_path / "missing.h5", kinds.Shard, key="k")

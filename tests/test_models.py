@@ -8,10 +8,11 @@ from mindspore import nn
 from mindspore.dataset import NumpySlicesDataset, vision
 from numpy.typing import NDArray
 
+from pipeline import draws
 from pipeline.config import Data, Training
 from pipeline.data import preprocessing
 from pipeline.errors import AuditError
-from pipeline.models import device, networks
+from pipeline.models import checkpoints, devices, inference, networks, training
 from pipeline.signals import margins
 
 
@@ -19,7 +20,7 @@ from pipeline.signals import margins
 def _cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # MindSpore leaves its compiler's reports in the current folder when it fails.
     monkeypatch.chdir(tmp_path)
-    device.start("CPU")
+    devices.start("CPU")
 
 
 class Linear(nn.Cell):
@@ -44,7 +45,7 @@ def drawn(n: int = 41) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 def extractor(network: nn.Cell, **more: Any) -> Any:
     given = {"precision": "float32", "batch_size": 16} | more
-    return device.extractor(network, **given)
+    return inference.extractor(network, **given)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
@@ -74,19 +75,19 @@ def test_a_last_partial_batch_is_neither_dropped_nor_changed() -> None:
 
 def test_the_graph_sees_one_shape_only() -> None:
     shapes: set[tuple[int, ...]] = set()
-    run = device._run
+    run = inference.run
 
     def spy(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
         shapes.add(inputs[0].shape)
         return run(cell, *inputs)
 
     extract = extractor(Linear())
-    device._run = spy
+    inference.run = spy
     try:
         for n in (1, 16, 41):
             assert len(extract(*drawn(n)).margin) == n
     finally:
-        device._run = run
+        inference.run = run
     assert shapes == {(16, 6)}
 
 
@@ -158,11 +159,11 @@ def test_inputs_of_a_wrong_shape_are_refused() -> None:
 @pytest.mark.parametrize("name", ["Ascend", "GPU"])
 def test_an_absent_device_is_refused(name: str) -> None:
     with pytest.raises(AuditError, match=f"device: {name} cannot be used by MindSpore"):
-        device.start(name)
+        devices.start(name)
 
 
 def test_auto_takes_the_first_device_there_is() -> None:
-    assert device.start("auto") == "CPU"
+    assert devices.start("auto") == "CPU"
 
 
 def test_images_are_made_as_the_tutorials_pipeline_makes_them() -> None:
@@ -181,12 +182,12 @@ def test_images_are_made_as_the_tutorials_pipeline_makes_them() -> None:
         row["image"] for row in pipeline.create_dict_iterator(output_numpy=True)
     ]
     data = Data(source="cifar100", path="x", image_size=64)
-    found = preprocessing.inputs(images, data, device.resize)
+    found = preprocessing.inputs(images, data, devices.resize)
     np.testing.assert_allclose(found, np.stack(expected), atol=1e-6)
 
 
 def test_digits_can_be_resized() -> None:
-    assert device.resize(np.zeros((2, 8, 8, 1), np.uint8), 16).shape == (2, 16, 16, 1)
+    assert devices.resize(np.zeros((2, 8, 8, 1), np.uint8), 16).shape == (2, 16, 16, 1)
 
 
 # Checkpoints
@@ -195,14 +196,14 @@ def test_digits_can_be_resized() -> None:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "a.ckpt"
-    device.save(Linear(), path)
+    checkpoints.save(Linear(), path)
     return path
 
 
 def refusal(network: nn.Cell, path: Path) -> str:
     before = {n: p.asnumpy().copy() for n, p in network.parameters_dict().items()}
     with pytest.raises(AuditError) as caught:
-        device.load(network, path)
+        checkpoints.load(network, path)
     for name, parameter in network.parameters_dict().items():
         assert np.array_equal(parameter.asnumpy(), before[name])
     assert "\n" not in str(caught.value)
@@ -214,16 +215,16 @@ def test_a_checkpoint_is_loaded(ending: str, tmp_path: Path) -> None:
     saved = Linear(3.0)
     ms.save_checkpoint(saved, str(tmp_path / f"a.{ending}"), format=ending)
     network = Linear()
-    device.load(network, tmp_path / f"a.{ending}")
+    checkpoints.load(network, tmp_path / f"a.{ending}")
     assert np.array_equal(network.dense.weight.asnumpy(), saved.dense.weight.asnumpy())
 
 
 def test_equal_networks_are_saved_as_equal_files(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    device.save(Linear(), tmp_path / "b.ckpt")
+    checkpoints.save(Linear(), tmp_path / "b.ckpt")
     assert (tmp_path / "b.ckpt").read_bytes() == checkpoint.read_bytes()
-    device.save(Linear(2.0), tmp_path / "b.ckpt")
+    checkpoints.save(Linear(2.0), tmp_path / "b.ckpt")
     assert (tmp_path / "b.ckpt").read_bytes() != checkpoint.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "b.ckpt"]
 
@@ -242,7 +243,7 @@ def test_the_state_of_the_optimizer_is_passed_over(tmp_path: Path) -> None:
     found = ms.load_checkpoint(str(tmp_path / "a.ckpt"))
     assert len(found) > len(network.parameters_dict())
     loaded = Linear()
-    device.load(loaded, tmp_path / "a.ckpt")
+    checkpoints.load(loaded, tmp_path / "a.ckpt")
     assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
 
 
@@ -299,14 +300,14 @@ def test_parameters_that_do_not_fit_are_named(
     words: str,
     tmp_path: Path,
 ) -> None:
-    device.save(Other(saved), tmp_path / "a.ckpt")
+    checkpoints.save(Other(saved), tmp_path / "a.ckpt")
     assert words in refusal(Other(network), tmp_path / "a.ckpt")
 
 
 def test_a_full_disk_at_saving_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AuditError, match="cannot be written"):
-        device.save(Linear(), tmp_path / "file" / "a.ckpt")
+        checkpoints.save(Linear(), tmp_path / "file" / "a.ckpt")
 
 
 # Training
@@ -318,14 +319,24 @@ def recipe(**more: Any) -> Training:
 
 
 def trained(settings: Training, n: int = 41) -> nn.Cell:
+    return train(trainer(settings, n), settings.seed, n)
+
+
+def train(
+    one: training.Trainer, seed: int, n: int = 41, advance: Any = lambda *_: None
+) -> nn.Cell:
     images, label = drawn(n)
-    return trainer(settings, n).train(
-        lambda rows, _: images[rows], label, settings.seed, advance=lambda *_: None
+    return one.train(
+        lambda rows, _: images[rows],
+        label,
+        weights=draws.integer(seed, "target.weights"),
+        rng=draws.rng(seed, "target.order"),
+        advance=advance,
     )
 
 
-def trainer(settings: Training, n: int = 41, *section: str) -> device.Trainer:
-    return device.Trainer(
+def trainer(settings: Training, n: int = 41, *section: str) -> training.Trainer:
+    return training.Trainer(
         lambda: nn.SequentialCell(
             nn.Dense(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dense(16, 5)
         ),
@@ -350,19 +361,30 @@ def test_a_model_is_the_same_whatever_its_trainer_trained_before(
     optimizer: str,
 ) -> None:
     settings = recipe(optimizer=optimizer, schedule="cosine")
-    images, label = drawn(41)
     shared = trainer(settings)
+    first, second = (weights(train(shared, seed)) for seed in (7, 8))
+    assert first != second
+    assert weights(train(trainer(settings), 8)) == second
+    assert weights(train(shared, 7)) == first
 
-    def train(one: device.Trainer, seed: int) -> list[bytes]:
-        network = one.train(
-            lambda rows, _: images[rows], label, seed, advance=lambda *_: None
+
+def test_first_weights_and_order_have_seeds_of_their_own() -> None:
+    settings = recipe()
+    images, label = drawn()
+
+    def by(weights_seed: int, order_seed: int) -> list[bytes]:
+        network = trainer(settings).train(
+            lambda rows, _: images[rows],
+            label,
+            weights=weights_seed,
+            rng=draws.rng(order_seed, "target.order"),
+            advance=lambda *_: None,
         )
         return weights(network)
 
-    first, second = train(shared, 7), train(shared, 8)
-    assert first != second
-    assert train(trainer(settings), 8) == second
-    assert train(shared, 7) == first
+    assert by(1, 1) == by(1, 1)
+    assert by(1, 1) != by(2, 1)
+    assert by(1, 1) != by(1, 2)
 
 
 def test_one_extractor_says_what_each_networks_weights_say(tmp_path: Path) -> None:
@@ -370,10 +392,10 @@ def test_one_extractor_says_what_each_networks_weights_say(tmp_path: Path) -> No
     shared = trained(recipe())
     said = []
     for seed in (1, 2, 1):
-        device.save(trained(recipe(seed=seed)), tmp_path / "a.ckpt")
+        checkpoints.save(trained(recipe(seed=seed)), tmp_path / "a.ckpt")
         alone = trained(recipe(seed=5))
-        device.load(alone, tmp_path / "a.ckpt")
-        device.load(shared, tmp_path / "a.ckpt")
+        checkpoints.load(alone, tmp_path / "a.ckpt")
+        checkpoints.load(shared, tmp_path / "a.ckpt")
         if not said:
             outputs = extractor(shared)
         found = outputs(images, label).logits
@@ -394,11 +416,9 @@ def test_training_learns_its_records(optimizer: str) -> None:
 
 
 def test_every_step_is_made_and_told() -> None:
-    images, label = drawn()
     told: list[float] = []
-    device.Trainer(Linear, recipe(epochs=3), 41).train(
-        lambda rows, _: images[rows],
-        label,
+    train(
+        training.Trainer(Linear, recipe(epochs=3), 41),
         1,
         advance=lambda n, loss: told.extend([loss] * n),
     )
@@ -419,11 +439,8 @@ def test_training_that_diverges_is_refused() -> None:
 
 def test_a_recipe_that_diverges_is_named_by_its_section() -> None:
     settings = recipe(optimizer="sgd", learning_rate=1e30, epochs=20)
-    images, label = drawn(41)
     with pytest.raises(AuditError) as caught:
-        trainer(settings, 41, "references.training").train(
-            lambda rows, _: images[rows], label, 1, advance=lambda *_: None
-        )
+        train(trainer(settings, 41, "references.training"), 1)
     where, _, fix = caught.value.args
     assert where == "references.training"
     assert fix == "lower references.training.learning_rate"
@@ -442,7 +459,7 @@ def test_learning_rates_follow_their_schedule(
     schedule: str, factors: list[float]
 ) -> None:
     settings = recipe(schedule=schedule, learning_rate=0.5, epochs=2)
-    found = device.learning_rates(settings, 4)
+    found = training.learning_rates(settings, 4)
     np.testing.assert_allclose(found, 0.5 * np.array(factors), atol=1e-5)
 
 
