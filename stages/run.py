@@ -57,7 +57,8 @@ def rules_of(run: Path) -> str:
     ]
     for name, stage in STAGES.items():
         stamp = stamps.stamp_path(run, name)
-        upstream = [str(run / STAGES[other].file) for other in stage.inputs]
+        # All of them, in the order of the list: what is quick and may fail is first.
+        *upstream, _ = [str(run / STAGES[other].file) for other in stamps.chain(name)]
         lines += [
             f"{name}: {run / stage.file}",
             f"{run / stage.file}: {' '.join([str(stamp), *upstream])}",

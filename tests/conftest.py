@@ -11,17 +11,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.cache.stages import STAGES
+
 PROJECT = Path(__file__).parents[1]
-STAGES = (
-    "records",
-    "blind",
-    "split",
-    "target",
-    "references",
-    "features",
-    "attack",
-    "report",
-)
 
 TINY = """
 [data]
@@ -130,8 +122,9 @@ class Checkout:
 
 def environment() -> dict[str, str]:
     """Return the environment without what an outer make leaves in it."""
-    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CONFIG", "DATA")
-    return {k: v for k, v in os.environ.items() if k not in (*outer, "JOBS")}
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    variables = ("CONFIG", "DATA", "JOBS", "PYTHON")
+    return {k: v for k, v in os.environ.items() if k not in (*outer, *variables)}
 
 
 def new_checkout(folder: Path) -> Checkout:

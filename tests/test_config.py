@@ -7,7 +7,10 @@ import pytest
 
 from pipeline import config
 from pipeline.attacks import catalogue
-from pipeline.cache import plan
+from pipeline.cache import keys, stamps
+from pipeline.cache.digests import Digests
+from pipeline.cache.stages import STAGES
+from pipeline.data import own
 from pipeline.errors import AuditError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
@@ -70,8 +73,12 @@ def refusal(path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
+def stamped(settings: config.Config, run: Path) -> dict[str, Any]:
+    return stamps.stamps(settings, Digests(run / "stamps" / "digests.json"))
+
+
 def dumps(settings: config.Config) -> str:
-    return plan.canonical(settings.model_dump(mode="json"))
+    return keys.canonical(settings.model_dump(mode="json"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -469,8 +476,8 @@ def test_another_recipe_of_references_leaves_the_target_alone(tmp_path: Path) ->
     for recipe in (RECIPE, RECIPE.replace("epochs = 1", "epochs = 2")):
         more = with_references(f"count = 2\n{recipe}")
         path = edited(tmp_path, target, CHECKPOINT[1], more)
-        found.append(plan.stamps(config.load(path), tmp_path / "run"))
-    changed = [name for name in plan.STAGES if found[0][name] != found[1][name]]
+        found.append(stamped(config.load(path), tmp_path / "run"))
+    changed = [name for name in STAGES if found[0][name] != found[1][name]]
     assert changed == ["references", "features", "attack", "report"]
 
 
@@ -497,22 +504,22 @@ def own_references(folder: Path) -> Path:
 def test_references_of_ones_own_are_stamped_by_content(tmp_path: Path) -> None:
     mine = own_references(tmp_path / "mine")
 
-    def stamps(where: Path, more: str = "") -> dict[str, Any]:
+    def stamps_of(where: Path, more: str = "") -> dict[str, Any]:
         path = edited(tmp_path, with_references(f'folder = "{where}"\n{more}'))
-        return plan.stamps(config.load(path), tmp_path / "run")
+        return stamped(config.load(path), tmp_path / "run")
 
-    before = stamps(mine)
+    before = stamps_of(mine)
     names = ["a.safetensors", "b.ckpt", "membership.npy"]
-    assert sorted(before["references"]["files"]) == names
+    assert sorted(before["references"]["inputs"]["files"]) == names
     (mine / ".c.ckpt").write_bytes(b"hidden")
     (mine / "notes.txt").write_bytes(b"no checkpoint")
-    assert stamps(mine, "seed = 7") == before
+    assert stamps_of(mine, "seed = 7") == before
     elsewhere = mine.rename(tmp_path / "elsewhere")
-    assert stamps(elsewhere) == before
+    assert stamps_of(elsewhere) == before
     for name in names:
         (elsewhere / name).write_bytes(b"other")
-        after = stamps(elsewhere)
-        changed = [stage for stage in plan.STAGES if after[stage] != before[stage]]
+        after = stamps_of(elsewhere)
+        changed = [stage for stage in STAGES if after[stage] != before[stage]]
         assert changed == ["references", "features", "attack", "report"]
         before = after
 
@@ -521,7 +528,7 @@ def test_references_of_ones_own_stand_in_the_order_of_their_names(
     tmp_path: Path,
 ) -> None:
     mine = own_references(tmp_path / "mine")
-    found = [path.name for path in plan.own_references(mine)]
+    found = [path.name for path in own.checkpoints(mine)]
     assert found == ["a.safetensors", "b.ckpt"]
 
 
@@ -552,14 +559,14 @@ def test_an_incomplete_folder_of_references_is_refused(
             (mine / name).unlink()
     path = edited(tmp_path, with_references(f'folder = "{mine}"'))
     with pytest.raises(AuditError) as caught:
-        plan.stamps(config.load(path), tmp_path / "run")
+        stamped(config.load(path), tmp_path / "run")
     assert str(caught.value) == message.format(mine)
 
 
 def test_a_file_in_place_of_a_folder_of_references_is_refused(tmp_path: Path) -> None:
     path = edited(tmp_path, with_references(f'folder = "{tmp_path}/audit.toml"'))
     with pytest.raises(AuditError, match=r"audit\.toml is not a folder. Fix: corr"):
-        plan.stamps(config.load(path), tmp_path / "run")
+        stamped(config.load(path), tmp_path / "run")
 
 
 LEARNED = '[[attack.methods]]\nmethod = "lr"\nfeatures = ["loss", "{}"]\n'
@@ -745,14 +752,14 @@ def test_groups_are_stamped_by_content_and_rerun_the_report_alone(
     groups.write_bytes(b"one")
     path = edited(tmp_path, ("= 0.6", f'= 0.6\ngroups = "{groups}"'))
     settings = config.load(path)
-    before = plan.stamps(settings, tmp_path)
-    assert plan.paths(settings, path, None)["groups"] == str(groups)
+    before = stamped(settings, tmp_path)
+    assert stamps.paths(settings, path, None)["groups"] == str(groups)
     groups.write_bytes(b"another")
-    after = plan.stamps(settings, tmp_path)
-    assert [name for name in plan.STAGES if before[name] != after[name]] == ["report"]
+    after = stamped(settings, tmp_path)
+    assert [name for name in STAGES if before[name] != after[name]] == ["report"]
     groups.unlink()
     with pytest.raises(AuditError) as caught:
-        plan.stamps(settings, tmp_path)
+        stamped(settings, tmp_path)
     assert str(caught.value) == (
         f"report.groups: {groups} does not exist. Fix: correct it."
     )
@@ -800,20 +807,20 @@ def test_a_folder_in_place_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint = ("[target]\n", f'[target]\ncheckpoint = "{tmp_path}"\n')
     settings = config.load(edited(tmp_path, checkpoint, ("canaries = 0.25\n", "")))
     with pytest.raises(AuditError, match=r"target\.checkpoint: .* is a folder"):
-        plan.stamps(settings, tmp_path / "run")
+        stamped(settings, tmp_path / "run")
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint = ("[target]\n", '[target]\ncheckpoint = "none.ckpt"\n')
     settings = config.load(edited(tmp_path, checkpoint, ("canaries = 0.25\n", "")))
     with pytest.raises(AuditError, match=r"target\.checkpoint: none\.ckpt does not"):
-        plan.stamps(settings, tmp_path / "run")
+        stamped(settings, tmp_path / "run")
 
 
 def test_digits_need_no_data_wherever_they_are_said_to_lie(tmp_path: Path) -> None:
     path = edited(tmp_path)
-    plain = plan.stamps(config.load(path), tmp_path / "run")
-    assert plan.stamps(config.load(path, "nowhere"), tmp_path / "run") == plain
+    plain = stamped(config.load(path), tmp_path / "run")
+    assert stamped(config.load(path, "nowhere"), tmp_path / "run") == plain
 
 
 def test_a_corrupt_memory_of_digests_is_refused(tmp_path: Path) -> None:
@@ -821,7 +828,7 @@ def test_a_corrupt_memory_of_digests_is_refused(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text("{", encoding="utf-8")
     with pytest.raises(AuditError, match=r"digests\.json: is corrupt. Fix: run `rm "):
-        plan.stamps(config.load(edited(tmp_path)), tmp_path)
+        stamped(config.load(edited(tmp_path)), tmp_path)
 
 
 def test_a_feature_that_is_left_out_of_the_attacks_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline import config
 from pipeline.attacks import catalogue
-from pipeline.cache import files, plan, store
-from pipeline.data import selection
+from pipeline.cache import documents, files, kinds
+from pipeline.cache.stages import REFERENCES
+from pipeline.cache.stamps import Job
+from pipeline.data import selection, sources
 from pipeline.errors import AuditError
 from stages import features, references
+from tests import jobs
 from tests.conftest import Checkout
 
 
@@ -35,17 +38,11 @@ def test_no_references_are_no_rows() -> None:
     assert selection.halves(50, 0, seed=3).shape == (0, 50)
 
 
-def test_seeds_of_references_differ_from_each_other_and_by_the_seed() -> None:
-    seeds = {selection.model_seed(seed, model) for seed in (1, 2) for model in range(9)}
-    assert len(seeds) == 18
-    assert all(0 <= seed < 2**31 for seed in seeds)
-
-
 def test_a_half_without_a_class_is_refused_before_any_training() -> None:
     member = np.array([[True, True, False, False], [False, False, True, True]])
-    label = np.array([0, 1, 0, 2], dtype=np.int32)
+    records = told_records(label=np.array([0, 1, 0, 2], dtype=np.int32))
     with pytest.raises(AuditError) as caught:
-        references.check(member, label)
+        references.check(member, records)
     assert str(caught.value) == (
         "references (reference-000): would be trained without class 2. Fix: audit more "
         "records (data.members), or change references.seed."
@@ -251,26 +248,29 @@ def test_references_of_a_checkpoint_are_trained_by_a_recipe_of_their_own(
     assert [path.stat().st_mtime_ns for path in shards] == times
 
 
-def own_job(run: Path, folder: Path) -> plan.Job:
-    """Return the job of a stage that finds own references, and a target "t"."""
+def own_job(run: Path, folder: Path, target: str = "0") -> Job:
+    """Return the job of a stage that finds own references, and a target."""
     settings = {"target": {"network": "cnn_digits"}, "data": {"source": "digits"}}
-    keys = {"target": "t", "references": "r"}
-    paths = {"arguments": "CONFIG=x.toml", "folder": str(folder)}
-    job = plan.Job("features", "f", run, settings, keys, paths)
-    files.write_json(job.artifact("target"), {"key": "t", "checkpoint_sha256": "0"})
+    job = jobs.job("features", run, settings, {"folder": str(folder)})
+    with_target(job, target)
     return job
 
 
-def cnn_digits(path: Path) -> Path:
-    from pipeline.models import device, networks
+def with_target(job: Job, digest: str) -> None:
+    target = kinds.Target(checkpoint_sha256=digest, accuracies=None)
+    documents.write(job.artifact("target"), target, key=job.key_of("target"))
 
-    device.save(networks.build("cnn_digits", 10), path)
+
+def cnn_digits(path: Path) -> Path:
+    from pipeline.models import checkpoints, networks
+
+    checkpoints.save(networks.build("cnn_digits", 10), path)
     return path
 
 
-def told_records(**more: Any) -> store.Records:
+def told_records(**more: Any) -> kinds.Records:
     n = 4
-    given = store.Records(
+    given = kinds.Records(
         id=np.arange(n),
         label=np.array([0, 0, 1, 1], dtype=np.int32),
         member=np.arange(n) < 2,
@@ -303,8 +303,7 @@ def test_the_target_among_the_references_is_refused(tmp_path: Path) -> None:
     path = cnn_digits(tmp_path / "a.ckpt")
     digest = files.sha256(path)
     assert references.own_digests(job, [path], told_records()) == [digest]
-    target = {"key": "t", "checkpoint_sha256": digest}
-    files.write_json(job.artifact("target"), target)
+    with_target(job, digest)
     with pytest.raises(AuditError) as caught:
         references.own_digests(job, [path], told_records())
     assert str(caught.value) == (
@@ -316,8 +315,10 @@ def test_the_target_among_the_references_is_refused(tmp_path: Path) -> None:
 def test_features_refuse_an_own_checkpoint_that_has_changed(tmp_path: Path) -> None:
     path = cnn_digits(tmp_path / "a.ckpt")
     job = own_job(tmp_path / "run", tmp_path)
-    table = {"key": "r", "file": ["a.ckpt"], "checkpoint_sha256": [files.sha256(path)]}
-    files.write_json(job.folder("references") / plan.REFERENCES, table)
+    table = kinds.Checkpoints(file=("a.ckpt",), checkpoint_sha256=(files.sha256(path),))
+    documents.write(
+        job.folder("references") / REFERENCES, table, key=job.key_of("references")
+    )
     target = job.section(config.Target)
     assert features.checkpoint(job, target, 1) == path
     path.chmod(0o600)
@@ -341,16 +342,70 @@ def test_what_own_references_learned_of_the_population_is_not_remarkable(
     assert capsys.readouterr().err == ""
 
 
-def key_by(**more: Any) -> str:
+def key_by(
+    model: int = 1,
+    target: dict[str, Any] | None = None,
+    half: str = "1010",
+    **more: Any,
+) -> str:
     recipe = {"learning_rate": 0.1, "epochs": 1, **more}
     settings = config.References.model_validate({"count": 2, "training": recipe})
-    job = plan.Job("references", "r", Path(), {"target": {}}, {"target": "t"}, {})
-    return references.key_of(job, settings, 1)
+    section = {"target": {"network": "cnn_digits", **(target or {})}}
+    job = jobs.job("references", Path(), section)
+    return references.key_of(
+        job, settings, model, np.array([letter == "1" for letter in half])
+    )
 
 
 def test_the_recipe_but_not_its_seed_decides_a_reference() -> None:
     assert key_by(epochs=2) != key_by() != key_by(batch_size=8)
     assert key_by(seed=2) == key_by()
+
+
+def test_records_network_place_and_device_decide_a_reference() -> None:
+    keys = [
+        key_by(),
+        key_by(model=0),
+        key_by(half="1001"),
+        key_by(target={"network": "cnn"}),
+        key_by(target={"n_classes": 3}),
+        key_by(device="Ascend"),
+    ]
+    assert len({*keys}) == len(keys)
+
+
+def test_every_reference_starts_and_goes_by_draws_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.models import checkpoints, training
+
+    given: list[tuple[int, float]] = []
+
+    class Trainer:
+        n_steps = 1
+
+        def __init__(self, *_: Any) -> None: ...
+
+        def train(self, *_: Any, weights: int, rng: Any, advance: Any) -> None:
+            given.append((weights, float(rng.random())))
+
+    monkeypatch.setattr(training, "Trainer", Trainer)
+    monkeypatch.setattr(checkpoints, "save", lambda *_: None)
+    recipe = {"learning_rate": 0.1, "epochs": 1, "device": "CPU"}
+    settings = config.References.model_validate({"count": 4, "training": recipe})
+    sections = {"target": {"network": "cnn_digits"}, "data": {"source": "digits"}}
+    job = jobs.job("references", tmp_path, sections)
+    content = sources.catalogue(config.Data(source="digits")).content[:4]
+    half = np.array([[True, True, False, False]] * 4)
+    records = told_records(content=content)
+    assert len(list(references.train(job, settings, records, half, [0, 1, 2, 3]))) == 4
+    weights, orders = zip(*given, strict=True)
+    assert len({*weights}) == len({*orders}) == 4
+    # Whatever others are trained, a reference is the same.
+    before = given[2]
+    given.clear()
+    list(references.train(job, settings, records, half, [2]))
+    assert given == [before]
 
 
 def test_own_references_and_canaries_get_a_note_each(

@@ -2,37 +2,41 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pipeline import config
-from pipeline.cache import plan
+from pipeline.cache.stages import STAGES
 from pipeline.models import networks
 
 PROJECT = Path(__file__).parents[1]
 PIPELINE = sorted((PROJECT / "pipeline").rglob("*.py"))
-STAGES = sorted((PROJECT / "stages").glob("*.py"))
-NUMERICAL = [
-    PROJECT / "pipeline" / f"{name}.py"
-    for name in (
-        "signals",
-        "metrics",
-        "intervals",
-        "bootstrap",
-        "estimates",
-        "slices",
-        "verdict",
-        "controls",
-        "corrections",
-        "risk",
-        "epsilon",
-        "blind",
-        "selection",
-        "preprocessing",
-    )
-]
-NUMERICAL += sorted((PROJECT / "pipeline" / "attacks").glob("*.py"))
+PROGRAMS = sorted((PROJECT / "stages").glob("*.py"))
+# The rooms, each of which imports only what stands before it.
+ROOMS = (
+    "errors",
+    "draws",
+    "record",
+    "signals",
+    "statistics",
+    "attacks",
+    "config",
+    "data",
+    "cache",
+    "cli",
+    "models",
+    "findings",
+    "audit",
+    "stages",
+)
+NUMERIC = ("signals", "statistics", "attacks", "findings")
+# What numbers have no need of: files, paths, consoles and clocks.
+DOORS = {
+    *("os", "pathlib", "shutil", "io", "tempfile", "h5py", "subprocess", "socket"),
+    *("logging", "rich", "sys", "time", "datetime"),
+}
 
 
 def name_of(path: Path) -> str:
@@ -53,42 +57,74 @@ def packages(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imported(path)}
 
 
+def room_of(name: str) -> str | None:
+    """Return the room of a module of ours by its dotted name; None of any other."""
+    top, _, rest = name.partition(".")
+    if top == "stages":
+        return "stages"
+    return rest.partition(".")[0] if top == "pipeline" else None
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Return the rooms that a file imports from, its own left out."""
+    relative = path.relative_to(PROJECT).with_suffix("")
+    own = room_of(".".join(relative.parts))
+    rooms = {room_of(name) for name in imported(path)} - {None, own}
+    return {room for room in rooms if room}
+
+
 def test_the_tree_is_where_the_tests_look_for_it() -> None:
-    assert len(PIPELINE) >= 20
-    assert {path.stem for path in STAGES} >= {*plan.STAGES, "check", "plan", "stamp"}
-    assert all(path.is_file() for path in NUMERICAL)
+    assert len(PIPELINE) >= 40
+    assert {path.stem for path in PROGRAMS} == {
+        *STAGES,
+        *("__init__", "check", "clean", "plan", "run"),
+    }
+    there = {path.stem for path in (PROJECT / "pipeline").iterdir()}
+    assert there - {"__init__", "__pycache__"} == {*ROOMS} - {"stages"}
 
 
-@pytest.mark.parametrize("path", STAGES, ids=name_of)
+@pytest.mark.parametrize("path", [*PIPELINE, *PROGRAMS], ids=name_of)
+def test_imports_run_one_way_between_rooms(path: Path) -> None:
+    if path.name == "__init__.py" and path.parent.name == "pipeline":
+        return
+    relative = path.relative_to(PROJECT).with_suffix("")
+    own = room_of(".".join(relative.parts))
+    assert own is not None
+    before = ROOMS[: ROOMS.index(own)]
+    assert rooms_imported(path) <= {*before}
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=name_of)
 def test_no_stage_imports_another(path: Path) -> None:
     assert "stages" not in packages(path)
 
 
-@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
-def test_the_pipeline_does_not_import_the_stages(path: Path) -> None:
-    assert "stages" not in packages(path)
-
-
-@pytest.mark.parametrize("stage", plan.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_is_a_program_that_imports_the_pipeline(stage: str) -> None:
     path = PROJECT / "stages" / f"{stage}.py"
     assert "pipeline" in packages(path)
     assert "cli.stage(compute, __doc__)" in path.read_text(encoding="utf-8")
 
 
-def test_only_the_device_and_the_networks_import_mindspore() -> None:
-    found = [path for path in (*PIPELINE, *STAGES) if "mindspore" in packages(path)]
-    networks_ = set((PROJECT / "pipeline" / "networks").glob("*.py"))
-    assert PROJECT / "pipeline" / "device.py" in found
-    assert set(found) - networks_ == {PROJECT / "pipeline" / "device.py"}
+def test_only_models_imports_mindspore() -> None:
+    users = [path for path in (*PIPELINE, *PROGRAMS) if "mindspore" in packages(path)]
+    assert users
+    models = PROJECT / "pipeline" / "models"
+    assert [path for path in users if models not in path.parents] == []
 
 
-@pytest.mark.parametrize("path", NUMERICAL, ids=name_of)
-def test_numerical_modules_know_of_no_files_and_no_log(path: Path) -> None:
-    assert not packages(path) & {"os", "pathlib", "shutil", "io", "h5py", "logging"}
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PIPELINE if path.parent.name in NUMERIC],
+    ids=name_of,
+)
+def test_numeric_rooms_know_of_no_file_no_path_no_console_and_no_clock(
+    path: Path,
+) -> None:
+    assert packages(path) & DOORS == set()
 
 
-@pytest.mark.parametrize("path", [*PIPELINE, *STAGES], ids=name_of)
+@pytest.mark.parametrize("path", [*PIPELINE, *PROGRAMS], ids=name_of)
 def test_nothing_is_pickled(path: Path) -> None:
     names = set(imported(path))
     assert not packages(path) & {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
@@ -103,7 +139,8 @@ def test_nothing_is_pickled(path: Path) -> None:
 
 def test_the_config_is_checked_without_loading_anything_heavy() -> None:
     code = (
-        "import sys, pipeline.config, pipeline.plan\n"
+        "import sys, pipeline.cli, pipeline.config, pipeline.cache.stamps\n"
+        "import pipeline.cache.devices, pipeline.cache.runs, stages.run\n"
         "print(*{'numpy', 'mindspore', 'sklearn', 'h5py', 'scipy', 'joblib'}"
         " & set(sys.modules))"
     )
@@ -117,17 +154,22 @@ def test_the_config_is_checked_without_loading_anything_heavy() -> None:
     assert done.stdout == "\n"
 
 
-@pytest.mark.parametrize("stage", plan.STAGES)
-def test_the_makefile_makes_every_artifact_of_the_plan(stage: str) -> None:
-    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    target = f"$(RUN)/{plan.STAGES[stage].artifact}: $(RUN)/stamps/{stage}.json"
-    rules = [line for line in makefile.splitlines() if line.startswith(target)]
-    assert len(rules) == 1
+def test_stages_stand_in_the_list_after_those_upstream() -> None:
+    names = [*STAGES]
+    for name, stage in STAGES.items():
+        assert all(names.index(other) < names.index(name) for other in stage.inputs)
+    assert all(one != other for one, other in pairwise(names))
 
 
-def test_the_makefile_stamps_the_stages_of_the_plan_in_their_order() -> None:
-    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    assert f"\nSTAGES := {' '.join(plan.STAGES)}\n" in makefile
+def test_make_knows_every_stage_of_the_list_and_what_it_does() -> None:
+    command = ["make", "help"]
+    done = subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()[1:]]
+    told = dict(lines)
+    for name, stage in STAGES.items():
+        assert told[name] == stage.help
 
 
 def test_the_networks_of_the_config_are_those_there_are() -> None:

@@ -279,7 +279,7 @@ def keep(job: Job) -> None:
     """
     folder = job.folder(job.stage)
     content = {
-        "stamps": {name: job.stamps[name] for name in _chain(job.stage)},
+        "stamps": {name: job.stamps[name] for name in chain(job.stage)},
         "siblings": {
             name: files.sha256(folder / name) for name in STAGES[job.stage].siblings
         },
@@ -287,7 +287,7 @@ def keep(job: Job) -> None:
     files.write_text(made_path(job.run, job.stage), keys.canonical(content))
 
 
-def _chain(stage: str) -> list[str]:
+def chain(stage: str) -> list[str]:
     """Return a stage and all those upstream of it, in the order of the list."""
     wanted = {stage}
     for name in reversed(STAGES):
@@ -334,7 +334,7 @@ def reasons(
     if own_before != present[stage]:
         return [
             Reason(name, text)
-            for name in _chain(stage)
+            for name in chain(stage)
             for text in _changes(name, before.get(name, {}), present[name])
         ] or [Reason(stage, "the stages before it have changed")]
     folder = (run / STAGES[stage].file).parent
@@ -361,7 +361,7 @@ def _changes(stage: str, before: Stamp, now: Stamp) -> Iterator[str]:
     for name, was, has in _differences(old_origin, now["origin"]):
         # The settings above tell of a device.
         if name != keys.DEVICE:
-            yield f"{name} {was} -> {has}"
+            yield f"{name} {was} -> {has}".replace('"', "")
     versions = {"": now["version"], **now["inputs"]["parts"]}
     old_versions = {"": before.get("version"), **was_read.get("parts", {})}
     for part, version in versions.items():
