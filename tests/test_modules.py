@@ -1,3 +1,4 @@
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -232,3 +233,107 @@ def test_a_module_that_exits_is_refused(write: Write) -> None:
     path = write("mine.py", "import sys\ndef build():\n    sys.exit(0)\n")
     with pytest.raises(AuditError, match="raises SystemExit"):
         modules.call(f"{path}:build")
+
+
+# What a file does
+
+
+CODE = '''
+"""A module."""
+import numpy as np
+
+# Units of the layer.
+HIDDEN = 16
+
+class Net:
+    """A class."""
+
+    size = [1, 2]
+
+def build(n: int = 3, *, name: str = "a") -> None:
+    """Build it."""
+    return np.zeros(HIDDEN * n)
+'''
+
+
+def code_digest(write: Write, code: str) -> str:
+    return modules.code_digest(write("mine.py", code))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# Units of the layer.\n", ""),
+        ('"""A module."""', '"""Another."""'),
+        ('"""A module."""\n', ""),
+        ('    """A class."""\n\n', ""),
+        ('    """Build it."""\n', "    # It is built.\n"),
+        ("HIDDEN * n", "(HIDDEN\n        * n)"),
+        ("[1, 2]", "[\n        1,\n        2,\n    ]"),
+        ('"a"', "'a'"),
+        ("16", "0x10"),
+        ("\n\n", "\n\n\n\n"),
+    ],
+)
+def test_new_words_and_another_form_leave_the_digest_of_code(
+    old: str, new: str, write: Write
+) -> None:
+    assert old in CODE
+    changed = CODE.replace(old, new)
+    assert code_digest(write, changed) == code_digest(write, CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("16", "17"),
+        ("16", "16.0"),
+        ('"a"', '"b"'),
+        ("[1, 2]", "[2, 1]"),
+        ("[1, 2]", "(1, 2)"),
+        ("HIDDEN * n", "HIDDEN + n"),
+        ("*, name", "name"),
+        ("import numpy as np", "import numpy as np, os"),
+        ("return ", ""),
+        ("    size = [1, 2]\n", '    size = [1, 2]\n    """No docstring."""\n'),
+    ],
+)
+def test_another_statement_changes_the_digest_of_code(
+    old: str, new: str, write: Write
+) -> None:
+    assert old in CODE
+    changed = CODE.replace(old, new)
+    assert code_digest(write, changed) != code_digest(write, CODE)
+
+
+def test_the_docstrings_of_code_that_reads_them_count(write: Write) -> None:
+    for reader in ("print(__doc__)", "print(Net.__doc__)"):
+        code = f"{CODE}\n{reader}\n"
+        other = code.replace("A class.", "A structure.")
+        assert code_digest(write, other) != code_digest(write, code)
+
+
+def test_a_function_without_a_body_but_its_docstring_can_be_digested(
+    write: Write,
+) -> None:
+    code = 'def build():\n    """Nothing yet."""\n'
+    assert code_digest(write, code) == code_digest(write, code.replace("yet", "now"))
+
+
+@pytest.mark.parametrize("code", ["import (\n", "a\x00b", "def f(:\n"])
+def test_what_is_no_python_is_digested_by_its_bytes(code: str, write: Write) -> None:
+    path = write("mine.py", code)
+    assert modules.code_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [
+        ("my_net.py:build", "my_net.py:build"),
+        ("/a/b c/my_net.py:build", "my_net.py:build"),
+        ("../my_net.py:build", "my_net.py:build"),
+        ("cnn_digits", "cnn_digits"),
+    ],
+)
+def test_a_portable_name_has_no_folder(name: str, portable: str) -> None:
+    assert modules.portable(name) == portable

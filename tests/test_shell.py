@@ -1,0 +1,343 @@
+"""What is typed at make reaches the programs as it is, and nothing else reads it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Checkout, environment
+from tests.test_make import MACHINE, arrays, error_of
+
+HOSTILE = [
+    "/x; touch y",
+    "/x && touch y",
+    "`touch y`",
+    "$(touch y)",
+    "$$(touch y)",
+    "$(shell touch y)",
+    "${shell touch y}",
+    "$(error broken)",
+    "a | touch y",
+    "a > y",
+    "a\ntouch y",
+    "it's",
+    'a "quoted" word',
+    "a\\ b",
+    "#a",
+    "a = b",
+    "$HOME$x",
+    "*",
+]
+
+
+def make(folder: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["make", *words, f"PYTHON={sys.executable}"],
+        cwd=folder,
+        env=environment() | more,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def one_error(done: "subprocess.CompletedProcess[str]") -> str:
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("goal", ["plan", "records"])
+def test_no_shell_reads_where_the_data_lie(
+    goal: str, text: str, checkout: Checkout
+) -> None:
+    checkout.edit('"digits"', '"cifar100"')
+    before = sorted(checkout.folder.rglob("*"))
+    for more in ((f"DATA={text}",), ()):
+        given = {} if more else {"DATA": text}
+        done = checkout.make(goal, *more, **given)
+        assert done.returncode != 0
+        assert f"data.path: {text} does not exist" in done.stderr
+    assert sorted(checkout.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_data_may_lie_under_any_name(text: str, checkout: Checkout) -> None:
+    path = arrays(checkout)
+    folder = checkout.folder / "data" / text.replace("/", "_")
+    folder.mkdir(parents=True)
+    place = shutil.move(path, folder / "my signals.npz")
+    checkout.edit('path = "signals.npz"\n', "")
+    done = checkout.make("split", f"DATA={Path(place).relative_to(checkout.folder)}")
+    assert done.returncode == 0, done.stderr
+    assert not (checkout.folder / "y").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my tests.toml", "...toml", "a;touch y.toml", "$(shell touch y).toml", "a%"],
+)
+@pytest.mark.parametrize("goal", ["plan", "records", "clean"])
+def test_no_shell_reads_the_name_of_a_config(
+    goal: str, name: str, checkout: Checkout
+) -> None:
+    (checkout.folder / "tests").mkdir()
+    (checkout.folder / name).write_text(checkout.config.read_text())
+    before = sorted(checkout.folder.rglob("*"))
+    error = one_error(make(checkout.folder, goal, f"CONFIG={name}"))
+    assert error.startswith(f"error: CONFIG: the name {name!r} is not that of an audit")
+    assert sorted(checkout.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("goal", ["plan", "records", "clean", "audit"])
+def test_an_empty_config_is_refused(goal: str, audited: Checkout) -> None:
+    error = one_error(make(audited.folder, goal, "CONFIG="))
+    assert error == "error: CONFIG: is empty. Fix: pass CONFIG=configs/NAME.toml."
+    assert audited.run.exists()
+
+
+def test_a_config_may_lie_in_a_folder_of_any_name(checkout: Checkout) -> None:
+    folder = checkout.folder / "it's $(touch y); `my` audits"
+    folder.mkdir()
+    path = shutil.copy(checkout.config, folder / "mine.toml")
+    done = make(checkout.folder, "split", f"CONFIG={path}")
+    assert done.returncode == 0, done.stderr
+    assert (checkout.folder / "artifacts" / "mine" / "split" / "split.h5").exists()
+    error = one_error(make(checkout.folder, "plan", "CONFIG=mine.toml"))
+    assert "mine.toml: does not exist" in error
+    done = make(checkout.folder, "clean", f"CONFIG={path}")
+    assert done.stdout == "removed artifacts/mine/\n"
+    assert [*(checkout.folder / "artifacts").iterdir()] == []
+
+
+def test_cleaning_removes_this_run_and_nothing_else(audited: Checkout) -> None:
+    other = audited.folder / "artifacts" / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("precious")
+    done = audited.make("clean")
+    assert done.stdout == "removed artifacts/tiny/\n"
+    assert not audited.run.exists()
+    assert (other / "thesis.txt").exists()
+    assert audited.make("clean").stdout == "artifacts/tiny/ is not there\n"
+    error = one_error(make(audited.folder, "clean", "CONFIG=other.toml"))
+    assert "artifacts/other: was not made by this project" in error
+    assert (other / "thesis.txt").exists()
+
+
+def test_two_configs_of_one_name_do_not_share_a_folder(audited: Checkout) -> None:
+    (audited.folder / "others").mkdir()
+    shutil.copy(audited.config, audited.folder / "others" / "tiny.toml")
+    for goal in ("plan", "records", "clean"):
+        error = one_error(make(audited.folder, goal, "CONFIG=others/tiny.toml"))
+        assert error == (
+            "error: artifacts/tiny: holds the artifacts of tiny.toml, not of "
+            "others/tiny.toml. Fix: give one of the two configs another name."
+        )
+    assert audited.ran("audit") == []
+
+
+def test_a_goal_that_does_not_exist_is_makes_own_error(checkout: Checkout) -> None:
+    done = checkout.make("featurse")
+    assert done.returncode != 0
+    assert "No rule to make target 'featurse'" in done.stderr
+
+
+def test_a_python_with_a_space_in_its_path_can_be_used(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    folder = tmp_path / "my python"
+    folder.mkdir()
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["make", "split", f"PYTHON={program}", "CONFIG=tiny.toml"],
+        cwd=checkout.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# Two at once
+
+
+def test_two_audits_at_once_follow_one_another(
+    audited: Checkout, tmp_path: Path
+) -> None:
+    """The second waits, and then finds everything made."""
+    alone = audited.copy(tmp_path / "alone")
+    for audit in (audited, alone):
+        audit.edit("folds = 3\nseed = 1", "folds = 3\nseed = 2")
+    alone.ran("audit")
+    both = [
+        subprocess.Popen(
+            audited.command("audit"),
+            cwd=audited.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    waited = [
+        "another make is at work in artifacts/tiny; waiting" in err for _, err in told
+    ]
+    assert sorted(waited) == [False, True]
+    ran = ["attack    " in out for out, _ in told]
+    assert sorted(ran) == [False, True]
+    for path in alone.run.rglob("*"):
+        if path.is_file() and path.name not in MACHINE:
+            twin = audited.run / path.relative_to(alone.run)
+            assert twin.read_bytes() == path.read_bytes(), path
+
+
+# What is on disk
+
+
+def edit_json(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def documents_of(audit: Checkout) -> list[str]:
+    """Return the JSON artifacts that some stage reads."""
+    names = [
+        "blind/blind.json",
+        "target/target.json",
+        "references/references.json",
+        "references/reference-000.json",
+        "features/complete.json",
+        "attack/search.json",
+    ]
+    fit = next(iter(sorted((audit.run / "attack" / "fits").rglob("*.json"))))
+    return [*names, str(fit.relative_to(audit.run))]
+
+
+# What is edited so that the document is read.
+READERS = {
+    "blind/blind.json": ("threshold = 0.6", "threshold = 0.7"),
+    "target/target.json": ("batch_size = 32", "batch_size = 64"),
+    "references/references.json": ("batch_size = 32", "batch_size = 64"),
+    "references/reference-000.json": ("count = 2", "count = 4"),
+    "features/complete.json": ("C = [0.1, 1.0]", "C = [0.1, 2.0]"),
+    "attack/search.json": ("threshold = 0.6", "threshold = 0.7"),
+}
+
+
+@pytest.mark.parametrize("how", ["its key alone", "one digit"])
+def test_a_changed_document_is_refused_or_made_again(
+    how: str, finished: Checkout, tmp_path: Path
+) -> None:
+    for place, name in enumerate(documents_of(finished)):
+        audit = finished.copy(tmp_path / str(place))
+        path = audit.run / name
+        content = json.loads(path.read_text())
+        if how == "its key alone":
+            path.write_text(json.dumps({"key": content["key"]}))
+        else:
+            digest = content["sha256"]
+            other = "1" if digest[0] != "1" else "2"
+            edit_json(path, f'"sha256": "{digest}', f'"sha256": "{other}{digest[1:]}')
+        audit.edit(*READERS.get(name, ("C = [0.1, 1.0]", "C = [0.1, 1.0, 2.0]")))
+        done = audit.make("audit")
+        assert "Traceback" not in done.stderr, name
+        if name in ("references/references.json", "attack/search.json"):
+            # Beside an artifact: it is made again.
+            assert done.returncode == 0, done.stderr
+        elif name == "references/reference-000.json":
+            assert "3 of 4 trained" in done.stdout, done.stdout
+        else:
+            error = one_error(done)
+            assert f"{name}: is corrupt. Fix: run `rm" in error
+
+
+def test_a_summary_that_is_gone_comes_back_as_it_was(audited: Checkout) -> None:
+    path = audited.run / "features" / "complete.json"
+    before = {
+        name: (audited.run / name).read_bytes()
+        for name in ("features/complete.json", "report/report.json")
+    }
+    assert json.loads(path.read_text())["origin"]["device"] == "CPU"
+    path.unlink()
+    assert audited.ran("audit") == ["features"]
+    audited.edit("count = 2", "count = 4")
+    audited.ran("audit")
+    audited.edit("count = 4", "count = 2")
+    audited.ran("audit")
+    for name, content in before.items():
+        assert (audited.run / name).read_bytes() == content, name
+
+
+@pytest.mark.parametrize("name", ["report.txt", "records.csv", "records.parquet"])
+def test_a_sibling_of_the_report_that_is_gone_or_changed_is_made_again(
+    name: str, audited: Checkout
+) -> None:
+    path = audited.run / "report" / name
+    before = path.read_bytes()
+    path.unlink()
+    assert f"{name} is gone" in audited.make("plan").stdout
+    assert audited.ran("report") == ["report"]
+    assert path.read_bytes() == before
+    path.write_bytes(before + b"x")
+    assert f"{name} is changed" in audited.make("plan").stdout
+    assert audited.ran("audit") == ["report"]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, "", '{"seconds": '])
+def test_lost_timings_do_not_stop_the_report(
+    content: str | None, audited: Checkout
+) -> None:
+    path = audited.run / "attack" / "timings.json"
+    path.unlink() if content is None else path.write_text(content)
+    audited.edit("threshold = 0.6", "threshold = 0.7")
+    done = audited.make("audit")
+    assert done.returncode == 0, done.stderr
+    assert "attack/timings.json" in done.stderr
+    assert "how long the attacks took is not known" in done.stderr.replace("\n", " ")
+
+
+def test_shards_of_two_devices_are_never_one_audit(audited: Checkout) -> None:
+    """As if the shards had been copied from another machine."""
+    path = audited.run / "features" / "reference-001" / "00001.h5"
+    from pipeline.cache import arrays as store
+    from pipeline.cache import kinds
+
+    folders = json.loads((audited.run / "features" / "complete.json").read_text())
+    key = folders["folders"]["reference-001"]
+    shard, origin = store.read_with_origin(path, kinds.ReferenceShard, key=key, fix="")
+    store.write(path, shard, key=key, origin={**origin, "device": "Ascend"})
+    (audited.run / "features" / "complete.json").unlink()
+    error = error_of(audited, "features")
+    assert "features/reference-001/00001.h5: ran on device Ascend" in error
+    assert "target/00000.h5 on device CPU" in error
+    command = error.partition("Fix: run `")[2].partition("`")[0]
+    assert os.path.normpath(command.split()[-1]).endswith("features/reference-001")
+
+
+def test_arrays_are_audited_alike_wherever_make_is_told_they_lie(
+    checkout: Checkout,
+) -> None:
+    path = arrays(checkout)
+    assert checkout.make("split").returncode == 0
+    moved = path.rename(checkout.folder / "moved here.npz")
+    assert checkout.ran("split", f"DATA={moved}") == []
+    with np.load(moved) as file:
+        assert {*file} == {"logits", "label", "member"}
