@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
+from pipeline.attacks import coverage
 from pipeline.cache import files, plan, store
 from pipeline.config import Data, References, Target, Training
 from pipeline.data import membership, preprocessing, selection, sources
@@ -64,8 +65,8 @@ def remark(names: list[str], member: NDArray[np.bool_], records: store.Records) 
     """Note in what references that were not trained here differ from usual ones."""
     audited = ~records.population
     label = records.label[audited]
-    for told in membership.remarks(names, member[:, audited], label):
-        cli.note(f"references {told}")
+    for remark in coverage.remarks(names, member[:, audited], label):
+        cli.note(f"references {remark}")
 
 
 def own_member(

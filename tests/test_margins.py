@@ -174,3 +174,39 @@ def test_inputs_may_be_read_only_and_stay_as_they_are() -> None:
     assert np.array_equal(logits, before)
     assert np.array_equal(label, label_before)
     assert np.array_equal(margin, margin_before)
+
+
+def test_log_confidence_is_the_loss_negated() -> None:
+    margin = np.linspace(-800, 800, 99)
+    assert np.array_equal(margins.log_confidence(margin), -margins.loss(margin))
+
+
+def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def test_confidence_is_averaged_over_the_views() -> None:
+    margin = np.random.default_rng(0).normal(size=(8, 40, 2)) * 3
+    margin.flags.writeable = False
+    np.testing.assert_allclose(
+        np.exp(margins.log_mean_confidence(margin)),
+        sigmoid(margin).mean(axis=2),
+        rtol=1e-12,
+    )
+
+
+def test_the_log_mean_is_that_of_the_chosen_models() -> None:
+    rng = np.random.default_rng(0)
+    margin = rng.normal(size=(8, 40, 2)) * 3
+    chosen = rng.permuted(np.arange(8)[:, None] % 2 * np.ones((8, 40)), axis=0) > 0
+    log_mean = margins.log_mean(margins.log_mean_confidence(margin), chosen)
+    p = sigmoid(margin).mean(axis=2)
+    for record in range(40):
+        mean = p[chosen[:, record], record].mean()
+        assert np.exp(log_mean[record]) == pytest.approx(mean, rel=1e-12)
+
+
+def test_the_log_mean_of_nothing_is_that_of_probability_zero() -> None:
+    for n_models in (2, 0):
+        nothing = np.zeros((n_models, 3))
+        assert np.isneginf(margins.log_mean(nothing, nothing > 0)).all()

@@ -62,10 +62,10 @@ def test_the_mean_axis_averages_the_views() -> None:
 
 def test_along_the_principal_axes_pooled_residuals_are_uncorrelated() -> None:
     signal, chosen = drawn()
-    inside, outside = m.moments(signal, chosen), m.moments(signal, ~chosen)
-    basis = m.principal_axes(inside, outside)
+    in_side, out_side = m.moments(signal, chosen), m.moments(signal, ~chosen)
+    basis = m.principal_axes(in_side, out_side)
     np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-12)
-    pooled = (m.along(inside, basis).scatter + m.along(outside, basis).scatter).sum(
+    pooled = (m.along(in_side, basis).scatter + m.along(out_side, basis).scatter).sum(
         axis=0
     )
     np.testing.assert_allclose(pooled, np.diag(np.diag(pooled)), atol=1e-10)
@@ -79,20 +79,20 @@ def side(count: list[int], mean: list[float]) -> m.Moments:
 
 
 def test_a_missing_side_is_the_other_shifted_by_the_mean_gap() -> None:
-    inside, outside = m.with_both_sides(
+    in_side, out_side = m.with_both_sides(
         side([1, 2, 0], [5.0, 9.0, 0.0]), side([1, 0, 3], [3.0, 0.0, 4.0])
     )
     # Only the first record has both sides: a gap of 2.
-    assert inside.mean[:, 0].tolist() == [5.0, 9.0, 6.0]
-    assert outside.mean[:, 0].tolist() == [3.0, 7.0, 4.0]
+    assert in_side.mean[:, 0].tolist() == [5.0, 9.0, 6.0]
+    assert out_side.mean[:, 0].tolist() == [3.0, 7.0, 4.0]
 
 
 def test_without_any_record_on_both_sides_the_gap_is_between_their_means() -> None:
-    inside, outside = m.with_both_sides(
+    in_side, out_side = m.with_both_sides(
         side([1, 0, 1], [5.0, 0.0, 7.0]), side([0, 1, 0], [0.0, 2.0, 0.0])
     )
-    assert inside.mean[:, 0].tolist() == [5.0, 6.0, 7.0]
-    assert outside.mean[:, 0].tolist() == [1.0, 2.0, 3.0]
+    assert in_side.mean[:, 0].tolist() == [5.0, 6.0, 7.0]
+    assert out_side.mean[:, 0].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_a_record_without_references_is_refused() -> None:

@@ -57,9 +57,9 @@ def test_with_no_precision_to_speak_of_it_is_logistic_regression(
     found = recalibration.fitted(logits, label)
     margin = recalibration.margin(logits, label, found)[:, 0]
     judge = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000)
-    given = recalibration.centred(logits[:, 0])
-    judge.fit(given, label)
-    wanted = margins.margin(judge.decision_function(given), label)
+    inputs = recalibration.centred(logits[:, 0])
+    judge.fit(inputs, label)
+    wanted = margins.margin(judge.decision_function(inputs), label)
     np.testing.assert_allclose(margin, wanted, atol=2e-3)
 
 

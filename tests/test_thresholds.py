@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.attacks import thresholds
+from pipeline.signals import margins
 from pipeline.statistics import metrics
 
 
@@ -37,7 +38,7 @@ def test_modified_entropy_is_the_slow_definition_negated() -> None:
 def test_confidence_is_the_log_of_the_softmax() -> None:
     logits, label = drawn()
     p = np.array([softmax(row)[y] for row, y in zip(logits, label, strict=True)])
-    found = thresholds.confidence(np.log(p / (1 - p)))
+    found = margins.log_confidence(np.log(p / (1 - p)))
     np.testing.assert_allclose(found, np.log(p), rtol=1e-9)
 
 
