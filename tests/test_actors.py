@@ -5,7 +5,7 @@ from tests.test_amortised import toy
 
 
 def test_a_complementary_twin_is_left_out_with_the_actor() -> None:
-    _, _, in_models, _, _ = toy(6, 50)
+    in_models = toy(6, 50).in_models
     actor_in, actor_out = actors.helpers(
         in_models, np.ones_like(in_models), 2, np.random.default_rng(0)
     )
@@ -35,7 +35,7 @@ def test_unbalanced_references_lose_the_actor_alone() -> None:
 
 
 def test_four_references_can_play() -> None:
-    assert actors.can_play(toy(4, 100)[2], np.ones((4, 100), dtype=bool))
+    assert actors.can_play(toy(4, 100).in_models, np.ones((4, 100), dtype=bool))
 
 
 def test_references_that_differ_on_hardly_any_record_cannot_play() -> None:
@@ -63,7 +63,7 @@ def test_levelled_references_stay_level_without_the_actor() -> None:
 
 
 def test_a_twin_is_known_by_the_records_that_someone_learned() -> None:
-    in_models = toy(6, 50)[2] & (np.arange(50) < 40)
+    in_models = toy(6, 50).in_models & (np.arange(50) < 40)
     actor_in, actor_out = actors.helpers(
         in_models, np.ones_like(in_models), 2, np.random.default_rng(0)
     )

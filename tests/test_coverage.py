@@ -95,3 +95,20 @@ def test_levelled_references_are_as_many_in_as_out_and_drawn_from_the_larger_sid
     # Each model of the larger side is dropped about as often as any other.
     dropped = (~kept).mean(axis=1)
     assert dropped.max() - dropped.min() < 0.1
+
+
+@pytest.mark.parametrize(("n_below", "revealed"), [(15, True), (16, False)])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_counts_reveal_members_from_five_standard_deviations_on(
+    n_below: int, revealed: bool, flipped: bool
+) -> None:
+    # Each of 40 records has a count of its own. All members have the highest, but for
+    # one that lies below `n_below` others: so many of the 400 pairs are in wrong order.
+    count = np.arange(40)
+    in_models = np.arange(39)[:, None] < count
+    assert np.array_equal(in_models.sum(axis=0), count)
+    member = (count > 20) | (count == 20 - n_below)
+    # Mann and Whitney: the AUC deviates by sqrt(41 / (12 · 400)) under independence.
+    deviations = (0.5 - n_below / 400) / np.sqrt(41 / (12 * 400))
+    assert (deviations > 5) == revealed
+    assert coverage.reveals(in_models, ~member if flipped else member) == revealed

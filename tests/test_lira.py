@@ -311,3 +311,26 @@ def test_hierarchical_needs_a_record_with_both_sides() -> None:
     target, margin, in_models, _, _ = toy(2, 10)
     with pytest.raises(ValueError, match="both sides"):
         lira.hierarchical(target, *sides(margin[:1], in_models[:1]))
+
+
+@pytest.mark.parametrize("variance", ["record", "fixed"])
+def test_variances_are_mean_squares_over_the_references_of_a_side(
+    variance: lira.Variance,
+) -> None:
+    # From none to five references, so that each denominator is a number of its own.
+    rng = np.random.default_rng(0)
+    chosen = np.arange(5)[:, None] < rng.integers(0, 6, 60)
+    assert {*chosen.sum(axis=0)} == {*range(6)}
+    signal = rng.normal(size=(5, 60, 2)) * [1.0, 3.0]
+    variances = lira.variances(moments(signal, chosen), variance)
+    several = chosen.sum(axis=0) >= 2
+    squares, n_references = np.zeros(2), 0
+    for record in np.flatnonzero(several):
+        own = signal[chosen[:, record], record]
+        squares += ((own - own.mean(axis=0)) ** 2).sum(axis=0)
+        n_references += len(own)
+    for record in range(60):
+        expected = squares / n_references
+        if variance == "record" and several[record]:
+            expected = signal[chosen[:, record], record].var(axis=0)
+        np.testing.assert_allclose(variances[record], expected, rtol=1e-12)
