@@ -156,12 +156,12 @@ def test_no_row_of_a_record_trains_the_networks_that_score_it(
     # reference's own row of the same record, and would give away its side.
     monkeypatch.setattr(amortised, "_network", memorising)
     monkeypatch.setattr(amortised, "NETWORKS", 1)
-    bed = toy(16, 900)
+    bed = toy(64, 300)
     rng = np.random.default_rng(1)
-    # Records differ widely and nobody learned anything: no other row says more.
-    margin = 20 * bed.out_mean[:, None] + rng.normal(size=bed.margin.shape)
+    # Records differ widely and nobody learned anything: other rows say nothing.
+    margin = 2 * bed.out_mean[:, None] + rng.normal(size=bed.margin.shape)
     score = scored([Signal(margin[0], margin)], bed.in_models)
-    # The mean of one side holds the target's own margin, which says a little.
+    # Were its own rows among them, it would be .8.
     assert metrics.auc(score, bed.in_models[0]) < 0.6
 
 
