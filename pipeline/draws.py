@@ -28,7 +28,7 @@ PURPOSES = {
     "attack.folds": "the folds of the cross-validation",
     "attack.fit": "what a learned attack draws while it is fitted",
     "attack.null": "the shuffled memberships of the null control",
-    "attack.kept": "which references are left out, so that counts tell nothing",
+    "attack.kept": "the references left out, so that their number reveals nothing",
     "per_class.folds": "the folds of thresholds per class",
     "qmia.folds": "the folds of quantile regression",
     "qmia.trees": "its trees [fold]",

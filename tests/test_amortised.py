@@ -88,7 +88,7 @@ def one_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_amortised_comes_near_the_optimum_of_the_gaussian_toy() -> None:
-    bed = toy(16, 1200)
+    bed = toy(16, 900)
     score = scored(bed.signals, bed.in_models)
     phi = bed.target[:, 0]
     optimum = stats.norm.logpdf(phi, bed.out_mean + GAP)

@@ -19,8 +19,8 @@ def test_each_way_to_differ_is_told_with_its_models() -> None:
     member[3, 1:] = True
     member[4] = LABEL < 2
     member[5] = MEMBER[0]
-    found = coverage.remarks(["a", "b", "c", "d", "e", "f"], member, LABEL)
-    assert found == [
+    remarks = coverage.remarks(["a", "b", "c", "d", "e", "f"], member, LABEL)
+    assert remarks == [
         "trained on no audited record, so of use to offline attacks only: a",
         "trained on every audited record, so of no use to offline attacks: b",
         "trained on less than a quarter of the audited records: c (0.12)",
@@ -38,8 +38,8 @@ def test_a_quarter_and_three_quarters_are_not_remarkable() -> None:
 
 def test_of_many_models_three_are_named() -> None:
     names = [f"{i}.ckpt" for i in range(9)]
-    (found,) = coverage.remarks(names, np.zeros((9, 8), dtype=bool), LABEL)
-    assert found.endswith("only: 0.ckpt, 1.ckpt, 2.ckpt and 6 more")
+    (remarks,) = coverage.remarks(names, np.zeros((9, 8), dtype=bool), LABEL)
+    assert remarks.endswith("only: 0.ckpt, 1.ckpt, 2.ckpt and 6 more")
 
 
 def test_records_without_references_on_a_side_are_counted() -> None:

@@ -32,7 +32,7 @@ def sides(margin: np.ndarray, in_models: np.ndarray) -> tuple[Moments, Moments]:
 @pytest.mark.parametrize("variance", ["record", "fixed"])
 def test_online_is_the_definition_in_a_loop(variance: lira.Variance) -> None:
     target, margin, in_models, _, _ = toy(12, 50)
-    found = lira.online(target, *sides(margin, in_models), variance)
+    score = lira.online(target, *sides(margin, in_models), variance)
     residuals: dict[bool, list[float]] = {True: [], False: []}
     for record in range(50):
         for side in (True, False):
@@ -44,7 +44,7 @@ def test_online_is_the_definition_in_a_loop(variance: lira.Variance) -> None:
             own = margin[in_models[:, record] == side, record, 0]
             std = own.std() if variance == "record" else np.std(residuals[side])
             terms.append(stats.norm.logpdf(target[record, 0], own.mean(), std))
-        assert found[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
+        assert score[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
 
 
 def test_with_fixed_variance_the_principal_axes_give_the_joint_gaussian() -> None:
@@ -58,7 +58,7 @@ def test_with_fixed_variance_the_principal_axes_give_the_joint_gaussian() -> Non
     in_side, out_side = sides(margin, in_models)
     target = rng.normal(size=(40, 3))
     basis = principal_axes(in_side, out_side)
-    found = lira.online(
+    score = lira.online(
         target @ basis, along(in_side, basis), along(out_side, basis), "fixed"
     )
     covariance = in_side.scatter.sum(axis=0) / in_side.count.sum()
@@ -69,7 +69,7 @@ def test_with_fixed_variance_the_principal_axes_give_the_joint_gaussian() -> Non
             )
             for side in (in_side, out_side)
         ]
-        assert found[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
+        assert score[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
 
 
 def test_online_reaches_the_optimal_auc_with_many_references() -> None:
@@ -83,7 +83,7 @@ def test_online_reaches_the_optimal_auc_with_many_references() -> None:
 @pytest.mark.parametrize("variance", ["record", "fixed"])
 def test_offline_is_the_z_value(variance: lira.Variance) -> None:
     target, margin, in_models, _, _ = toy(12, 50)
-    found = lira.offline(target, moments(margin, ~in_models), variance)
+    score = lira.offline(target, moments(margin, ~in_models), variance)
     residuals: list[float] = []
     for record in range(50):
         own = margin[~in_models[:, record], record, 0]
@@ -92,16 +92,16 @@ def test_offline_is_the_z_value(variance: lira.Variance) -> None:
         own = margin[~in_models[:, record], record, 0]
         std = own.std() if variance == "record" else np.std(residuals)
         z = (target[record, 0] - own.mean()) / std
-        assert found[record] == pytest.approx(z, abs=1e-9)
+        assert score[record] == pytest.approx(z, abs=1e-9)
 
 
 def test_two_sided_offline_is_the_density_of_the_published_code() -> None:
     target, margin, in_models, _, _ = toy(8, 30)
-    found = lira.offline(target, moments(margin, ~in_models), "record", two_sided=True)
+    score = lira.offline(target, moments(margin, ~in_models), "record", two_sided=True)
     for record in range(30):
         own = margin[~in_models[:, record], record, 0]
         density = stats.norm.logpdf(target[record, 0], own.mean(), own.std())
-        assert found[record] == pytest.approx(-density, abs=1e-9)
+        assert score[record] == pytest.approx(-density, abs=1e-9)
 
 
 def test_offline_ranks_where_the_distribution_function_has_ties() -> None:
@@ -125,11 +125,11 @@ def test_a_record_without_out_references_is_filled_in_from_the_other_side() -> N
     chosen[:2, :10] = False  # the first ten have two OUT references, the rest none
     in_side, out_side = moments(signal, chosen), moments(signal, ~chosen)
     phi = rng.normal(size=(30, 1))
-    found = lira.offline(phi, out_side, "fixed", in_side=in_side)
+    score = lira.offline(phi, out_side, "fixed", in_side=in_side)
     gap = (in_side.mean - out_side.mean)[:10].mean()
     sigma = np.sqrt(out_side.scatter.sum() / 20)
     usual = np.where(out_side.count[:, None] > 0, out_side.mean, in_side.mean - gap)
-    np.testing.assert_allclose(found, ((phi - usual) / sigma)[:, 0])
+    np.testing.assert_allclose(score, ((phi - usual) / sigma)[:, 0])
 
 
 def test_offline_without_any_out_reference_is_refused() -> None:
@@ -185,11 +185,11 @@ def test_scores_follow_a_permutation_of_records_and_ignore_one_of_models() -> No
         lira.bayesian_online,
         lira.hierarchical,
     ):
-        one = attack(target, *sides(margin, in_models))
+        score = attack(target, *sides(margin, in_models))
         moved = attack(
             target[rows], *sides(margin[models][:, rows], in_models[models][:, rows])
         )
-        np.testing.assert_allclose(moved, one[rows], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(moved, score[rows], rtol=1e-9, atol=1e-9)
 
 
 # The Bayesian variants
@@ -198,7 +198,7 @@ def test_scores_follow_a_permutation_of_records_and_ignore_one_of_models() -> No
 def test_the_predictive_distribution_is_murphys_in_a_loop() -> None:
     _, margin, in_models, _, _ = toy(6, 20)
     side, prior = moments(margin, in_models), lira.Prior(0.5, 0.7, 3.0, 2.0)
-    found = lira.predictive(side, prior)
+    law = lira.predictive(side, prior)
     for record in range(20):
         own = margin[in_models[:, record], record, 0]
         # One observation after the other, as conjugacy allows.
@@ -207,10 +207,10 @@ def test_the_predictive_distribution_is_murphys_in_a_loop() -> None:
             beta += kappa * (x - mu) ** 2 / (2 * (kappa + 1))
             mu = (kappa * mu + x) / (kappa + 1)
             kappa, alpha = kappa + 1, alpha + 0.5
-        assert found.mean[record] == pytest.approx(mu)
-        assert found.freedom[record] == pytest.approx(2 * alpha)
+        assert law.mean[record] == pytest.approx(mu)
+        assert law.freedom[record] == pytest.approx(2 * alpha)
         scale = beta * (kappa + 1) / (alpha * kappa)
-        assert found.variance[record] == pytest.approx(scale)
+        assert law.variance[record] == pytest.approx(scale)
 
 
 def test_the_fitted_prior_finds_the_one_records_were_drawn_from() -> None:
@@ -245,10 +245,10 @@ def test_bayesian_equals_per_record_with_hundreds_of_references() -> None:
 def test_bayesian_offline_is_the_log_tail_and_keeps_order_where_it_underflows() -> None:
     target, margin, in_models, _, _ = toy(6, 40)
     side = moments(margin, ~in_models)
-    found = lira.bayesian_offline(target, side)
+    score = lira.bayesian_offline(target, side)
     law = lira.predictive(side, lira.fitted_prior(side))
     wanted = -stats.t.logsf(target[:, 0], law.freedom, law.mean, np.sqrt(law.variance))
-    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    np.testing.assert_allclose(score, wanted, rtol=1e-9)
     far = np.array([[1e3], [1e4], [1e5]])
     same = Moments(np.full(3, 3), np.zeros((3, 1)), np.full((3, 1, 1), 2.0))
     scores = lira.bayesian_offline(far, same)
@@ -288,10 +288,10 @@ def test_the_fitted_hierarchy_finds_the_one_records_were_drawn_from(
     n_models: int,
 ) -> None:
     target, margin, in_models, _, _ = toy(n_models, 60_000, gap=1.5)
-    found = lira.fitted_hierarchy(target, *sides(margin, in_models))
-    np.testing.assert_allclose(found.mean, [1.5, 0.0], atol=0.05)
-    np.testing.assert_allclose(found.covariance, np.full((2, 2), 4.0), atol=0.2)
-    np.testing.assert_allclose(found.noise, [1.0, 1.0], atol=0.15)
+    hierarchy = lira.fitted_hierarchy(target, *sides(margin, in_models))
+    np.testing.assert_allclose(hierarchy.mean, [1.5, 0.0], atol=0.05)
+    np.testing.assert_allclose(hierarchy.covariance, np.full((2, 2), 4.0), atol=0.2)
+    np.testing.assert_allclose(hierarchy.noise, [1.0, 1.0], atol=0.15)
 
 
 @pytest.mark.parametrize("n_models", [2, 4, 8])

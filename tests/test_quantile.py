@@ -17,9 +17,9 @@ def drawn(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 def test_non_members_exceed_their_quantile_at_the_rate(rate: float) -> None:
     signal, described = drawn()
     known = np.arange(4000) < 3000
-    found = quantile.quantiles(signal, described, known, rate, 1)
+    limits = quantile.quantiles(signal, described, known, rate, 1)
     for side in (known, ~known):
-        above = np.mean(signal[side] > found[side])
+        above = np.mean(signal[side] > limits[side])
         # Three standard errors, and a point for the regression's own error.
         assert above == pytest.approx(
             rate, abs=3 * np.sqrt(rate * (1 - rate) / side.sum()) + 0.02
@@ -28,8 +28,8 @@ def test_non_members_exceed_their_quantile_at_the_rate(rate: float) -> None:
 
 def test_the_quantile_follows_the_description() -> None:
     signal, described = drawn()
-    found = quantile.quantiles(signal, described, np.ones(4000, bool), 0.25, 1)
-    assert np.corrcoef(found, described[:, 0])[0, 1] > 0.8
+    limits = quantile.quantiles(signal, described, np.ones(4000, bool), 0.25, 1)
+    assert np.corrcoef(limits, described[:, 0])[0, 1] > 0.8
 
 
 def test_a_non_member_does_not_decide_its_own_quantile() -> None:
@@ -53,12 +53,12 @@ def test_the_description_ignores_the_own_class_and_a_constant() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(6, 4)) * 5
     label = np.array([0, 1, 2, 3, 0, 1])
-    found = quantile.description(logits, label)
+    columns = quantile.description(logits, label)
     for row in range(6):
         others = np.delete(logits[row], label[row])
         p = np.exp(others) / np.exp(others).sum()
-        np.testing.assert_allclose(found[row, :-1], np.sort(np.log(p))[::-1])
+        np.testing.assert_allclose(columns[row, :-1], np.sort(np.log(p))[::-1])
     changed = logits + 1e4
     changed[np.arange(6), label] = -7
-    np.testing.assert_allclose(quantile.description(changed, label), found, atol=1e-9)
-    assert found[:, -1].tolist() == label.tolist()
+    np.testing.assert_allclose(quantile.description(changed, label), columns, atol=1e-9)
+    assert columns[:, -1].tolist() == label.tolist()

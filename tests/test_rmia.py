@@ -39,9 +39,9 @@ def test_a_missing_side_is_filled_by_the_linear_relation() -> None:
     nothing = -np.inf
     log_in = np.array([nothing, np.log(0.9), np.log(0.1)])
     log_out = np.array([np.log(0.5), nothing, nothing])
-    found = np.exp(rmia.log_prior_online(log_in, log_out, 0.4))
+    prior = np.exp(rmia.log_prior_online(log_in, log_out, 0.4))
     # a·P_out + 1 − a = .8; (P_in − 1 + a)/a = .75, and nothing below 0.
-    np.testing.assert_allclose(found, [(0.8 + 0.5) / 2, (0.9 + 0.75) / 2, 0.05])
+    np.testing.assert_allclose(prior, [(0.8 + 0.5) / 2, (0.9 + 0.75) / 2, 0.05])
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
@@ -50,10 +50,10 @@ def test_the_share_by_sort_equals_the_defining_double_loop(gamma: float) -> None
     # Rounded, so that there are ties; strictly greater does not count them.
     ratio = np.round(rng.normal(size=200), 1)
     population = np.round(rng.normal(size=90), 1)
-    found = rmia.share(ratio, population, gamma)
-    for x, one in zip(ratio, found, strict=True):
+    shares = rmia.share(ratio, population, gamma)
+    for x, value in zip(ratio, shares, strict=True):
         wins = sum(float(x - np.log(gamma) > z) for z in population)
-        assert one == wins / 90
+        assert value == wins / 90
 
 
 def test_a_share_of_nobody_is_refused() -> None:
@@ -73,8 +73,8 @@ def test_the_slope_between_the_sides_is_that_of_the_relation() -> None:
     rng = np.random.default_rng(0)
     p_out = rng.random(50)
     p_in = 0.4 * p_out + 0.6
-    found = rmia.slope_between(np.log(p_in), np.log(p_out))
-    assert found == pytest.approx(0.4, rel=1e-12)
+    slope = rmia.slope_between(np.log(p_in), np.log(p_out))
+    assert slope == pytest.approx(0.4, rel=1e-12)
     # Each record has one side only, as with one reference.
     sides = rng.random(20_000) < 0.5
     p_out = rng.random(20_000)

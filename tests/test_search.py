@@ -107,9 +107,9 @@ def test_of_equal_candidates_the_first_is_chosen_whatever_the_order_of_folds() -
 
 def test_the_number_of_jobs_changes_nothing(tmp_path: Path) -> None:
     chosen = candidates(lr=GRIDS["lr"], mlp=GRIDS["mlp"], rf=GRIDS["rf"])
-    one = search.best_of_each(chosen, setting(tmp_path / "1"), jobs=1, track=quiet)
-    two = search.best_of_each(chosen, setting(tmp_path / "2"), jobs=2, track=quiet)
-    for first, second in zip(one, two, strict=True):
+    alone = search.best_of_each(chosen, setting(tmp_path / "1"), jobs=1, track=quiet)
+    shared = search.best_of_each(chosen, setting(tmp_path / "2"), jobs=2, track=quiet)
+    for first, second in zip(alone, shared, strict=True):
         assert search.summary(first) == search.summary(second)
         assert np.array_equal(first.score, second.score)
 
@@ -266,13 +266,13 @@ def test_flipping_a_known_membership_leaves_that_records_own_score(
 
 def test_scores_of_many_records_are_read_in_a_blink(tmp_path: Path) -> None:
     score = np.random.default_rng(0).random(1_000_000)
-    kept = search.Scores(
+    kept = search.Predictions(
         converged=True, score=search._text(score), decision=search._text(score > 0.5)
     )
     path = tmp_path / "fit.json"
     documents.write(path, kept, key="k")
     started = time.perf_counter()
-    again = documents.read(path, search.Scores, key="k", fix="")
+    again = documents.read(path, search.Predictions, key="k", fix="")
     # As a list, they would take some seconds.
     assert time.perf_counter() - started < 1
     assert again == kept

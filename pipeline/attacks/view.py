@@ -82,7 +82,7 @@ class View:
         """Return a quantity that several attacks use, computed once.
 
         Args:
-            quantity: of a view; it is given one without memberships.
+            quantity: a function of a view; it is called without memberships.
         """
         if self.division is not None:
             return self.withheld.shared(quantity)

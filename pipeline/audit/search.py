@@ -91,7 +91,7 @@ class Measure(Record):
     auc: float
 
 
-class Scores(Record):
+class Predictions(Record):
     """What a fit says of the records that it was not fitted to.
 
     Arrays are kept as text, which is exact and takes far less time to read than a list
@@ -103,7 +103,7 @@ class Scores(Record):
     decision: str  # base64 of (n_records,) bytes, 0 or 1
 
 
-Result = Measure | Scores
+Result = Measure | Predictions
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the scores and the decisions of a fit that keeps them."""
     result = done[_key(fit, setting)]
-    assert isinstance(result, Scores)
+    assert isinstance(result, Predictions)
     score = np.frombuffer(base64.b64decode(result.score), dtype="<f8")
     return score, np.frombuffer(base64.b64decode(result.decision), dtype=np.bool_)
 
@@ -345,7 +345,7 @@ def _run(
 def _read(path: Path, fit: Fit, key: str) -> Result:
     fix = f"run `rm {path}`"
     if fit.keep:
-        return documents.read(path, Scores, key=key, fix=fix)
+        return documents.read(path, Predictions, key=key, fix=fix)
     return documents.read(path, Measure, key=key, fix=fix)
 
 
@@ -373,7 +373,7 @@ def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
         problem = "gives scores that are not finite"
         raise AuditError(where, problem, "correct or remove this candidate")
     if fit.keep:
-        return key, Scores(
+        return key, Predictions(
             converged=prediction.converged,
             score=_text(prediction.score.astype("<f8")),
             decision=_text(prediction.decision),
