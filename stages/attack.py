@@ -2,7 +2,6 @@
 
 import os
 import time
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def compute(job: plan.Job) -> str:
     started = time.perf_counter()
     repeats = [measured(outcome, records.member, division)]
     for other in others:
-        repeated = replace(view, division=other)
+        repeated = view.divided(other)
         again = experiment.run(settings, repeated, memory, outcome.scored)
         repeats.append(measured(again, records.member, other))
     seconds["repeats"] = time.perf_counter() - started
@@ -119,7 +118,7 @@ def null_control(
     shuffled = controls.shuffled(member, parts, settings.seed)
     evaluation = attack_eval[division.audited]
     null = withholding(division.audited, evaluation, shuffled)
-    scores = experiment.rerun(settings, replace(view, division=null), outcome, memory)
+    scores = experiment.rerun(settings, view.divided(null), outcome, memory)
     informed = [name for name, scored in outcome.scored.items() if scored.informed]
     on_eval = {name: score[attack_eval] for name, score in scores.items()}
     return controls.null(on_eval, shuffled[attack_eval], informed)

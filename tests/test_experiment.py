@@ -207,7 +207,7 @@ def test_the_null_control_fails_where_eval_records_leak_into_fitting(
         if fit.fold is None:
             member = np.load(setting.folder / "member.npy")
             judged = ~np.load(setting.folder / "attack_train.npy")
-            features = np.load(setting.folder / f"{fit.name}.npy")
+            features = np.load(search.features_path(setting.folder, fit.name))
             classifier = learned.estimator(fit.method, fit.params, setting.seed)
             leaked = learned.judge(classifier, features, member, features[judged])
             assert isinstance(result, search.Predictions)
@@ -275,6 +275,16 @@ def test_an_attack_is_its_module_and_an_entry(
     judged = drawn.division.attack_eval
     for scored in outcome.scored.values():
         assert metrics.auc(scored.score[judged], drawn.member[judged]) > 0.55
+
+
+def test_a_learned_attack_may_have_any_name(tmp_path: Path) -> None:
+    grid = {"method": "knn", "params": {"n_neighbors": [5]}}
+    names = ("plain", "member", "attack_train")
+    methods = tuple({**grid, "name": name} for name in names)
+    drawn, how = audit(2.0), settings(("loss",), methods=methods)
+    scored = experiment.run(how, drawn.view, tmp_path).scored
+    for name in names[1:]:
+        assert np.array_equal(scored[name].score, scored["plain"].score), name
 
 
 def test_an_attack_that_looks_at_memberships_undeclared_is_a_bug(

@@ -37,6 +37,9 @@ def test_a_shared_quantity_is_computed_once_and_without_memberships() -> None:
     assert [view.shared(quantity), view.shared(quantity)] == [1, 1]
     assert view.withheld.shared(quantity) == 1
     assert seen[0].division is None
+    assert view.division is not None
+    assert view.divided(view.division).shared(quantity) == 1
+    # Other signals may have another.
     assert replace(view, seed=2).shared(quantity) == 2
 
 

@@ -29,25 +29,25 @@ def columns(
     Raises:
         LacksError: if an attack that is named lacked references.
     """
-    columns: list[NDArray[np.floating[Any]]] = [np.empty((len(view.label), 0))]
+    blocks: list[NDArray[np.floating[Any]]] = [np.empty((len(view.label), 0))]
     for name in names:
         if name == "loss":
-            columns.append(margins.loss(view.margin[:, :1]))
+            blocks.append(margins.loss(view.margin[:, :1]))
         elif name == "logits":
-            columns.append(view.logits[:, 0])
+            blocks.append(view.logits[:, 0])
         elif name == "sorted":
             p = special.softmax(view.logits[:, 0].astype(np.float64), axis=1)
-            columns.append(-np.sort(-p, axis=1))
+            blocks.append(-np.sort(-p, axis=1))
         elif name == "margin":
-            columns.append(view.phi)
+            blocks.append(view.phi)
         elif name == "views":
-            columns.append(view.margin)
+            blocks.append(view.margin)
         elif name == "references":
             for side in view.sides:
-                columns += [side.mean, np.sqrt(lira.variances(side, "record"))]
+                blocks += [side.mean, np.sqrt(lira.variances(side, "record"))]
         elif name in scored:
-            columns.append(scored[name].score[:, None])
+            blocks.append(scored[name].score[:, None])
         else:
             msg = f"names {name!r}, which lacked what it needs"
             raise LacksError(msg)
-    return np.hstack(columns).astype(np.float64)
+    return np.hstack(blocks).astype(np.float64)

@@ -45,7 +45,7 @@ def description(
 
 def quantiles(
     signal: NDArray[np.floating[Any]],
-    description: NDArray[np.floating[Any]],
+    described: NDArray[np.floating[Any]],
     nonmember: NDArray[np.bool_],
     rate: float,
     seed: int,
@@ -57,7 +57,7 @@ def quantiles(
 
     Args:
         signal: (n_records,) higher for a likelier member.
-        description: (n_records, n_features).
+        described: (n_records, n_features) what the quantile may depend on.
         nonmember: (n_records,) known not to be members.
         rate: share of non-members above the quantile, in (0, 1).
         seed: of the config, for folds and trees.
@@ -86,8 +86,8 @@ def quantiles(
         )
         # Threads wait for one another where other programs run.
         with threadpool_limits(1):
-            model.fit(description[train], signal[train])
-            out[judged] = model.predict(description[judged])
+            model.fit(described[train], signal[train])
+            out[judged] = model.predict(described[judged])
     return out
 
 

@@ -169,8 +169,8 @@ def tuned_slope(
         member = in_models[actor][seen]
         if member.all() or not member.any():
             continue
-        for place, slope in enumerate(SLOPES):
-            prior = log_prior_offline(out_side.log_confidence[seen], slope)
+        for place, a in enumerate(SLOPES):
+            prior = log_prior_offline(out_side.log_confidence[seen], a)
             total[place] += metrics.auc(log_ratio(log_p, prior), member)
     return SLOPES[int(np.argmax(total))]
 

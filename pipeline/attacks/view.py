@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -73,10 +72,19 @@ class View:
             raise RuntimeError(msg)
         return self.division
 
-    @cached_property
+    @property
     def withheld(self) -> "View":
         """The same without any membership of the target."""
-        return self if self.division is None else replace(self, division=None)
+        return self if self.division is None else self.divided(None)
+
+    def divided(self, division: Division | None) -> "View":
+        """Return the same with another division, or with none.
+
+        What is shared stays, since it depends on no division.
+        """
+        other = replace(self, division=division)
+        object.__setattr__(other, "_shared", self._shared)
+        return other
 
     def shared(self, quantity: Callable[["View"], Quantity]) -> Quantity:
         """Return a quantity that several attacks use, computed once.
@@ -84,10 +92,8 @@ class View:
         Args:
             quantity: a function of a view; it is called without memberships.
         """
-        if self.division is not None:
-            return self.withheld.shared(quantity)
         if quantity not in self._shared:
-            self._shared[quantity] = quantity(self)
+            self._shared[quantity] = quantity(self.withheld)
         value: Quantity = self._shared[quantity]
         return value
 

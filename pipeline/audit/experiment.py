@@ -238,7 +238,7 @@ def _prepared(
         np.save(member, view.member)
         data = {}
         for method in settings.methods:
-            path = folder / f"{method.title}.npy"
+            path = search.features_path(folder, method.title)
             np.save(path, _features_of(method, settings.loss, view, scored))
             # Without their names: an attack that is renamed keeps its fits.
             digests = [files.sha256(file) for file in (path, attack_train, member)]

@@ -269,6 +269,11 @@ def _best(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda trial: round(trial.mean_accuracy, DIGITS))
 
 
+def features_path(folder: Path, name: str) -> Path:
+    """Return where the features of an attack lie; no attack's name has a dash."""
+    return folder / f"features-{name}.npy"
+
+
 def summary(choice: Choice) -> dict[str, Any]:
     """Return the whole cross-validation table of a method as JSON."""
     return {
@@ -352,7 +357,7 @@ def _read(path: Path, fit: Fit, key: str) -> Result:
 def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
     """Fit one candidate in a worker; all it needs is read from disk."""
     where = f"attack.methods.{fit.name} {json.dumps(fit.params)}"
-    features = np.load(setting.folder / f"{fit.name}.npy", mmap_mode="r")
+    features = np.load(features_path(setting.folder, fit.name), mmap_mode="r")
     attack_train, member = _division(setting)
     train, judged = np.flatnonzero(attack_train), np.flatnonzero(~attack_train)
     if fit.fold is not None:
