@@ -218,7 +218,7 @@ class AttackMethod(Section):
     @field_validator("features")
     @classmethod
     def _known(cls, features: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_known(features, catalogue.FEATURES)
+        return _all_known(features, catalogue.features())
 
     @property
     def title(self) -> str:
@@ -241,7 +241,9 @@ class Attack(Section):
     @classmethod
     def _known(cls, attacks: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return (
-            attacks if isinstance(attacks, str) else _all_known(attacks, catalogue.ALL)
+            attacks
+            if isinstance(attacks, str)
+            else _all_known(attacks, catalogue.names())
         )
 
     @model_validator(mode="before")
@@ -259,7 +261,7 @@ class Attack(Section):
             if titles.count(title) > 1:
                 msg = f"names {title!r} twice; put its values into one grid"
                 raise ValueError(f"{msg}, or give it a name of its own")
-            if title in (*catalogue.ALL, catalogue.STRONGEST):
+            if title in (*catalogue.names(), catalogue.STRONGEST):
                 msg = f"gives the name {title!r}, an attack's own; choose another"
                 raise ValueError(msg)
         return methods
@@ -269,7 +271,7 @@ class Attack(Section):
         if not self.attacks and not self.methods:
             msg = "names no attack; set attacks or add an [[attack.methods]]"
             raise ValueError(msg)
-        there = catalogue.ALL if self.attacks == "all" else self.attacks
+        there = catalogue.names() if self.attacks == "all" else self.attacks
         for method in self.methods:
             for name in method.features:
                 if name not in (*there, *catalogue.COLUMNS):
@@ -397,10 +399,11 @@ def _check_needs(attack: Attack, n_pairs: int) -> None:
     lack = f"and there {'is' if n_pairs else 'are'} {n_pairs or 'none'}"
 
     def of(name: str) -> str | None:
-        needed = catalogue.NEEDED.get(name, 0)
-        if needed <= n_pairs:
+        # Of complementary pairs, every record has a reference on each side per pair.
+        needs = catalogue.needs(name)
+        if needs is None or needs.n_models <= n_pairs:
             return None
-        several = f"{needed} references on a side of a record"
+        several = f"{needs.n_models} references on a side of a record"
         return f"needs {several if n_pairs else 'references'}, {lack}"
 
     fix = "raise references.count" + (f" to {2 * n_pairs + 2}" if n_pairs else "")

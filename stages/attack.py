@@ -1,9 +1,7 @@
 """Run the attacks on the cached features."""
 
-import json
 import os
 import time
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,32 +9,24 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
 from pipeline import cli
-from pipeline.attacks import catalogue, roster
+from pipeline.attacks import catalogue, coverage, rmia
+from pipeline.attacks.division import Division, withholding
 from pipeline.attacks.evidence import evidence, together
+from pipeline.attacks.view import View
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
-from pipeline.cache import arrays, documents, files, keys, kinds, shards
+from pipeline.cache import arrays, files, keys, kinds, shards
 from pipeline.cache.stages import SEARCH, TIMINGS
 from pipeline.cache.stamps import Job
 from pipeline.config import Attack
-from pipeline.data import membership
 from pipeline.errors import AuditError
 from pipeline.findings import controls, exposure
-from pipeline.record import Record
 from pipeline.signals import recalibration
 from pipeline.statistics import metrics
 
-
-class Loose(Record):
-    """To be replaced by records with fields."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-# False-positive rates at which repeated divisions are told.
+# False-positive rates at which repeated divisions are reported.
 REPEATED_RATES = (0.1, 0.01, 0.001)
 
 
@@ -46,114 +36,113 @@ def compute(job: Job) -> str:
     records = arrays.upstream(job, "records", kinds.Records)
     split = arrays.upstream(job, "split", kinds.Split)
     shard = shards.target(job)
-    told = [memberships(records, side) for side in split.evaluation]
-    known = told[0].known
+    division, *others = (
+        withholding(~records.population, evaluation, records.member)
+        for evaluation in split.evaluation
+    )
 
     # Before anything is computed: enough records of either side for every fold, and
     # enough references for every attack.
-    search.fold_sides(records.member[known], settings.folds, settings.seed)
-    inside = arrays.upstream(job, "references", kinds.References).member
-    experiment.check(settings, inside[:, ~records.population])
-    kept = kept_of(inside, records, known, settings.seed)
-    given = all_given(job, settings, records, shard, told[0], inside, kept)
+    train = division.member[division.attack_train]
+    search.fold_sides(train, settings.folds, settings.seed)
+    in_models = arrays.upstream(job, "references", kinds.References).member
+    experiment.check(settings, in_models[:, ~records.population])
+    kept = kept_of(in_models, division, settings.seed)
+    view = view_of(job, settings, shard, division, in_models, kept)
     memory = job.folder("attack") / "fits"
-    outcome = experiment.run(settings, given, memory)
+    outcome = experiment.run(settings, view, memory)
 
     seconds = dict(outcome.seconds)
     started = time.perf_counter()
-    side = split.evaluation[0]
-    null = null_control(settings, given, outcome, records, side, memory)
+    null = null_control(settings, view, outcome, records.member, division, memory)
     seconds["null control"] = time.perf_counter() - started
     started = time.perf_counter()
-    repeats = [measured(outcome, records, told[0])]
-    for one in told[1:]:
-        other = replace(given, memberships=one)
-        again = experiment.run(settings, other, memory, outcome.scored)
-        repeats.append(measured(again, records, one))
+    repeats = [measured(outcome, records.member, division)]
+    for other in others:
+        repeated = view.divided(other)
+        again = experiment.run(settings, repeated, memory, outcome.scored)
+        repeats.append(measured(again, records.member, other))
     seconds["repeats"] = time.perf_counter() - started
 
     table = {
+        "key": job.key,
         "scikit-learn": version("scikit-learn"),
         "attacks": [experiment.described(name, outcome) for name in outcome.scored],
         "strongest": {
             "chosen": outcome.strongest,
             "auc_on_attack_train": outcome.auc,
         },
-        "rmia_slope": given.slope if {*catalogue.RMIA} & {*outcome.scored} else None,
+        "rmia_slope": rmia.slope(view)
+        if {*catalogue.RMIA} & {*outcome.scored}
+        else None,
         "null": null,
         "repeats": repeats,
-        "methods": [search.summary(one) for one in outcome.found],
+        "methods": [search.summary(choice) for choice in outcome.learned],
     }
-    documents.write(
-        job.folder("attack") / SEARCH,
-        Loose.model_validate(json.loads(json.dumps(table))),
-        key=job.key,
-        origin=keys.origin("attack"),
-    )
+    files.write_json(job.folder("attack") / SEARCH, table)
     files.write_json(job.folder("attack") / TIMINGS, {"seconds": seconds})
-    p_value = reference_p_values(given)
+    p_value = reference_p_values(view)
     correct = shard.logits[:, 0].argmax(axis=1) == shard.label
     # A million records of many references leave little room for their scores.
-    del given, shard
-    scores = assembled(records, known, outcome, correct, p_value)
+    del view, shard
+    scores = assembled(records, division, outcome, correct, p_value)
     path, origin = job.artifact("attack"), keys.origin("attack")
     arrays.write(path, scores, key=job.key, origin=origin)
-    n_candidates = sum(len(one.trials) for one in outcome.found)
+    n_candidates = sum(len(choice.trials) for choice in outcome.learned)
     return (
         f"{len(outcome.scored)} attacks, {n_candidates} candidates of "
-        f"{len(outcome.found)} learned"
+        f"{len(outcome.learned)} learned"
     )
-
-
-def memberships(
-    records: kinds.Records, evaluation: NDArray[np.bool_]
-) -> roster.Memberships:
-    """Return what attacks may know: no membership that they are judged by.
-
-    Args:
-        records: all of them.
-        evaluation: (n_audited,) on the attack-eval side.
-    """
-    known = np.zeros(len(records.id), dtype=bool)
-    known[~records.population] = ~evaluation
-    return roster.Memberships(known, records.member & known)
 
 
 def null_control(
     settings: Attack,
-    given: roster.Given,
+    view: View,
     outcome: Outcome,
-    records: kinds.Records,
-    evaluation: NDArray[np.bool_],
+    member: NDArray[np.bool_],
+    division: Division,
     memory: Path,
 ) -> dict[str, Any]:
-    """Run the attacks on memberships that say nothing, and see what they find.
+    """Run the attacks on shuffled memberships, which no attack can infer.
 
-    Shuffled memberships take the way that real ones take: were those of attack-eval to
-    reach an attack, it would find the shuffled ones.
+    The shuffled memberships are withheld by the same function as the real ones: if an
+    attack saw those of attack-eval, it would score far better than chance here.
+
+    Args:
+        settings: of the attacks.
+        view: of the first run.
+        outcome: of the first run.
+        member: (n_records,) all memberships.
+        division: of the first run.
+        memory: folder of the fits that are kept.
     """
-    judged = np.zeros(len(records.id), dtype=bool)
-    judged[~records.population] = evaluation
-    known = ~judged & ~records.population
-    member = controls.shuffled(records.member, (known, judged), settings.seed)
-    told = memberships(replace(records, member=member), evaluation)
-    other = replace(given, memberships=told)
-    scores = experiment.rerun(settings, other, outcome, memory)
-    informed = [name for name, one in outcome.scored.items() if one.informed]
-    on_eval = {name: score[judged] for name, score in scores.items()}
-    return controls.null(on_eval, member[judged], informed)
+    attack_eval = division.attack_eval
+    parts = division.attack_train, attack_eval
+    shuffled = controls.shuffled(member, parts, settings.seed)
+    evaluation = attack_eval[division.audited]
+    null = withholding(division.audited, evaluation, shuffled)
+    scores = experiment.rerun(settings, view.divided(null), outcome, memory)
+    informed = [name for name, scored in outcome.scored.items() if scored.informed]
+    on_eval = {name: score[attack_eval] for name, score in scores.items()}
+    return controls.null(on_eval, shuffled[attack_eval], informed)
 
 
 def measured(
-    outcome: Outcome, records: kinds.Records, told: roster.Memberships
+    outcome: Outcome, member: NDArray[np.bool_], division: Division
 ) -> dict[str, Any]:
-    """Return how the attacks do on the attack-eval side of one division."""
-    judged = ~told.known & ~records.population
-    member = records.member[judged]
-    found = {}
-    for name, one in outcome.scored.items():
-        score, decision = one.score[judged], outcome.decided[name].decision[judged]
-        found[name] = {
+    """Return how the attacks do on the attack-eval side of a division.
+
+    Args:
+        outcome: of the attacks on it.
+        member: (n_records,) all memberships.
+        division: of the records.
+    """
+    judged = division.attack_eval
+    member = member[judged]
+    attacks = {}
+    for name, scored in outcome.scored.items():
+        score, decision = scored.score[judged], outcome.decided[name].decision[judged]
+        attacks[name] = {
             "auc": metrics.auc(score, member),
             "accuracy": metrics.accuracy(decision, member),
             "precision": metrics.precision(decision, member),
@@ -163,43 +152,43 @@ def measured(
                 for rate in REPEATED_RATES
             },
         }
-    return {"strongest": outcome.strongest, "attacks": found}
+    return {"strongest": outcome.strongest, "attacks": attacks}
 
 
-def reference_p_values(given: roster.Given) -> NDArray[np.float64]:
+def reference_p_values(view: View) -> NDArray[np.float64]:
     """Return the p-value of each record among models that were not trained on it."""
-    references = given.references
+    references = view.references
     # A mean of one view would be a copy of all signals.
     one_view = references.shape[2] == 1
     return exposure.reference_p_values(
-        given.phi[:, 0],
+        view.phi[:, 0],
         references[..., 0] if one_view else references.mean(axis=2),
-        ~given.inside & given.kept,
-        given.known & ~given.member,
+        view.out_models,
+        view.attack_train & ~view.member,
     )
 
 
 def assembled(
     records: kinds.Records,
-    known: NDArray[np.bool_],
+    division: Division,
     outcome: Outcome,
     correct: NDArray[np.bool_],
     p_value: NDArray[np.float64],
 ) -> kinds.Scores:
     """Return what is kept of the attacks: the scores of the audited records."""
-    audited = ~records.population
+    audited = division.audited
     shape = len(outcome.scored), int(audited.sum())
     score, reading = np.empty(shape), np.full(shape, np.nan)
-    for row, one in enumerate(outcome.scored.values()):
-        score[row] = one.score[audited]
-        if one.reading is not None:
-            reading[row] = one.reading[audited]
+    for row, scored in enumerate(outcome.scored.values()):
+        score[row] = scored.score[audited]
+        if scored.reading is not None:
+            reading[row] = scored.reading[audited]
     decided = outcome.decided
     return kinds.Scores(
         id=records.id[audited],
         label=records.label[audited],
         member=records.member[audited],
-        evaluation=~known[audited],
+        evaluation=division.attack_eval[audited],
         correct=correct[audited],
         p_value=p_value[audited],
         method=np.array(list(outcome.scored), dtype="S"),
@@ -210,24 +199,30 @@ def assembled(
 
 
 def kept_of(
-    inside: NDArray[np.bool_],
-    records: kinds.Records,
-    known: NDArray[np.bool_],
-    seed: int,
+    in_models: NDArray[np.bool_], division: Division, seed: int
 ) -> NDArray[np.bool_]:
-    """Return which references count on a record, so that their number tells nothing.
+    """Return which references count on a record, so that their number reveals nothing.
+
+    Args:
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        division: of the records.
+        seed: of the config, for the references that are left out.
+
+    Returns:
+        (n_models, n_records).
 
     Raises:
         AuditError: if none would be left.
     """
     # All of them, without the room that a million records would take.
-    kept = np.broadcast_to(np.True_, inside.shape)
-    if not len(inside):
+    kept = np.broadcast_to(np.True_, in_models.shape)
+    if not len(in_models):
         return kept
-    for remark in membership.gaps(inside[:, ~records.population]):
+    for remark in coverage.gaps(in_models[:, division.audited]):
         cli.note(remark)
-    if membership.tells(inside[:, known], records.member[known]):
-        kept = membership.level(inside, seed) | records.population
+    train = division.attack_train
+    if coverage.reveals(in_models[:, train], division.member[train]):
+        kept = coverage.balanced(in_models, seed) | ~division.audited
         if not kept.any(axis=0).all():
             problem = "are trained on just what the target is not, or just what it is"
             fix = "give references trained on random halves of their own"
@@ -239,42 +234,44 @@ def kept_of(
     return kept
 
 
-def all_given(
+def view_of(
     job: Job,
     settings: Attack,
-    records: kinds.Records,
     shard: kinds.Shard,
-    told: roster.Memberships,
-    inside: NDArray[np.bool_],
+    division: Division,
+    in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
-) -> roster.Given:
+) -> View:
     """Return all that attacks may look at."""
-    shape = (*inside.shape, shard.margin.shape[1])
+    shape = (*in_models.shape, shard.margin.shape[1])
     references = np.empty(shape, dtype=shard.margin.dtype)
-    used = {*catalogue.AMORTISED} & {*experiment.wanted(settings)}
+    used = any(
+        catalogue.ATTACKS[name].recalibrated for name in experiment.wanted(settings)
+    )
     recalibrated = np.empty(shape if used else (0, *shape[1:]), dtype=np.float32)
-    found = []
-    # Block by block into one place: all blocks besides would be as much again.
+    of_blocks = []
+    # Block by block into one array: all blocks beside it would be as much again.
     for block in shards.reference_blocks(job):
         references[:, block.rows] = block.margin
         if used:
             recalibrated[:, block.rows] = block.recalibrated
-        own = kept[:, block.rows]
-        found.append(evidence(block.margin, block.member & own, ~block.member & own))
-    chosen = recalibration.sample(~records.population)
+        counts = kept[:, block.rows]
+        sides = block.member & counts, ~block.member & counts
+        of_blocks.append(evidence(block.margin, *sides))
+    chosen = recalibration.sample(division.audited)
     correction = recalibration.fitted(shard.logits[chosen], shard.label[chosen])
-    return roster.Given(
+    return View(
         logits=shard.logits,
         margin=shard.margin,
         recalibrated=recalibration.margin(shard.logits, shard.label, correction),
-        label=records.label,
-        audited=~records.population,
-        memberships=told,
+        label=shard.label,
+        audited=division.audited,
+        division=division,
         references=references,
         references_recalibrated=recalibrated,
-        inside=inside,
+        in_models=in_models,
         kept=kept,
-        evidence=together(found),
+        evidence=together(of_blocks),
         seed=settings.seed,
         jobs=workers(),
     )
@@ -286,10 +283,10 @@ def workers() -> int:
     Raises:
         AuditError: if JOBS is not a positive number.
     """
-    given = os.environ.get("JOBS") or str(joblib.cpu_count())
-    if not given.isdigit() or int(given) < 1:
-        raise AuditError("JOBS", f"is {given!r}", "give a whole number >= 1")
-    return int(given)
+    jobs = os.environ.get("JOBS") or str(joblib.cpu_count())
+    if not jobs.isdigit() or int(jobs) < 1:
+        raise AuditError("JOBS", f"is {jobs!r}", "give a whole number >= 1")
+    return int(jobs)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli, draws
+from pipeline.attacks import coverage
 from pipeline.cache import arrays, documents, files, keys, kinds, shards
 from pipeline.cache.stages import REFERENCES
 from pipeline.cache.stamps import Job
@@ -72,8 +73,8 @@ def remark(names: list[str], member: NDArray[np.bool_], records: kinds.Records) 
     """Note in what references that were not trained here differ from usual ones."""
     audited = ~records.population
     label = records.label[audited]
-    for told in membership.remarks(names, member[:, audited], label):
-        cli.note(f"references {told}")
+    for remark in coverage.remarks(names, member[:, audited], label):
+        cli.note(f"references {remark}")
 
 
 def own_member(

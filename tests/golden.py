@@ -3,9 +3,7 @@
 ``python -m tests.golden`` notes their numbers in golden.json; `test_golden.py` compares.
 """
 
-import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import config, draws
-from pipeline.cache import arrays, documents, keys, kinds
+from pipeline.cache import arrays, documents, kinds
 from pipeline.data import selection, sources
 from pipeline.signals import margins, recalibration
 from stages import features, records

@@ -1,304 +1,367 @@
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import joblib
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from pipeline.attacks import actors, amortised, lira, rmia
+from pipeline.attacks import actors, amortised, coverage, lira, rmia
+from pipeline.attacks.amortised import Signal
 from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.moments import along, mean_axis
-from pipeline.data import membership
+from pipeline.errors import LacksError
+from pipeline.signals import margins
 from pipeline.statistics import metrics
 
 
-def toy(
-    n_models: int, n_records: int = 3000, seed: int = 0, n_views: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Margins that are Gaussian about a record's own IN and OUT mean; noise 1."""
+class Toy(NamedTuple):
+    """Margins that are Gaussian about a record's own IN and OUT mean."""
+
+    target: NDArray[np.float64]  # (n_records, n_views)
+    margin: NDArray[np.float64]  # (n_models, n_records, n_views)
+    in_models: NDArray[np.bool_]  # (n_models, n_records) in complementary pairs
+    member: NDArray[np.bool_]  # (n_records,)
+    out_mean: NDArray[np.float64]  # (n_records,)
+
+    @property
+    def signals(self) -> list[Signal]:
+        return [Signal(self.target, self.margin)]
+
+
+GAP = 1.5  # between the two means; the noise about them is 1
+
+
+def toy(n_models: int, n_records: int = 2000, seed: int = 0, n_views: int = 1) -> Toy:
     rng = np.random.default_rng(seed)
-    outside = rng.normal(0, 2, n_records)
+    out_mean = rng.normal(0, 2, n_records)
     member = rng.random(n_records) < 0.5
-    given = np.zeros((n_models, n_records), dtype=bool)
+    in_models = np.zeros((n_models, n_records), dtype=bool)
     for pair in range(0, n_models - 1, 2):
-        given[pair] = rng.random(n_records) < 0.5
-        given[pair + 1] = ~given[pair]
+        in_models[pair] = rng.random(n_records) < 0.5
+        in_models[pair + 1] = ~in_models[pair]
     if n_models % 2:
-        given[-1] = rng.random(n_records) < 0.5
-    shape = (*given.shape, n_views)
-    margin = (outside + 1.5 * given)[..., None] + rng.normal(size=shape)
-    target = outside + 1.5 * member
+        in_models[-1] = rng.random(n_records) < 0.5
+    shape = (*in_models.shape, n_views)
+    margin = (out_mean + GAP * in_models)[..., None] + rng.normal(size=shape)
+    target = out_mean + GAP * member
     target = target[:, None] + rng.normal(size=(n_records, n_views))
-    for array in (target, margin, given):
+    for array in (target, margin, in_models):
         array.flags.writeable = False
-    return target, margin, given, member, outside
+    return Toy(target, margin, in_models, member, out_mean)
 
 
-def signals(target: np.ndarray, margin: np.ndarray) -> list[amortised.Signal]:
-    return [amortised.Signal(target, margin)]
-
-
-def every(records: np.ndarray) -> np.ndarray:
+def every(records: NDArray[Any]) -> NDArray[np.bool_]:
     return np.ones(len(records), dtype=bool)
 
 
-def test_amortised_comes_near_the_optimum_of_the_gaussian_toy() -> None:
-    target, margin, given, member, outside = toy(16)
-    score = amortised.scores(
-        signals(target, margin), given, np.ones_like(given), every(target), seed=1
+def scored(
+    signals: list[Signal],
+    in_models: NDArray[np.bool_],
+    kept: NDArray[np.bool_] | None = None,
+    audited: NDArray[np.bool_] | None = None,
+    jobs: int = 1,
+) -> NDArray[np.float64]:
+    """Return scores; unless it is said, references count and records are audited."""
+    kept = np.ones_like(in_models) if kept is None else kept
+    audited = every(signals[0].target) if audited is None else audited
+    return amortised.scores(signals, in_models, kept, audited, 1, jobs)
+
+
+def scored_by_labels(
+    bed: Toy, attack_train: NDArray[np.bool_], member: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    kept, audited = np.ones_like(bed.in_models), every(bed.target)
+    return amortised.scores_by_labels(
+        bed.signals, bed.in_models, kept, audited, attack_train, member, seed=1
     )
-    phi = target[:, 0]
-    optimum = stats.norm.logpdf(phi, outside + 1.5) - stats.norm.logpdf(phi, outside)
-    assert metrics.auc(score, member) > metrics.auc(optimum, member) - 0.03
-    known = evidence(margin, given, ~given)
-    fixed = lira.online(target, known.inside.margin, known.outside.margin, "fixed")
-    assert metrics.auc(score, member) > metrics.auc(fixed, member)
 
 
+@pytest.fixture
+def one_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a single network shows what three do, in a third of the time."""
+    monkeypatch.setattr(amortised, "NETWORKS", 1)
+
+
+def test_amortised_comes_near_the_optimum_of_the_gaussian_toy() -> None:
+    bed = toy(16, 900)
+    score = scored(bed.signals, bed.in_models)
+    phi = bed.target[:, 0]
+    optimum = stats.norm.logpdf(phi, bed.out_mean + GAP)
+    optimum -= stats.norm.logpdf(phi, bed.out_mean)
+    assert metrics.auc(score, bed.member) > metrics.auc(optimum, bed.member) - 0.03
+    both = evidence(bed.margin, bed.in_models, ~bed.in_models)
+    sides = both.in_side.margin, both.out_side.margin
+    fixed = lira.online(bed.target, *sides, "fixed")
+    assert metrics.auc(score, bed.member) > metrics.auc(fixed, bed.member)
+
+
+@pytest.mark.usefixtures("one_network")
 @pytest.mark.parametrize("n_models", [4, 5])
 def test_a_target_that_learned_nothing_shows_nothing(n_models: int) -> None:
-    _, margin, given, _, outside = toy(n_models)
+    bed = toy(n_models)
     rng = np.random.default_rng(9)
-    blank = (outside + rng.normal(size=len(outside)))[:, None]
+    blank = (bed.out_mean + rng.normal(size=len(bed.out_mean)))[:, None]
     # Unrelated to the target: no score may tell it.
-    member = rng.random(len(outside)) < 0.5
-    score = amortised.scores(
-        signals(blank, margin), given, np.ones_like(given), every(blank), seed=1
-    )
+    member = rng.random(len(bed.out_mean)) < 0.5
+    score = scored([Signal(blank, bed.margin)], bed.in_models)
     assert metrics.auc(score, member) == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.usefixtures("one_network")
 def test_references_that_learned_nothing_teach_nothing() -> None:
     # If the left-out model's side could be read off the counts, or a record's rows
     # taught its own score, this would be far from one half.
-    _, _, given, _, outside = toy(8)
+    bed = toy(8, 3000)
     rng = np.random.default_rng(3)
-    shuffled = rng.permuted(given, axis=0)
+    shuffled = rng.permuted(bed.in_models, axis=0)
     assert (shuffled.sum(axis=0) == 4).all()
-    for balanced in (given, shuffled):
-        margin = (outside + rng.normal(size=balanced.shape))[..., None]
-        scale = amortised.scale_of(margin, every(outside))
-        level = amortised.levelled(margin, scale, scale)
+    for in_models in (bed.in_models, shuffled):
+        margin = (bed.out_mean + rng.normal(size=in_models.shape))[..., None]
+        scale = amortised.scale_of(margin, every(bed.target))
+        rescaled = amortised.rescaled(margin, scale, scale)
         prior = amortised.hierarchy_of(
-            level[0], evidence(level, balanced, ~balanced), every(outside)
+            rescaled[0], evidence(rescaled, in_models, ~in_models), every(bed.target)
         )
-        taught = amortised.rows(level, balanced, np.ones_like(balanced), prior, seed=1)
-        half = len(outside) // 2
+        kept = np.ones_like(in_models)
+        rows = amortised.rows(rescaled, in_models, kept, prior, 1, 0)
+        half = len(bed.target) // 2
         judge = amortised.fitted(
-            taught[:, :half].reshape(-1, taught.shape[-1]),
-            balanced[:, :half].ravel(),
+            rows[:, :half].reshape(-1, rows.shape[-1]),
+            in_models[:, :half].ravel(),
             1,
+            0,
             joblib.Parallel(1),
         )
-        score = amortised.judged(judge, taught[:, half:].reshape(-1, taught.shape[-1]))
-        found = metrics.auc(score, balanced[:, half:].ravel())
-        assert found == pytest.approx(0.5, abs=0.03)
+        score = amortised.judged(judge, rows[:, half:].reshape(-1, rows.shape[-1]))
+        area = metrics.auc(score, in_models[:, half:].ravel())
+        assert area == pytest.approx(0.5, abs=0.03)
+
+
+def memorising(
+    ready: NDArray[np.float32], member: NDArray[np.bool_], state: int
+) -> KNeighborsClassifier:
+    """In place of a network: what answers with the side of the nearest row."""
+    return KNeighborsClassifier(1).fit(ready, member)
+
+
+def test_no_row_of_a_record_trains_the_networks_that_score_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The target repeats a reference, so that the nearest row of all would be that
+    # reference's own row of the same record, and would give away its side.
+    monkeypatch.setattr(amortised, "_network", memorising)
+    monkeypatch.setattr(amortised, "NETWORKS", 1)
+    bed = toy(64, 300)
+    rng = np.random.default_rng(1)
+    # Records differ widely and nobody learned anything: other rows say nothing.
+    margin = 2 * bed.out_mean[:, None] + rng.normal(size=bed.margin.shape)
+    score = scored([Signal(margin[0], margin)], bed.in_models)
+    # Were its own rows among them, it would be .8.
+    assert metrics.auc(score, bed.in_models[0]) < 0.6
 
 
 @pytest.mark.parametrize(("n_models", "able"), [(0, False), (1, False), (2, False)])
 def test_few_references_cannot_play(n_models: int, able: bool) -> None:
-    _, margin, given, _, _ = toy(n_models, 100)
-    assert actors.can_play(given, np.ones_like(given)) is able
-    target = np.zeros((100, 1))
-    with pytest.raises(ValueError, match=f"{n_models} references are too few"):
-        amortised.scores(
-            signals(target, margin), given, np.ones_like(given), every(target), seed=1
-        )
+    bed = toy(n_models, 100)
+    assert actors.can_play(bed.in_models, np.ones_like(bed.in_models)) is able
+    with pytest.raises(LacksError, match=f"{n_models} references are too few"):
+        scored([Signal(np.zeros((100, 1)), bed.margin)], bed.in_models)
 
 
-def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter() -> None:
-    target, margin, given, _, _ = toy(4, 400, n_views=3)
-    one = amortised.scores(
-        signals(target, margin), given, np.ones_like(given), every(target), seed=1
-    )
-    assert np.array_equal(
-        one,
-        amortised.scores(
-            signals(target, margin), given, np.ones_like(given), every(target), 1, 2
-        ),
-    )
-    other = amortised.scores(
-        signals(target[:, ::-1], margin[..., ::-1]),
-        given,
-        np.ones_like(given),
-        every(target),
-        seed=1,
-    )
-    np.testing.assert_allclose(one, other, atol=1e-2)
+def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Two, so that two workers share them out.
+    monkeypatch.setattr(amortised, "NETWORKS", 2)
+    bed = toy(4, 200, n_views=2)
+    score = scored(bed.signals, bed.in_models)
+    assert np.array_equal(score, scored(bed.signals, bed.in_models, jobs=2))
+    reversed_views = Signal(bed.target[:, ::-1], bed.margin[..., ::-1])
+    other = scored([reversed_views], bed.in_models)
+    np.testing.assert_allclose(score, other, atol=1e-2)
 
 
+@pytest.mark.usefixtures("one_network")
 def test_a_targets_own_scale_does_not_change_its_scores() -> None:
-    target, margin, given, _, _ = toy(4, 400)
-    one = amortised.scores(
-        signals(target, margin), given, np.ones_like(given), every(target), seed=1
-    )
-    other = amortised.scores(
-        signals(3 * target + 7, margin),
-        given,
-        np.ones_like(given),
-        every(target),
-        seed=1,
-    )
-    np.testing.assert_allclose(one, other, atol=1e-3)
+    bed = toy(4, 300)
+    score = scored(bed.signals, bed.in_models)
+    other = scored([Signal(3 * bed.target + 7, bed.margin)], bed.in_models)
+    np.testing.assert_allclose(score, other, atol=1e-3)
+
+
+@pytest.mark.usefixtures("one_network")
+def test_scores_do_not_depend_on_the_number_of_threads() -> None:
+    bed = toy(4, 300)
+    with threadpool_limits(1):
+        score = scored(bed.signals, bed.in_models)
+    with threadpool_limits(2):
+        assert np.array_equal(score, scored(bed.signals, bed.in_models))
 
 
 @pytest.mark.parametrize("n_models", [1, 2, 3])
 def test_scores_by_labels_beat_the_margin_alone(n_models: int) -> None:
-    target, margin, given, member, _ = toy(n_models)
-    known = np.arange(len(member)) < 2000
-    score = amortised.scores_by_labels(
-        signals(target, margin),
-        given,
-        np.ones_like(given),
-        every(target),
-        known,
-        member,
-        seed=1,
-    )
-    for side in (known, ~known):
-        alone = metrics.auc(target[side, 0], member[side])
-        assert metrics.auc(score[side], member[side]) > alone + 0.03
+    bed = toy(n_models, 3000)
+    attack_train = np.arange(3000) < 2000
+    score = scored_by_labels(bed, attack_train, bed.member)
+    for side in (attack_train, ~attack_train):
+        alone = metrics.auc(bed.target[side, 0], bed.member[side])
+        assert metrics.auc(score[side], bed.member[side]) > alone + 0.03
 
 
 def test_scores_by_labels_do_not_look_at_unknown_memberships() -> None:
-    target, margin, given, member, _ = toy(2, 400)
-    known = np.arange(400) < 200
-    other = np.where(known, member, ~member)
-    args = (signals(target, margin), given, np.ones_like(given), every(target), known)
-    one = amortised.scores_by_labels(*args, member, seed=1)
-    assert np.array_equal(one, amortised.scores_by_labels(*args, other, seed=1))
+    bed = toy(2, 400)
+    attack_train = np.arange(400) < 200
+    flipped = np.where(attack_train, bed.member, ~bed.member)
+    score, other = (
+        scored_by_labels(bed, attack_train, member) for member in (bed.member, flipped)
+    )
+    assert np.array_equal(score, other)
 
 
 def test_scores_by_labels_of_known_records_are_out_of_fold() -> None:
-    target, margin, given, _, _ = toy(2, 600)
-    rng = np.random.default_rng(4)
-    member = rng.random(600) < 0.5
-    known = np.ones(600, bool)
-    score = amortised.scores_by_labels(
-        signals(target, margin),
-        given,
-        np.ones_like(given),
-        every(target),
-        known,
-        member,
-        seed=1,
-    )
+    bed = toy(2, 600)
+    member = np.random.default_rng(4).random(600) < 0.5
+    score = scored_by_labels(bed, every(member), member)
     assert metrics.auc(score, member) < 0.56
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_references_on_one_side_only_still_help(given: bool) -> None:
-    target, margin, member_of, member, outside = toy(1)
-    rng = np.random.default_rng(2)
-    noise = rng.normal(size=(3, len(outside)))
-    margin = (outside + 1.5 * given + noise)[..., None]
-    member_of = np.full((3, len(outside)), given)
-    known = np.arange(len(member)) < 2000
-    score = amortised.scores_by_labels(
-        signals(target, margin),
-        member_of,
-        np.ones_like(member_of),
-        every(target),
-        known,
-        member,
-        1,
-    )
-    alone = metrics.auc(target[~known, 0], member[~known])
-    assert metrics.auc(score[~known], member[~known]) > alone + 0.03
+def test_scores_by_labels_do_not_depend_on_the_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: set[int] = set()
+
+    def noting(real: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any) -> Any:
+            threads.update(pool["num_threads"] for pool in threadpool_info())
+            return real(*args)
+
+        return noted
+
+    for name in ("fit", "decision_function"):
+        real = getattr(LogisticRegression, name)
+        monkeypatch.setattr(LogisticRegression, name, noting(real))
+    bed = toy(2, 3000)
+    attack_train = np.arange(3000) < 2000
+    scores = []
+    for limit in (1, 2):
+        with threadpool_limits(limit):
+            scores.append(scored_by_labels(bed, attack_train, bed.member))
+    assert np.array_equal(*scores)
+    # Where sums of two threads happen to agree, this still shows that one was used.
+    assert threads == {1}
+
+
+@pytest.mark.parametrize("is_in", [True, False])
+def test_references_on_one_side_only_still_help(is_in: bool) -> None:
+    bed = toy(1, 3000)
+    noise = np.random.default_rng(2).normal(size=(3, 3000))
+    margin = (bed.out_mean + GAP * is_in + noise)[..., None]
+    one_sided = bed._replace(margin=margin, in_models=np.full((3, 3000), is_in))
+    attack_train = np.arange(3000) < 2000
+    score = scored_by_labels(one_sided, attack_train, bed.member)
+    judged = ~attack_train
+    alone = metrics.auc(bed.target[judged, 0], bed.member[judged])
+    assert metrics.auc(score[judged], bed.member[judged]) > alone + 0.03
 
 
 def test_evidence_in_blocks_is_the_evidence_of_the_whole() -> None:
-    _, margin, given, _, _ = toy(6, 50, n_views=2)
-    whole = evidence(margin, given, ~given)
-    blocks = [
-        evidence(margin[:, rows], given[:, rows], ~given[:, rows])
-        for rows in (slice(0, 20), slice(20, 50))
-    ]
-    found = together(blocks)
-    for one, other in ((whole.inside, found.inside), (whole.outside, found.outside)):
-        assert np.array_equal(one.log_confidence, other.log_confidence)
-        assert np.array_equal(one.view_spread, other.view_spread)
-        assert np.array_equal(one.margin.scatter, other.margin.scatter)
+    bed = toy(6, 50, n_views=2)
+    margin, in_models = bed.margin, bed.in_models
+    whole = evidence(margin, in_models, ~in_models)
+    blocks = together(
+        [
+            evidence(margin[:, rows], in_models[:, rows], ~in_models[:, rows])
+            for rows in (slice(0, 20), slice(20, 50))
+        ]
+    )
+    for side, expected in (
+        (blocks.in_side, whole.in_side),
+        (blocks.out_side, whole.out_side),
+    ):
+        assert np.array_equal(side.log_confidence, expected.log_confidence)
+        assert np.array_equal(side.view_spread, expected.view_spread)
+        assert np.array_equal(side.margin.scatter, expected.margin.scatter)
 
 
 def test_the_likelihood_ratio_among_the_features_is_that_of_the_hierarchy() -> None:
-    target, margin, given, _, _ = toy(6, 200)
-    known = evidence(margin, given, ~given)
-    prior = amortised.hierarchy_of(target, known, every(target))
-    found = amortised.features(target, known, prior)
+    bed = toy(6, 200)
+    both = evidence(bed.margin, bed.in_models, ~bed.in_models)
+    prior = amortised.hierarchy_of(bed.target, both, every(bed.target))
+    columns = amortised.features(bed.target, both, prior)
     basis = mean_axis(1)
-    ratio = lira.hierarchical(
-        target, along(known.inside.margin, basis), along(known.outside.margin, basis)
-    )
+    sides = along(both.in_side.margin, basis), along(both.out_side.margin, basis)
+    ratio = lira.hierarchical(bed.target, *sides)
     # After four confidences, three ratios of them and two means with differences.
-    np.testing.assert_allclose(found[:, 11], ratio, rtol=1e-4, atol=1e-4)
-    online = rmia.log_ratio(
-        rmia.log_confidence(target),
-        rmia.log_prior_online(
-            known.inside.log_confidence, known.outside.log_confidence, 0.3
-        ),
+    np.testing.assert_allclose(columns[:, 11], ratio, rtol=1e-4, atol=1e-4)
+    log_prior = rmia.log_prior_online(
+        both.in_side.log_confidence, both.out_side.log_confidence, 0.3
     )
-    np.testing.assert_allclose(found[:, 4], online, rtol=1e-4, atol=1e-5)
+    online = rmia.log_ratio(margins.log_mean_confidence(bed.target), log_prior)
+    np.testing.assert_allclose(columns[:, 4], online, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("one_network")
 def test_a_population_teaches_the_networks_but_not_the_targets_scale() -> None:
-    target, margin, given, member, _ = toy(6)
-    audited = np.arange(len(member)) < 1500
+    bed = toy(6)
+    audited = np.arange(2000) < 1000
     # What the target says of records that are not audited is not looked at.
-    other = np.where(audited[:, None], target, 100.0)
-    one = amortised.scores(
-        signals(target, margin), given, np.ones_like(given), audited, seed=1
-    )[audited]
-    assert np.array_equal(
-        one,
-        amortised.scores(
-            signals(other, margin), given, np.ones_like(given), audited, seed=1
-        )[audited],
+    loud = Signal(np.where(audited[:, None], bed.target, 100.0), bed.margin)
+    score, other = (
+        scored(signals, bed.in_models, audited=audited)[audited]
+        for signals in (bed.signals, [loud])
     )
-    alone = amortised.scores(
-        signals(target[audited], margin[:, audited]),
-        given[:, audited],
-        np.ones_like(given[:, audited]),
-        every(one),
-        seed=1,
-    )
-    truth = member[audited]
-    assert metrics.auc(one, truth) > metrics.auc(alone, truth) - 0.005
+    assert np.array_equal(score, other)
+    few = Signal(bed.target[audited], bed.margin[:, audited])
+    alone = scored([few], bed.in_models[:, audited])
+    member = bed.member[audited]
+    assert metrics.auc(score, member) > metrics.auc(alone, member) - 0.005
 
 
+@pytest.mark.usefixtures("one_network")
 def test_evidence_is_summed_up_in_blocks_to_the_same_scores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    target, margin, given, _, _ = toy(4, 400)
-    whole = amortised.scores(
-        signals(target, margin), given, np.ones_like(given), every(target), seed=1
-    )
-    monkeypatch.setattr(amortised, "BLOCK_ROWS", 150)
-    blocks = amortised.scores(
-        signals(target, margin), given, np.ones_like(given), every(target), seed=1
-    )
-    assert np.array_equal(whole, blocks)
+    bed = toy(4, 300)
+    whole = scored(bed.signals, bed.in_models)
+    monkeypatch.setattr(amortised, "BLOCK_ROWS", 110)
+    assert np.array_equal(whole, scored(bed.signals, bed.in_models))
 
 
+@pytest.mark.usefixtures("one_network")
 def test_a_second_signal_helps_where_the_first_is_noise() -> None:
-    target, margin, given, member, _ = toy(6)
+    bed = toy(6)
     rng = np.random.default_rng(6)
-    noise = amortised.Signal(
-        rng.normal(size=target.shape), rng.normal(size=margin.shape)
-    )
-    one = amortised.scores(
-        signals(target, margin), given, np.ones_like(given), every(target), seed=1
-    )
-    both = [noise, *signals(target, margin)]
-    two = amortised.scores(both, given, np.ones_like(given), every(target), seed=1)
-    assert metrics.auc(two, member) > metrics.auc(one, member) - 0.02
-    few, known = given[:2], np.arange(len(member)) < 2000
-    both = [amortised.Signal(one.target, one.references[:2]) for one in both]
+    noise = Signal(rng.normal(size=bed.target.shape), rng.normal(size=bed.margin.shape))
+    score = scored(bed.signals, bed.in_models)
+    other = scored([noise, *bed.signals], bed.in_models)
+    assert metrics.auc(other, bed.member) > metrics.auc(score, bed.member) - 0.02
+
+
+def test_by_labels_a_second_signal_helps_where_the_first_is_noise() -> None:
+    bed = toy(2, 3000)
+    rng = np.random.default_rng(6)
+    noise = Signal(rng.normal(size=bed.target.shape), rng.normal(size=bed.margin.shape))
+    attack_train = np.arange(3000) < 2000
     score = amortised.scores_by_labels(
-        both, few, np.ones_like(few), every(target), known, member, seed=1
+        [noise, *bed.signals],
+        bed.in_models,
+        np.ones_like(bed.in_models),
+        every(bed.target),
+        attack_train,
+        bed.member,
+        seed=1,
     )
-    alone = metrics.auc(target[~known, 0], member[~known])
-    assert metrics.auc(score[~known], member[~known]) > alone + 0.03
+    judged = ~attack_train
+    alone = metrics.auc(bed.target[judged, 0], bed.member[judged])
+    assert metrics.auc(score[judged], bed.member[judged]) > alone + 0.03
 
 
+@pytest.mark.usefixtures("one_network")
 @pytest.mark.parametrize("n_models", [6, 10])
 def test_a_target_that_shared_out_the_records_shows_nothing_by_counts(
     n_models: int,
@@ -307,28 +370,26 @@ def test_a_target_that_shared_out_the_records_shows_nothing_by_counts(
     # learned anything: where counts could be read, the area would be .9 and .6.
     rng = np.random.default_rng(0)
     side = np.arange(n_models)[:, None] < n_models // 2
-    member = rng.permuted(side * np.ones((1, 2500), dtype=bool), axis=0)
+    trained = rng.permuted(side * np.ones((1, 2500), dtype=bool), axis=0)
     margin = rng.normal(0, 2, (2500, 1)) + rng.normal(size=(n_models, 2500, 1))
-    given = member[1:]
-    assert membership.tells(given, member[0])
-    kept = membership.level(given, seed=1)
-    score = amortised.scores(
-        signals(margin[0], margin[1:]), given, kept, every(margin[0]), seed=1
-    )
-    assert metrics.auc(score, member[0]) == pytest.approx(0.5, abs=0.04)
+    member, in_models = trained[0], trained[1:]
+    assert coverage.reveals(in_models, member)
+    kept = coverage.balanced(in_models, seed=1)
+    score = scored([Signal(margin[0], margin[1:])], in_models, kept)
+    assert metrics.auc(score, member) == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.usefixtures("one_network")
 @pytest.mark.parametrize("n_models", [4, 8])
 def test_a_population_that_no_reference_learned_costs_nothing(n_models: int) -> None:
-    target, margin, given, member, _ = toy(n_models)
-    audited = np.arange(len(member)) < 2400
-    inside = given & audited
+    bed = toy(n_models)
+    audited = np.arange(2000) < 1600
     # The margins of what is not learned are those of OUT references.
-    lowered = margin - 1.5 * (given & ~audited)[..., None]
-    args = (inside, np.ones_like(inside), audited)
-    one = amortised.scores(signals(target, lowered), *args, seed=1)[audited]
-    alone = (given[:, audited], np.ones_like(given[:, audited]), audited[audited])
-    known = signals(target[audited], margin[:, audited])
-    two = amortised.scores(known, *alone, seed=1)
-    truth = member[audited]
-    assert metrics.auc(one, truth) > metrics.auc(two, truth) - 0.01
+    lowered = bed.margin - GAP * (bed.in_models & ~audited)[..., None]
+    score = scored(
+        [Signal(bed.target, lowered)], bed.in_models & audited, audited=audited
+    )[audited]
+    few = Signal(bed.target[audited], bed.margin[:, audited])
+    alone = scored([few], bed.in_models[:, audited])
+    member = bed.member[audited]
+    assert metrics.auc(score, member) > metrics.auc(alone, member) - 0.01

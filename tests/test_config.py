@@ -623,7 +623,7 @@ def test_what_needs_more_references_than_there_are_is_refused(
 def test_two_references_are_enough_for_all_attacks_but_the_bayesian(
     tmp_path: Path,
 ) -> None:
-    rest = [name for name in catalogue.ALL if name not in (ONLINE, OFFLINE)]
+    rest = [name for name in catalogue.names() if name not in (ONLINE, OFFLINE)]
     path = attacking(tmp_path, "count = 2", f"attacks = {json.dumps(rest)}")
     assert config.load(path).attack.attacks == tuple(rest)
 

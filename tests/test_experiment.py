@@ -1,23 +1,26 @@
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.attacks import catalogue, learned, roster
-from pipeline.attacks.evidence import evidence
+from pipeline.attacks import amortised, catalogue, learned, roster
+from pipeline.attacks.catalogue import Entry, Needs
+from pipeline.attacks.division import Division, withholding
+from pipeline.attacks.view import Scored, View
 from pipeline.audit import experiment, search
-from pipeline.cache import store
 from pipeline.config import Attack
-from pipeline.data import selection
 from pipeline.errors import AuditError
-from pipeline.signals import margins, recalibration
 from pipeline.statistics import metrics
 from stages import attack
+from tests import views
 
+ALL = catalogue.names()
 LEARNED = {
     "methods": (
         {"method": "knn", "params": {"n_neighbors": [1, 5]}},
@@ -32,102 +35,101 @@ LEARNED = {
 
 
 class Audit(NamedTuple):
-    given: roster.Given  # with memberships of attack-train alone
+    view: View  # with memberships of attack-train alone
     member: NDArray[np.bool_]  # (n_records,) all of them
 
+    @property
+    def division(self) -> Division:
+        assert self.view.division is not None
+        return self.view.division
 
-def audit(leak: float = 0.0, n_records: int = 400, seed: int = 0) -> Audit:
+
+def audit(leak: float = 0.0, n_records: int = 300, seed: int = 0) -> Audit:
     """A target, and six references, that know their members by `leak` nats."""
-    rng = np.random.default_rng(seed)
-    inside = selection.halves(n_records, 6, seed)
-    member = rng.permutation(n_records) % 2 == 0
-    label = rng.integers(0, 4, n_records).astype(np.int32)
-    own = np.arange(4) == label[:, None, None]
-    learned = np.vstack((member[None], inside))[..., None, None]
-    logits = rng.normal(size=(7, n_records, 1, 4)) + own * (1 + leak * learned)
-    margin = np.stack([margins.margin(one[:, 0], label)[:, None] for one in logits])
-    corrected = np.stack(
-        [
-            recalibration.margin(one, label, recalibration.fitted(one, label))
-            for one in logits
-        ]
+    view = views.drawn(6, n_records, n_views=1, leak=leak, seed=seed)
+    member = view.member
+    # A stream of its own: that of the same seed has drawn the members.
+    rng = np.random.default_rng((seed, 1))
+    evaluation = rng.permutation(n_records) % 2 == 0
+    return Audit(
+        replace(view, division=withholding(view.audited, evaluation, member)), member
     )
-    known = rng.permutation(n_records) % 2 == 0
-    given = roster.Given(
-        logits=logits[0],
-        margin=margin[0],
-        recalibrated=corrected[0],
-        label=label,
-        audited=np.ones(n_records, dtype=bool),
-        memberships=roster.Memberships(known, member & known),
-        references=margin[1:],
-        references_recalibrated=corrected[1:],
-        inside=inside,
-        kept=np.ones_like(inside),
-        evidence=evidence(margin[1:], inside, ~inside),
-        seed=1,
-    )
-    return Audit(given, member)
 
 
-def settings(attacks: tuple[str, ...] = catalogue.ALL, **more: Any) -> Attack:
+def settings(attacks: tuple[str, ...] | str = ALL, **more: Any) -> Attack:
     return Attack.model_validate({"attacks": attacks, **more})
 
 
-def null_control(
-    one: Audit, how: Attack, memory: Path, seed: int = 1
-) -> dict[str, Any]:
+class Run(NamedTuple):
+    audit: Audit
+    settings: Attack
+    outcome: experiment.Outcome
+    memory: Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_network() -> Iterator[None]:
+    """A single network shows here what three do, in a third of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(amortised, "NETWORKS", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Run]:
+    """Return a run of all attacks on a target that leaks so much, made once."""
+    runs: dict[float, Run] = {}
+
+    def run(leak: float) -> Run:
+        if leak not in runs:
+            drawn, how = audit(leak), settings(**LEARNED)
+            memory = tmp_path_factory.mktemp("fits")
+            outcome = experiment.run(how, drawn.view, memory)
+            runs[leak] = Run(drawn, how, outcome, memory)
+        return runs[leak]
+
+    return run
+
+
+def null_control(run: Run, seed: int = 1) -> dict[str, Any]:
     """The stage's own null control, on memberships that come as the stage has them."""
-    n = len(one.member)
-    records = store.Records(
-        id=np.arange(n),
-        label=one.given.label,
-        member=one.member,
-        population=np.zeros(n, dtype=bool),
-        canary=np.zeros(n, dtype=bool),
-        content=np.zeros(n, dtype="S32"),
-        duplicates_dropped=np.array(0),
-        n_classes=np.array(4),
-        n_source=np.array(n),
+    seeded = run.settings.model_copy(update={"seed": seed})
+    view, division = run.audit.view, run.audit.division
+    return attack.null_control(
+        seeded, view, run.outcome, run.audit.member, division, run.memory
     )
-    evaluation = ~one.given.known
-    told = attack.memberships(records, evaluation)
-    given = replace(one.given, memberships=told)
-    outcome = experiment.run(how, given, memory)
-    seeded = how.model_copy(update={"seed": seed})
-    return attack.null_control(seeded, given, outcome, records, evaluation, memory)
+
+
+def newly_ran(drawn: Audit, how: Attack, memory: Path) -> Run:
+    return Run(drawn, how, experiment.run(how, drawn.view, memory), memory)
 
 
 def test_every_attack_tells_members_by_what_it_learned_on_attack_train(
-    tmp_path: Path,
+    ran: Callable[[float], Run],
 ) -> None:
-    one = audit(leak=2.0)
-    found = experiment.run(settings(**LEARNED), one.given, tmp_path)
-    assert [*found.scored] == [*catalogue.ALL, "knn", "stacked"]
-    judged = ~one.given.known
-    for name, scored in found.scored.items():
-        if name.removesuffix(catalogue.PER_CLASS) != "entropy":
-            assert metrics.auc(scored.score[judged], one.member[judged]) > 0.55, name
-    assert found.auc["loss"] == metrics.auc(
-        found.scored["loss"].score[~judged], one.member[~judged]
+    drawn, _, outcome, _ = ran(2.0)
+    assert [*outcome.scored] == [*ALL, "knn", "stacked"]
+    train, judged = drawn.division.attack_train, drawn.division.attack_eval
+    for name, scored in outcome.scored.items():
+        if name.removesuffix("_per_class") != "entropy":
+            assert metrics.auc(scored.score[judged], drawn.member[judged]) > 0.55, name
+    assert outcome.auc["loss"] == metrics.auc(
+        outcome.scored["loss"].score[train], drawn.member[train]
     )
-    threshold = found.decided["loss"].threshold
+    threshold = outcome.decided["loss"].threshold
     assert threshold is not None
-    expected = found.scored["loss"].score > threshold
-    assert np.array_equal(found.decided["loss"].decision, expected)
-    assert found.decided["knn"].threshold is None
+    expected = outcome.scored["loss"].score > threshold
+    assert np.array_equal(outcome.decided["loss"].decision, expected)
+    assert outcome.decided["knn"].threshold is None
 
 
-def test_memberships_of_attack_eval_change_nothing(tmp_path: Path) -> None:
-    one = audit(leak=1.0)
-    known = one.given.known
-    full = roster.Memberships(known, one.member)
-    how = settings(**LEARNED)
-    found, other = (
-        experiment.run(how, given, tmp_path / str(place))
-        for place, given in enumerate((one.given, replace(one.given, memberships=full)))
-    )
-    for name, scored in found.scored.items():
+def test_memberships_of_attack_eval_change_nothing(
+    ran: Callable[[float], Run], tmp_path: Path
+) -> None:
+    drawn, how, outcome, _ = ran(2.0)
+    full = replace(drawn.division, member=drawn.member)
+    other = experiment.run(how, replace(drawn.view, division=full), tmp_path)
+    for name, scored in outcome.scored.items():
         assert np.array_equal(scored.score, other.scored[name].score), name
 
 
@@ -138,29 +140,26 @@ INFORMED = {
     "rmia_offline",
     "knn",
     "stacked",
-    *(name for name in catalogue.ALL if name.endswith(catalogue.PER_CLASS)),
+    *(name for name in ALL if name.endswith("_per_class")),
 }
 
 
-def test_it_is_known_which_attacks_were_given_memberships(tmp_path: Path) -> None:
-    found = experiment.run(settings(**LEARNED), audit().given, tmp_path)
-    assert {name for name, one in found.scored.items() if one.informed} == INFORMED
+def test_it_is_known_which_attacks_saw_memberships(ran: Callable[[float], Run]) -> None:
+    scored = ran(2.0).outcome.scored
+    assert {name for name, scored in scored.items() if scored.informed} == INFORMED
 
 
-def test_a_second_division_runs_only_the_attacks_that_were_given_memberships(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_second_division_runs_only_the_attacks_that_saw_memberships(
+    ran: Callable[[float], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = audit(leak=1.0)
-    how = settings(**LEARNED)
-    first = experiment.run(how, one.given, tmp_path)
-    known = np.random.default_rng(7).permutation(one.given.known)
-    given = replace(
-        one.given, memberships=roster.Memberships(known, one.member & known)
-    )
-    anew = experiment.run(how, given, tmp_path / "anew")
-    ran = spied(monkeypatch)
-    again = experiment.run(how, given, tmp_path, first.scored)
-    assert {*ran} == INFORMED - {"knn", "stacked"}
+    drawn, how, first, memory = ran(2.0)
+    evaluation = np.random.default_rng(7).permutation(drawn.division.attack_eval)
+    other = withholding(drawn.view.audited, evaluation, drawn.member)
+    view = replace(drawn.view, division=other)
+    anew = experiment.run(how, view, tmp_path / "anew")
+    names = spied(monkeypatch)
+    again = experiment.run(how, view, memory, first.scored)
+    assert {*names} == INFORMED - {"knn", "stacked"}
     for name, scored in anew.scored.items():
         assert np.array_equal(scored.score, again.scored[name].score), name
     assert again.strongest == anew.strongest
@@ -168,84 +167,194 @@ def test_a_second_division_runs_only_the_attacks_that_were_given_memberships(
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that fills with the names of the attacks that run."""
-    ran: list[str] = []
+    names: list[str] = []
     real = roster.score
 
-    def score(name: str, given: roster.Given) -> roster.Scored:
-        ran.append(name)
-        return real(name, given)
+    def score(name: str, view: View) -> Scored:
+        names.append(name)
+        return real(name, view)
 
     monkeypatch.setattr(roster, "score", score)
-    return ran
+    return names
 
 
 @pytest.mark.parametrize("leak", [0.0, 2.0])
-def test_the_null_control_passes_on_a_sound_audit(leak: float, tmp_path: Path) -> None:
-    how = settings(**LEARNED)
+def test_the_null_control_passes_on_a_sound_audit(
+    leak: float, ran: Callable[[float], Run]
+) -> None:
     for seed in range(3):
-        found = null_control(audit(leak, seed=seed), how, tmp_path, seed)
-        assert found["passed"], found
-        assert {*found["attacks"]} == {*catalogue.ALL, "knn", "stacked"}
+        null = null_control(ran(leak), seed)
+        assert null["passed"], null
+        assert {*null["attacks"]} == {*ALL, "knn", "stacked"}
 
 
 def leaking(
-    records: store.Records, evaluation: NDArray[np.bool_]
-) -> roster.Memberships:
+    audited: NDArray[np.bool_], evaluation: NDArray[np.bool_], member: NDArray[np.bool_]
+) -> Division:
     """Broken on purpose: memberships of attack-eval are handed out as well."""
-    return roster.Memberships(~evaluation, records.member)
+    return replace(withholding(audited, evaluation, member), member=member)
 
 
 def test_the_null_control_fails_where_eval_records_leak_into_fitting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, how = audit(), settings(("loss",), methods=LEARNED["methods"][:1])
-    assert null_control(one, how, tmp_path / "sound")["passed"]
+    drawn, how = audit(), settings(("loss",), methods=LEARNED["methods"][:1])
+    assert null_control(newly_ran(drawn, how, tmp_path / "sound"))["passed"]
 
     # Broken on purpose: classifiers are fitted on the records that they judge, too.
-    def fitted_on_all(digest: str, fit: search.Fit, setting: search.Setting) -> Any:
-        found = real(digest, fit, setting)
+    def fitted_on_all(key: str, fit: search.Fit, setting: search.Setting) -> Any:
+        result = real(key, fit, setting)[1]
         if fit.fold is None:
             member = np.load(setting.folder / "member.npy")
-            judged = ~np.load(setting.folder / "known.npy")
-            features = np.load(setting.folder / f"{fit.name}.npy")
+            judged = ~np.load(setting.folder / "attack_train.npy")
+            features = np.load(search.features_path(setting.folder, fit.name))
             classifier = learned.estimator(fit.method, fit.params, setting.seed)
-            said = learned.judge(classifier, features, member, features[judged])
-            found[2]["score"] = said.score.tolist()
-        return found
+            leaked = learned.judge(classifier, features, member, features[judged])
+            assert isinstance(result, search.Predictions)
+            text = search._text(leaked.score)
+            result = result.model_copy(update={"score": text})
+        return key, result
 
     real = search._fit
-    monkeypatch.setattr(attack, "memberships", leaking)
+    monkeypatch.setattr(attack, "withholding", leaking)
     monkeypatch.setattr(search, "_fit", fitted_on_all)
-    found = null_control(one, how, tmp_path / "broken")
-    assert not found["passed"]
-    assert found["attacks"]["knn"]["auc"] > 0.6 > found["attacks"]["loss"]["auc"]
+    null = null_control(newly_ran(drawn, how, tmp_path / "broken"))
+    assert not null["passed"]
+    assert null["attacks"]["knn"]["auc"] > 0.6 > null["attacks"]["loss"]["auc"]
 
 
 def test_the_null_control_fails_where_an_attack_is_given_what_it_is_judged_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def peeking(given: roster.Given) -> roster.Scored:
-        return roster.Scored(given.phi[:, 0] + given.member)
+    def peeking(view: View) -> Scored:
+        return Scored(view.phi[:, 0] + view.member)
 
-    # An attack that looks finds nothing, as long as there is nothing to be seen.
-    monkeypatch.setitem(roster.ATTACKS, "loss", peeking)
-    one, how = audit(), settings(("loss", "margin"))
-    assert null_control(one, how, tmp_path)["passed"]
-    monkeypatch.setattr(attack, "memberships", leaking)
-    found = null_control(one, how, tmp_path)
-    assert not found["passed"]
-    assert found["attacks"]["margin"]["p_value"] > 0.01
+    # An attack that looks gains nothing, as long as there is nothing to be seen.
+    register(
+        monkeypatch, "loss", Entry("threshold", "toy:score", informed=True), peeking
+    )
+    run = newly_ran(audit(), settings(("loss", "margin")), tmp_path)
+    assert null_control(run)["passed"]
+    monkeypatch.setattr(attack, "withholding", leaking)
+    null = null_control(run)
+    assert not null["passed"]
+    assert null["attacks"]["margin"]["p_value"] > 0.01
 
 
-def test_an_attack_is_described_by_what_was_chosen_for_it(tmp_path: Path) -> None:
-    found = experiment.run(settings(**LEARNED), audit(1.0).given, tmp_path)
-    loss, knn = (experiment.described(name, found) for name in ("loss", "knn"))
+def register(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    entry: Entry,
+    score: Callable[[View], Scored],
+) -> None:
+    """Add an attack as its author would: a module, and an entry in the table."""
+    module = ModuleType("pipeline.attacks.toy")
+    module.score = score  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(catalogue.ATTACKS, name, entry)
+
+
+TOY = Entry("toys", "toy:score", Needs("OUT"))
+
+
+def toy(view: View) -> Scored:
+    return Scored(view.phi[:, 0] - view.evidence.out_side.margin.mean[:, 0])
+
+
+def test_an_attack_is_its_module_and_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, "toy", TOY, toy)
+    method = {"method": "lr", "features": ("margin", "toy"), "params": {"C": [1.0]}}
+    drawn, how = audit(2.0), settings(("toy",), methods=(method,))
+    outcome = experiment.run(how, drawn.view, tmp_path)
+    assert [*outcome.scored] == ["toy", "lr"]
+    assert np.array_equal(outcome.scored["toy"].score, toy(drawn.view).score)
+    assert not outcome.scored["toy"].informed
+    assert experiment.described("toy", outcome)["family"] == "toys"
+    judged = drawn.division.attack_eval
+    for scored in outcome.scored.values():
+        assert metrics.auc(scored.score[judged], drawn.member[judged]) > 0.55
+
+
+def test_a_learned_attack_may_have_any_name(tmp_path: Path) -> None:
+    grid = {"method": "knn", "params": {"n_neighbors": [5]}}
+    names = ("plain", "member", "attack_train")
+    methods = tuple({**grid, "name": name} for name in names)
+    drawn, how = audit(2.0), settings(("loss",), methods=methods)
+    scored = experiment.run(how, drawn.view, tmp_path).scored
+    for name in names[1:]:
+        assert np.array_equal(scored[name].score, scored["plain"].score), name
+
+
+def test_an_attack_that_looks_at_memberships_undeclared_is_a_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, "toy", TOY, lambda view: Scored(view.member * 1.0))
+    with pytest.raises(RuntimeError, match="memberships are withheld"):
+        experiment.run(settings(("toy",)), audit().view, tmp_path)
+
+
+LACK = "needs 1 reference that a record is OUT of, and no record has more than 0"
+
+
+def test_an_attack_whose_references_are_lacking_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, "toy", TOY, toy)
+    view = audit().view
+    lacking = replace(view, in_models=np.ones_like(view.in_models))
+    method = {"method": "lr", "features": ("margin", "toy"), "params": {"C": [1.0]}}
+    line = f"attack.attacks (toy): {LACK}. Fix: {experiment.LACKING}."
+    for refuse in (
+        lambda how: experiment.check(how, lacking.in_models),
+        lambda how: experiment.run(how, lacking, tmp_path),
+    ):
+        with pytest.raises(AuditError) as caught:
+            refuse(settings(("toy",), methods=(method,)))
+        assert str(caught.value) == line
+    # Named only as a feature, it is refused there.
+    monkeypatch.setattr(catalogue, "ATTACKS", {"loss": LOSS, "toy": TOY})
+    with pytest.raises(AuditError) as caught:
+        experiment.check(settings("all", methods=(method,)), lacking.in_models)
+    where = "attack.methods.lr.features"
+    line = f"{where}: names 'toy', which {LACK}. Fix: {experiment.LACKING}."
+    assert str(caught.value) == line
+
+
+LOSS = catalogue.ATTACKS["loss"]
+
+
+def test_among_all_attacks_what_lacks_references_is_left_out_with_a_note(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    register(monkeypatch, "toy", TOY, toy)
+    monkeypatch.setattr(catalogue, "ATTACKS", {"loss": LOSS, "toy": TOY})
+    view = audit().view
+    lacking = replace(view, in_models=np.ones_like(view.in_models))
+    assert [*experiment.run(settings("all"), lacking, tmp_path).scored] == ["loss"]
+    shown = capsys.readouterr()
+    assert f"left out ({LACK}): toy" in " ".join((shown.out + shown.err).split())
+    # A user without any references is not reminded of it.
+    none = replace(view, references=view.references[:0], in_models=view.in_models[:0])
+    assert [*experiment.run(settings("all"), none, tmp_path).scored] == ["loss"]
+    shown = capsys.readouterr()
+    assert "left out" not in shown.out + shown.err
+
+
+def test_an_attack_is_described_by_what_was_chosen_for_it(
+    ran: Callable[[float], Run],
+) -> None:
+    outcome = ran(2.0).outcome
+    loss, knn = (experiment.described(name, outcome) for name in ("loss", "knn"))
     assert loss == {
         "method": "loss",
         "family": "threshold",
         "params": {},
         "n_candidates": 1,
-        "threshold": found.decided["loss"].threshold,
+        "threshold": outcome.decided["loss"].threshold,
     }
     assert knn["family"] == "learned"
     assert knn["params"] in ({"n_neighbors": 1}, {"n_neighbors": 5})
@@ -255,10 +364,10 @@ def test_an_attack_is_described_by_what_was_chosen_for_it(tmp_path: Path) -> Non
 def test_scores_that_are_not_finite_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    nothing = roster.Scored(np.array([0.0, np.nan]))
-    monkeypatch.setattr(roster, "score", lambda name, given: nothing)
+    nothing = Scored(np.array([0.0, np.nan]))
+    monkeypatch.setattr(roster, "score", lambda name, view: nothing)
     with pytest.raises(AuditError) as caught:
-        experiment.run(Attack(attacks=("loss",)), audit().given, tmp_path)
+        experiment.run(Attack(attacks=("loss",)), audit().view, tmp_path)
     assert str(caught.value) == (
         "attack.attacks (loss): gives scores that are not finite. Fix: look for "
         "records or references that are all alike, or leave it out."
@@ -268,21 +377,21 @@ def test_scores_that_are_not_finite_are_refused(
 def test_the_favourite_gives_way_only_to_what_is_better_beyond_accident() -> None:
     rng = np.random.default_rng(0)
     member = np.arange(2000) % 2 == 0
-    known = np.arange(2000) < 1500
+    train = np.arange(2000) < 1500
     favourite = member + rng.normal(size=2000)
-    given = SimpleNamespace(known=known, member=member)
+    view = SimpleNamespace(attack_train=train, member=member)
 
     def chosen(**scores: np.ndarray) -> str:
-        scored = {name: roster.Scored(score) for name, score in scores.items()}
+        scored = {name: Scored(score) for name, score in scores.items()}
         auc = {
-            name: metrics.auc(score[known], member[known])
+            name: metrics.auc(score[train], member[train])
             for name, score in scores.items()
         }
-        return experiment.strongest(auc, scored, given)  # type: ignore[arg-type]
+        return experiment.strongest(auc, scored, view)  # type: ignore[arg-type]
 
     # About as good, by chance better on attack-train.
     near = favourite + 0.3 * rng.normal(size=2000)
-    near[known] += 0.05 * member[known]
+    near[train] += 0.05 * member[train]
     assert chosen(loss=near, amortised=favourite) == "amortised"
     assert chosen(loss=favourite + 0.5 * member, amortised=favourite) == "loss"
     assert chosen(loss=near, margin=favourite) == "loss"

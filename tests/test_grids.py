@@ -43,23 +43,23 @@ def test_the_word_none_stands_for_none(word: str) -> None:
 
 
 def test_logspace_gives_the_powers_of_ten() -> None:
-    found = grids.values("C", "logspace(-4, 2, 10)")
+    values = grids.values("C", "logspace(-4, 2, 10)")
     exact = [
         float(Decimal(10) ** (Decimal(-4) + Decimal(6 * i) / 9)) for i in range(10)
     ]
-    assert found == pytest.approx(exact, rel=1e-15)
+    assert values == pytest.approx(exact, rel=1e-15)
 
 
 def test_logspace_gives_the_values_of_numpy() -> None:
-    found = grids.values("C", "logspace(-4, 2, 10)")
+    values = grids.values("C", "logspace(-4, 2, 10)")
     # NumPy's exponents are rounded once more, and half an ulp of an exponent below 4
     # is 2 ** -52, which is 5e-16 of the value; so its own are off by 1.4e-15.
-    assert found == pytest.approx(np.logspace(-4, 2, 10), rel=2.5e-15)
+    assert values == pytest.approx(np.logspace(-4, 2, 10), rel=2.5e-15)
 
 
 def test_linspace_gives_the_values_of_numpy() -> None:
-    found = grids.values("alpha", "linspace(0.1, 1, 10)")
-    assert found == pytest.approx(np.linspace(0.1, 1, 10), rel=1e-15)
+    values = grids.values("alpha", "linspace(0.1, 1, 10)")
+    assert values == pytest.approx(np.linspace(0.1, 1, 10), rel=1e-15)
 
 
 @pytest.mark.parametrize("text", ["logspace(2,3,1)", " logspace( 2 , 3 , 1 ) "])
@@ -189,8 +189,8 @@ def test_a_value_of_either_kind_is_allowed(method: str, name: str, value: Any) -
 def test_candidates_come_in_the_order_of_scikit_learns_grid(
     grid: dict[str, list[int]],
 ) -> None:
-    found, _ = grids.candidates("knn", grid)
-    assert found == list(ParameterGrid(grid))
+    candidates, _ = grids.candidates("knn", grid)
+    assert candidates == list(ParameterGrid(grid))
 
 
 def test_the_order_of_the_parameters_changes_nothing() -> None:
@@ -206,13 +206,17 @@ def test_the_tutorials_grids_have_as_many_distinct_candidates(
     method: str, count: int
 ) -> None:
     # Of the forest's 72 the halves with "auto" and with "sqrt" are the same.
-    found, _ = grids.candidates(method, TUTORIAL[method])
-    assert len({json.dumps(c, sort_keys=True) for c in found}) == len(found) == count
+    candidates, _ = grids.candidates(method, TUTORIAL[method])
+    assert (
+        len({json.dumps(c, sort_keys=True) for c in candidates})
+        == len(candidates)
+        == count
+    )
 
 
 def test_auto_becomes_sqrt_with_a_note() -> None:
-    found, notes = grids.candidates("rf", {"max_features": ["auto", "log2"]})
-    assert [candidate["max_features"] for candidate in found] == ["sqrt", "log2"]
+    candidates, notes = grids.candidates("rf", {"max_features": ["auto", "log2"]})
+    assert [candidate["max_features"] for candidate in candidates] == ["sqrt", "log2"]
     assert notes == [
         "attack.methods.rf.max_features: 'auto' is no longer known to scikit-learn, "
         "using 'sqrt', its meaning for a classifier"
@@ -220,8 +224,8 @@ def test_auto_becomes_sqrt_with_a_note() -> None:
 
 
 def test_equal_candidates_are_kept_at_their_first_place() -> None:
-    found, _ = grids.candidates("rf", {"max_features": ["auto", "log2", "sqrt"]})
-    assert [candidate["max_features"] for candidate in found] == ["sqrt", "log2"]
+    candidates, _ = grids.candidates("rf", {"max_features": ["auto", "log2", "sqrt"]})
+    assert [candidate["max_features"] for candidate in candidates] == ["sqrt", "log2"]
 
 
 def test_a_value_known_to_scikit_learn_is_not_noted() -> None:
@@ -230,7 +234,7 @@ def test_a_value_known_to_scikit_learn_is_not_noted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("penalty", "found"),
+    ("penalty", "expected"),
     [
         ("l1", {"C": 2.0, "l1_ratio": 1.0}),
         ("l2", {"C": 2.0}),
@@ -238,9 +242,9 @@ def test_a_value_known_to_scikit_learn_is_not_noted() -> None:
         ("none", {"penalty": None}),
     ],
 )
-def test_a_penalty_is_put_in_todays_terms(penalty: str, found: Any) -> None:
+def test_a_penalty_is_put_in_todays_terms(penalty: str, expected: Any) -> None:
     candidates, _ = grids.candidates("lr", {"C": [2.0], "penalty": [penalty]})
-    assert candidates == [{"max_iter": 300, **found}]
+    assert candidates == [{"max_iter": 300, **expected}]
 
 
 def test_no_penalty_makes_the_values_of_c_one_candidate() -> None:
@@ -249,15 +253,15 @@ def test_no_penalty_makes_the_values_of_c_one_candidate() -> None:
 
 
 def test_min_impurity_split_becomes_min_impurity_decrease_with_a_note() -> None:
-    found, notes = grids.candidates("rf", {"min_impurity_split": [0.25]})
-    assert found == [{"max_depth": 2, "min_impurity_decrease": 0.25}]
+    candidates, notes = grids.candidates("rf", {"min_impurity_split": [0.25]})
+    assert candidates == [{"max_depth": 2, "min_impurity_decrease": 0.25}]
     assert len(notes) == 1
     assert "using min_impurity_decrease = 0.25" in notes[0]
 
 
 def test_min_impurity_split_of_none_is_no_limit() -> None:
-    found, _ = grids.candidates("rf", {"min_impurity_split": ["None"]})
-    assert found == [{"max_depth": 2}]
+    candidates, _ = grids.candidates("rf", {"min_impurity_split": ["None"]})
+    assert candidates == [{"max_depth": 2}]
 
 
 @pytest.mark.parametrize(
@@ -267,8 +271,8 @@ def test_min_impurity_split_of_none_is_no_limit() -> None:
 def test_settings_without_effect_are_left_out_with_a_note(
     name: str, values: list[Any]
 ) -> None:
-    found, notes = grids.candidates("rf", {name: values})
-    assert found == [{"max_depth": 2}]
+    candidates, notes = grids.candidates("rf", {name: values})
+    assert candidates == [{"max_depth": 2}]
     assert notes == [f"attack.methods.rf.{name}: changes no result, left out"]
 
 

@@ -14,108 +14,108 @@ def toy(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Margins that are Gaussian about a record's own IN and OUT mean; noise 1."""
     rng = np.random.default_rng(seed)
-    outside = rng.normal(0, 2, n_records)
+    out_side = rng.normal(0, 2, n_records)
     member = rng.random(n_records) < 0.5
-    given = np.zeros((n_models, n_records), dtype=bool)
+    in_models = np.zeros((n_models, n_records), dtype=bool)
     for pair in range(0, n_models, 2):
-        given[pair] = rng.random(n_records) < 0.5
-        given[pair + 1] = ~given[pair]
-    margin = outside + gap * given + rng.normal(size=given.shape)
-    target = outside + gap * member + rng.normal(size=n_records)
-    return target[:, None], margin[..., None], given, member, outside
+        in_models[pair] = rng.random(n_records) < 0.5
+        in_models[pair + 1] = ~in_models[pair]
+    margin = out_side + gap * in_models + rng.normal(size=in_models.shape)
+    target = out_side + gap * member + rng.normal(size=n_records)
+    return target[:, None], margin[..., None], in_models, member, out_side
 
 
-def sides(margin: np.ndarray, given: np.ndarray) -> tuple[Moments, Moments]:
-    return moments(margin, given), moments(margin, ~given)
+def sides(margin: np.ndarray, in_models: np.ndarray) -> tuple[Moments, Moments]:
+    return moments(margin, in_models), moments(margin, ~in_models)
 
 
 @pytest.mark.parametrize("variance", ["record", "fixed"])
 def test_online_is_the_definition_in_a_loop(variance: lira.Variance) -> None:
-    target, margin, given, _, _ = toy(12, 50)
-    found = lira.online(target, *sides(margin, given), variance)
+    target, margin, in_models, _, _ = toy(12, 50)
+    score = lira.online(target, *sides(margin, in_models), variance)
     residuals: dict[bool, list[float]] = {True: [], False: []}
     for record in range(50):
         for side in (True, False):
-            own = margin[given[:, record] == side, record, 0]
+            own = margin[in_models[:, record] == side, record, 0]
             residuals[side] += list(own - own.mean())
     for record in range(50):
         terms = []
         for side in (True, False):
-            own = margin[given[:, record] == side, record, 0]
+            own = margin[in_models[:, record] == side, record, 0]
             std = own.std() if variance == "record" else np.std(residuals[side])
             terms.append(stats.norm.logpdf(target[record, 0], own.mean(), std))
-        assert found[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
+        assert score[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
 
 
 def test_with_fixed_variance_the_principal_axes_give_the_joint_gaussian() -> None:
     rng = np.random.default_rng(3)
-    given = np.repeat(np.array([[True, False]]), 5, axis=0).reshape(-1, 1)
-    given = np.broadcast_to(given, (10, 40))
+    in_models = np.repeat(np.array([[True, False]]), 5, axis=0).reshape(-1, 1)
+    in_models = np.broadcast_to(in_models, (10, 40))
     noise = rng.normal(size=(10, 40, 3)) @ rng.normal(size=(3, 3))
-    margin = noise + given[..., None]
+    margin = noise + in_models[..., None]
     # The same residuals on both sides, so that one covariance holds for both.
     margin[1::2] = margin[::2] - 1
-    inside, outside = sides(margin, given)
+    in_side, out_side = sides(margin, in_models)
     target = rng.normal(size=(40, 3))
-    basis = principal_axes(inside, outside)
-    found = lira.online(
-        target @ basis, along(inside, basis), along(outside, basis), "fixed"
+    basis = principal_axes(in_side, out_side)
+    score = lira.online(
+        target @ basis, along(in_side, basis), along(out_side, basis), "fixed"
     )
-    covariance = inside.scatter.sum(axis=0) / inside.count.sum()
+    covariance = in_side.scatter.sum(axis=0) / in_side.count.sum()
     for record in range(40):
         terms = [
             stats.multivariate_normal.logpdf(
                 target[record], side.mean[record], covariance
             )
-            for side in (inside, outside)
+            for side in (in_side, out_side)
         ]
-        assert found[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
+        assert score[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
 
 
 def test_online_reaches_the_optimal_auc_with_many_references() -> None:
-    target, margin, given, member, _ = toy(512, 3000, gap=1.5)
+    target, margin, in_models, member, _ = toy(512, 3000, gap=1.5)
     optimum = stats.norm.cdf(1.5 / np.sqrt(2))
-    score = lira.online(target, *sides(margin, given), "fixed")
+    score = lira.online(target, *sides(margin, in_models), "fixed")
     # The standard error of an AUC of 1,500 + 1,500 records is below .009.
     assert metrics.auc(score, member) == pytest.approx(optimum, abs=0.02)
 
 
 @pytest.mark.parametrize("variance", ["record", "fixed"])
 def test_offline_is_the_z_value(variance: lira.Variance) -> None:
-    target, margin, given, _, _ = toy(12, 50)
-    found = lira.offline(target, moments(margin, ~given), variance)
+    target, margin, in_models, _, _ = toy(12, 50)
+    score = lira.offline(target, moments(margin, ~in_models), variance)
     residuals: list[float] = []
     for record in range(50):
-        own = margin[~given[:, record], record, 0]
+        own = margin[~in_models[:, record], record, 0]
         residuals += list(own - own.mean())
     for record in range(50):
-        own = margin[~given[:, record], record, 0]
+        own = margin[~in_models[:, record], record, 0]
         std = own.std() if variance == "record" else np.std(residuals)
         z = (target[record, 0] - own.mean()) / std
-        assert found[record] == pytest.approx(z, abs=1e-9)
+        assert score[record] == pytest.approx(z, abs=1e-9)
 
 
 def test_two_sided_offline_is_the_density_of_the_published_code() -> None:
-    target, margin, given, _, _ = toy(8, 30)
-    found = lira.offline(target, moments(margin, ~given), "record", two_sided=True)
+    target, margin, in_models, _, _ = toy(8, 30)
+    score = lira.offline(target, moments(margin, ~in_models), "record", two_sided=True)
     for record in range(30):
-        own = margin[~given[:, record], record, 0]
+        own = margin[~in_models[:, record], record, 0]
         density = stats.norm.logpdf(target[record, 0], own.mean(), own.std())
-        assert found[record] == pytest.approx(-density, abs=1e-9)
+        assert score[record] == pytest.approx(-density, abs=1e-9)
 
 
 def test_offline_ranks_where_the_distribution_function_has_ties() -> None:
-    outside = Moments(np.full(3, 4), np.zeros((3, 1)), np.full((3, 1, 1), 4.0))
-    score = lira.offline(np.array([[9.0], [10.0], [1e4]]), outside, "fixed")
+    out_side = Moments(np.full(3, 4), np.zeros((3, 1)), np.full((3, 1, 1), 4.0))
+    score = lira.offline(np.array([[9.0], [10.0], [1e4]]), out_side, "fixed")
     assert stats.norm.cdf(score[0]) == stats.norm.cdf(score[1]) == 1.0
     assert all(a < b for a, b in pairwise(score))
 
 
 def test_a_record_without_out_references_has_the_mean_offline_score() -> None:
-    target, margin, given, _, _ = toy(6, 20)
-    given = given.copy()
-    given[:, 0] = True
-    score = lira.offline(target, moments(margin, ~given), "fixed")
+    target, margin, in_models, _, _ = toy(6, 20)
+    in_models = in_models.copy()
+    in_models[:, 0] = True
+    score = lira.offline(target, moments(margin, ~in_models), "fixed")
     assert score[0] == pytest.approx(score[1:].mean())
 
 
@@ -123,27 +123,27 @@ def test_a_record_without_out_references_is_filled_in_from_the_other_side() -> N
     rng = np.random.default_rng(3)
     signal, chosen = rng.normal(size=(4, 30, 1)), np.ones((4, 30), dtype=bool)
     chosen[:2, :10] = False  # the first ten have two OUT references, the rest none
-    inside, outside = moments(signal, chosen), moments(signal, ~chosen)
+    in_side, out_side = moments(signal, chosen), moments(signal, ~chosen)
     phi = rng.normal(size=(30, 1))
-    found = lira.offline(phi, outside, "fixed", inside=inside)
-    gap = (inside.mean - outside.mean)[:10].mean()
-    sigma = np.sqrt(outside.scatter.sum() / 20)
-    usual = np.where(outside.count[:, None] > 0, outside.mean, inside.mean - gap)
-    np.testing.assert_allclose(found, ((phi - usual) / sigma)[:, 0])
+    score = lira.offline(phi, out_side, "fixed", in_side=in_side)
+    gap = (in_side.mean - out_side.mean)[:10].mean()
+    sigma = np.sqrt(out_side.scatter.sum() / 20)
+    usual = np.where(out_side.count[:, None] > 0, out_side.mean, in_side.mean - gap)
+    np.testing.assert_allclose(score, ((phi - usual) / sigma)[:, 0])
 
 
 def test_offline_without_any_out_reference_is_refused() -> None:
-    target, margin, given, _, _ = toy(4, 10)
+    target, margin, in_models, _, _ = toy(4, 10)
     with pytest.raises(ValueError, match="OUT of"):
-        lira.offline(target, moments(margin, np.zeros_like(given)), "fixed")
+        lira.offline(target, moments(margin, np.zeros_like(in_models)), "fixed")
 
 
 def test_one_reference_a_side_falls_back_to_the_fixed_variance() -> None:
-    target, margin, given, _, _ = toy(6, 30)
-    given = given.copy()
-    given[:, 0] = [True, *[False] * 5]
-    by_record = lira.online(target, *sides(margin, given), "record")
-    fixed = lira.variances(moments(margin, given), "fixed")[0, 0]
+    target, margin, in_models, _, _ = toy(6, 30)
+    in_models = in_models.copy()
+    in_models[:, 0] = [True, *[False] * 5]
+    by_record = lira.online(target, *sides(margin, in_models), "record")
+    fixed = lira.variances(moments(margin, in_models), "fixed")[0, 0]
     own = margin[1:, 0, 0]
     wanted = stats.norm.logpdf(target[0, 0], margin[0, 0, 0], np.sqrt(fixed))
     wanted -= stats.norm.logpdf(target[0, 0], own.mean(), own.std())
@@ -152,29 +152,29 @@ def test_one_reference_a_side_falls_back_to_the_fixed_variance() -> None:
 
 @pytest.mark.parametrize("n_models", [1, 2])
 def test_where_nobody_has_two_references_sigma_is_one(n_models: int) -> None:
-    target, margin, given, member, _ = toy(2, 2000, gap=3.0)
-    margin, given = margin[:n_models], given[:n_models]
-    score = lira.online(target, *sides(margin, given), "record")
+    target, margin, in_models, member, _ = toy(2, 2000, gap=3.0)
+    margin, in_models = margin[:n_models], in_models[:n_models]
+    score = lira.online(target, *sides(margin, in_models), "record")
     assert np.isfinite(score).all()
     assert metrics.auc(score, member) > 0.7
     if n_models == 2:
         middle = margin[:, :, 0].mean(axis=0)
-        inside, outside = sides(margin, given)
-        gap = (inside.mean - outside.mean)[:, 0]
+        in_side, out_side = sides(margin, in_models)
+        gap = (in_side.mean - out_side.mean)[:, 0]
         np.testing.assert_allclose(score, gap * (target[:, 0] - middle), atol=1e-9)
 
 
 def test_huge_margins_and_ties_give_finite_scores() -> None:
-    target, margin, given, _, _ = toy(8, 30)
+    target, margin, in_models, _, _ = toy(8, 30)
     tied = np.zeros_like(margin)
     for signal in (margin * 1e4, tied):
         for variance in ("record", "fixed"):
-            score = lira.online(target * 1e4, *sides(signal, given), variance)
+            score = lira.online(target * 1e4, *sides(signal, in_models), variance)
             assert np.isfinite(score).all()
 
 
 def test_scores_follow_a_permutation_of_records_and_ignore_one_of_models() -> None:
-    target, margin, given, _, _ = toy(8, 60)
+    target, margin, in_models, _, _ = toy(8, 60)
     rng = np.random.default_rng(5)
     rows, models = rng.permutation(60), rng.permutation(8)
     for attack in (
@@ -185,32 +185,32 @@ def test_scores_follow_a_permutation_of_records_and_ignore_one_of_models() -> No
         lira.bayesian_online,
         lira.hierarchical,
     ):
-        one = attack(target, *sides(margin, given))
+        score = attack(target, *sides(margin, in_models))
         moved = attack(
-            target[rows], *sides(margin[models][:, rows], given[models][:, rows])
+            target[rows], *sides(margin[models][:, rows], in_models[models][:, rows])
         )
-        np.testing.assert_allclose(moved, one[rows], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(moved, score[rows], rtol=1e-9, atol=1e-9)
 
 
 # The Bayesian variants
 
 
 def test_the_predictive_distribution_is_murphys_in_a_loop() -> None:
-    _, margin, given, _, _ = toy(6, 20)
-    side, prior = moments(margin, given), lira.Prior(0.5, 0.7, 3.0, 2.0)
-    found = lira.predictive(side, prior)
+    _, margin, in_models, _, _ = toy(6, 20)
+    side, prior = moments(margin, in_models), lira.Prior(0.5, 0.7, 3.0, 2.0)
+    law = lira.predictive(side, prior)
     for record in range(20):
-        own = margin[given[:, record], record, 0]
+        own = margin[in_models[:, record], record, 0]
         # One observation after the other, as conjugacy allows.
         mu, kappa, alpha, beta = prior
         for x in own:
             beta += kappa * (x - mu) ** 2 / (2 * (kappa + 1))
             mu = (kappa * mu + x) / (kappa + 1)
             kappa, alpha = kappa + 1, alpha + 0.5
-        assert found.mean[record] == pytest.approx(mu)
-        assert found.freedom[record] == pytest.approx(2 * alpha)
+        assert law.mean[record] == pytest.approx(mu)
+        assert law.freedom[record] == pytest.approx(2 * alpha)
         scale = beta * (kappa + 1) / (alpha * kappa)
-        assert found.variance[record] == pytest.approx(scale)
+        assert law.variance[record] == pytest.approx(scale)
 
 
 def test_the_fitted_prior_finds_the_one_records_were_drawn_from() -> None:
@@ -228,27 +228,27 @@ def test_the_fitted_prior_finds_the_one_records_were_drawn_from() -> None:
 
 @pytest.mark.parametrize("n_models", [4, 8, 16])
 def test_bayesian_beats_per_record_variances_with_few_references(n_models: int) -> None:
-    target, margin, given, member, _ = toy(n_models, gap=1.5)
-    both = sides(margin, given)
+    target, margin, in_models, member, _ = toy(n_models, gap=1.5)
+    both = sides(margin, in_models)
     by_record = metrics.auc(lira.online(target, *both, "record"), member)
     assert metrics.auc(lira.bayesian_online(target, *both), member) > by_record + 0.01
 
 
 def test_bayesian_equals_per_record_with_hundreds_of_references() -> None:
-    target, margin, given, member, _ = toy(512, 2000)
-    both = sides(margin, given)
+    target, margin, in_models, member, _ = toy(512, 2000)
+    both = sides(margin, in_models)
     by_record = metrics.auc(lira.online(target, *both, "record"), member)
     bayesian = metrics.auc(lira.bayesian_online(target, *both), member)
     assert bayesian == pytest.approx(by_record, abs=0.005)
 
 
 def test_bayesian_offline_is_the_log_tail_and_keeps_order_where_it_underflows() -> None:
-    target, margin, given, _, _ = toy(6, 40)
-    side = moments(margin, ~given)
-    found = lira.bayesian_offline(target, side)
+    target, margin, in_models, _, _ = toy(6, 40)
+    side = moments(margin, ~in_models)
+    score = lira.bayesian_offline(target, side)
     law = lira.predictive(side, lira.fitted_prior(side))
     wanted = -stats.t.logsf(target[:, 0], law.freedom, law.mean, np.sqrt(law.variance))
-    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    np.testing.assert_allclose(score, wanted, rtol=1e-9)
     far = np.array([[1e3], [1e4], [1e5]])
     same = Moments(np.full(3, 3), np.zeros((3, 1)), np.full((3, 1, 1), 2.0))
     scores = lira.bayesian_offline(far, same)
@@ -257,20 +257,20 @@ def test_bayesian_offline_is_the_log_tail_and_keeps_order_where_it_underflows() 
 
 
 def test_a_prior_needs_two_references_somewhere() -> None:
-    _, margin, given, _, _ = toy(2, 10)
+    _, margin, in_models, _, _ = toy(2, 10)
     with pytest.raises(ValueError, match="two references"):
-        lira.fitted_prior(moments(margin, given))
+        lira.fitted_prior(moments(margin, in_models))
 
 
 def test_the_posterior_is_the_conditional_gaussian() -> None:
-    _, margin, given, _, _ = toy(6, 15)
-    inside, outside = sides(margin, given)
+    _, margin, in_models, _, _ = toy(6, 15)
+    in_side, out_side = sides(margin, in_models)
     prior = lira.Hierarchy(
         np.array([1.0, 0.0]), np.array([[4.0, 3.0], [3.0, 5.0]]), np.array([1.5, 0.8])
     )
-    centre, variance = lira.posterior(prior, inside, outside)
+    centre, variance = lira.posterior(prior, in_side, out_side)
     for record in range(15):
-        which = np.where(given[:, record], 0, 1)
+        which = np.where(in_models[:, record], 0, 1)
         # The joint Gaussian of the two means and all observations, conditioned.
         design = np.eye(2)[which]
         seen = design @ prior.covariance @ design.T + np.diag(prior.noise[which])
@@ -287,19 +287,19 @@ def test_the_posterior_is_the_conditional_gaussian() -> None:
 def test_the_fitted_hierarchy_finds_the_one_records_were_drawn_from(
     n_models: int,
 ) -> None:
-    target, margin, given, _, _ = toy(n_models, 60_000, gap=1.5)
-    found = lira.fitted_hierarchy(target, *sides(margin, given))
-    np.testing.assert_allclose(found.mean, [1.5, 0.0], atol=0.05)
-    np.testing.assert_allclose(found.covariance, np.full((2, 2), 4.0), atol=0.2)
-    np.testing.assert_allclose(found.noise, [1.0, 1.0], atol=0.15)
+    target, margin, in_models, _, _ = toy(n_models, 60_000, gap=1.5)
+    hierarchy = lira.fitted_hierarchy(target, *sides(margin, in_models))
+    np.testing.assert_allclose(hierarchy.mean, [1.5, 0.0], atol=0.05)
+    np.testing.assert_allclose(hierarchy.covariance, np.full((2, 2), 4.0), atol=0.2)
+    np.testing.assert_allclose(hierarchy.noise, [1.0, 1.0], atol=0.15)
 
 
 @pytest.mark.parametrize("n_models", [2, 4, 8])
 def test_hierarchical_beats_the_other_variants_with_few_references(
     n_models: int,
 ) -> None:
-    target, margin, given, member, _ = toy(n_models, gap=1.5)
-    both = sides(margin, given)
+    target, margin, in_models, member, _ = toy(n_models, gap=1.5)
+    both = sides(margin, in_models)
     others = [lira.online(target, *both, "fixed"), lira.online(target, *both, "record")]
     if n_models > 2:
         others.append(lira.bayesian_online(target, *both))
@@ -308,6 +308,29 @@ def test_hierarchical_beats_the_other_variants_with_few_references(
 
 
 def test_hierarchical_needs_a_record_with_both_sides() -> None:
-    target, margin, given, _, _ = toy(2, 10)
+    target, margin, in_models, _, _ = toy(2, 10)
     with pytest.raises(ValueError, match="both sides"):
-        lira.hierarchical(target, *sides(margin[:1], given[:1]))
+        lira.hierarchical(target, *sides(margin[:1], in_models[:1]))
+
+
+@pytest.mark.parametrize("variance", ["record", "fixed"])
+def test_variances_are_mean_squares_over_the_references_of_a_side(
+    variance: lira.Variance,
+) -> None:
+    # From none to five references, so that each denominator is a number of its own.
+    rng = np.random.default_rng(0)
+    chosen = np.arange(5)[:, None] < rng.integers(0, 6, 60)
+    assert {*chosen.sum(axis=0)} == {*range(6)}
+    signal = rng.normal(size=(5, 60, 2)) * [1.0, 3.0]
+    variances = lira.variances(moments(signal, chosen), variance)
+    several = chosen.sum(axis=0) >= 2
+    squares, n_references = np.zeros(2), 0
+    for record in np.flatnonzero(several):
+        own = signal[chosen[:, record], record]
+        squares += ((own - own.mean(axis=0)) ** 2).sum(axis=0)
+        n_references += len(own)
+    for record in range(60):
+        expected = squares / n_references
+        if variance == "record" and several[record]:
+            expected = signal[chosen[:, record], record].var(axis=0)
+        np.testing.assert_allclose(variances[record], expected, rtol=1e-12)

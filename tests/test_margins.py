@@ -86,34 +86,34 @@ def test_margin_of_a_record_does_not_depend_on_the_others(
 
 def test_margin_of_logits_of_ten_thousand_is_finite() -> None:
     logits = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=np.float32)
-    found = margins.margin(logits, np.array([0, 0]))
+    computed = margins.margin(logits, np.array([0, 0]))
     # By hand: 10000 - log(1 + exp(-10000)), and -10000 - (10000 + log 2).
-    assert found == pytest.approx([1e4, -2e4 - math.log(2)], rel=1e-15)
+    assert computed == pytest.approx([1e4, -2e4 - math.log(2)], rel=1e-15)
 
 
 def test_margin_of_two_classes_is_the_difference_of_their_logits() -> None:
     logits = np.array([[3.25, -1.5], [0.5, 2.0], [700.0, -700.0]])
-    found = margins.margin(logits, np.array([0, 0, 1]))
-    assert found.tolist() == [4.75, -1.5, -1400.0]
+    computed = margins.margin(logits, np.array([0, 0, 1]))
+    assert computed.tolist() == [4.75, -1.5, -1400.0]
 
 
 def test_margin_of_equal_logits_is_minus_the_log_of_the_other_classes() -> None:
-    found = margins.margin(np.zeros((1, 10)), np.array([3]))
-    assert found == pytest.approx([-math.log(9)], rel=1e-15)
+    computed = margins.margin(np.zeros((1, 10)), np.array([3]))
+    assert computed == pytest.approx([-math.log(9)], rel=1e-15)
 
 
 def test_margin_of_single_precision_logits_is_computed_in_double() -> None:
     logits = np.array([[0.1, 0.2, 0.3]], dtype=np.float32)
-    found = margins.margin(logits, np.array([2]))
-    assert found == pytest.approx([slow_margin(logits[0], 2)], rel=1e-14)
+    computed = margins.margin(logits, np.array([2]))
+    assert computed == pytest.approx([slow_margin(logits[0], 2)], rel=1e-14)
 
 
 @settings(derandomize=True, deadline=None)
 @given(LOGITS)
 def test_loss_is_minus_the_log_of_the_softmax(logits: NDArray[np.float64]) -> None:
     label = labels_of(logits)
-    found = margins.loss(margins.margin(logits, label))
-    for z, y, value in zip(logits, label, found, strict=True):
+    loss = margins.loss(margins.margin(logits, label))
+    for z, y, value in zip(logits, label, loss, strict=True):
         odds = [Decimal(float(logit)).exp() for logit in z]
         expected = -(odds[y] / sum(odds)).ln()
         assert value == pytest.approx(float(expected), abs=ROUNDING)
@@ -157,8 +157,8 @@ def test_clipped_loss_is_minus_the_log_of_the_clipped_softmax(
 
 def test_clipped_loss_reaches_both_bounds_and_exceeds_neither() -> None:
     logits = np.array([[1e4, 0.0], [-1e4, 0.0]])
-    found = margins.clipped_loss(logits, np.array([0, 0]))
-    assert found.tolist() == [-np.log(1 - 1e-12), -np.log(1e-12)]
+    loss = margins.clipped_loss(logits, np.array([0, 0]))
+    assert loss.tolist() == [-np.log(1 - 1e-12), -np.log(1e-12)]
 
 
 def test_inputs_may_be_read_only_and_stay_as_they_are() -> None:
@@ -174,3 +174,39 @@ def test_inputs_may_be_read_only_and_stay_as_they_are() -> None:
     assert np.array_equal(logits, before)
     assert np.array_equal(label, label_before)
     assert np.array_equal(margin, margin_before)
+
+
+def test_log_confidence_is_the_loss_negated() -> None:
+    margin = np.linspace(-800, 800, 99)
+    assert np.array_equal(margins.log_confidence(margin), -margins.loss(margin))
+
+
+def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def test_confidence_is_averaged_over_the_views() -> None:
+    margin = np.random.default_rng(0).normal(size=(8, 40, 2)) * 3
+    margin.flags.writeable = False
+    np.testing.assert_allclose(
+        np.exp(margins.log_mean_confidence(margin)),
+        sigmoid(margin).mean(axis=2),
+        rtol=1e-12,
+    )
+
+
+def test_the_log_mean_is_that_of_the_chosen_models() -> None:
+    rng = np.random.default_rng(0)
+    margin = rng.normal(size=(8, 40, 2)) * 3
+    chosen = rng.permuted(np.arange(8)[:, None] % 2 * np.ones((8, 40)), axis=0) > 0
+    log_mean = margins.log_mean(margins.log_mean_confidence(margin), chosen)
+    p = sigmoid(margin).mean(axis=2)
+    for record in range(40):
+        mean = p[chosen[:, record], record].mean()
+        assert np.exp(log_mean[record]) == pytest.approx(mean, rel=1e-12)
+
+
+def test_the_log_mean_of_nothing_is_that_of_probability_zero() -> None:
+    for n_models in (2, 0):
+        nothing = np.zeros((n_models, 3))
+        assert np.isneginf(margins.log_mean(nothing, nothing > 0)).all()

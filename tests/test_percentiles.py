@@ -8,9 +8,9 @@ def test_attack_p_counts_the_population_at_or_above() -> None:
     rng = np.random.default_rng(0)
     signal = np.round(rng.normal(size=50), 1)
     population = np.round(rng.normal(size=30), 1)
-    found = percentiles.attack_p(signal, population)
+    p = percentiles.attack_p(signal, population)
     wanted = [(1 + sum(z >= x for z in population)) / 31 for x in signal]
-    np.testing.assert_allclose(found, wanted)
+    np.testing.assert_allclose(p, wanted)
 
 
 def test_p_values_of_non_members_are_at_most_a_rate_as_often_as_it_says() -> None:
@@ -22,5 +22,5 @@ def test_p_values_of_non_members_are_at_most_a_rate_as_often_as_it_says() -> Non
 
 def test_attack_r_is_valid_with_few_references() -> None:
     above, count = np.array([0, 2, 4, 0]), np.array([4, 4, 4, 0])
-    found = percentiles.attack_r(above, count)
-    np.testing.assert_allclose(found, [0.2, 0.6, 1.0, 1.0])
+    p = percentiles.attack_r(above, count)
+    np.testing.assert_allclose(p, [0.2, 0.6, 1.0, 1.0])

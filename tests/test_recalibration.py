@@ -41,9 +41,9 @@ def objective(
 
 def test_the_correction_is_the_minimum_of_its_definition() -> None:
     logits, label = drawn(40, n_classes=3)
-    found = recalibration.fitted(logits, label)
+    correction = recalibration.fitted(logits, label)
     args = (logits, label, recalibration.PRECISION)
-    flat = np.concatenate((found.weights.ravel(), found.bias))
+    flat = np.concatenate((correction.weights.ravel(), correction.bias))
     start = np.zeros(12)
     slow = optimize.minimize(objective, start, args=args, method="BFGS").fun
     assert objective(flat, *args) == pytest.approx(slow, rel=1e-7)
@@ -54,21 +54,21 @@ def test_with_no_precision_to_speak_of_it_is_logistic_regression(
 ) -> None:
     monkeypatch.setattr(recalibration, "PRECISION", 1e-6)
     logits, label = drawn(n_views=1)
-    found = recalibration.fitted(logits, label)
-    margin = recalibration.margin(logits, label, found)[:, 0]
+    correction = recalibration.fitted(logits, label)
+    margin = recalibration.margin(logits, label, correction)[:, 0]
     judge = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000)
-    given = recalibration.centred(logits[:, 0])
-    judge.fit(given, label)
-    wanted = margins.margin(judge.decision_function(given), label)
+    inputs = recalibration.centred(logits[:, 0])
+    judge.fit(inputs, label)
+    wanted = margins.margin(judge.decision_function(inputs), label)
     np.testing.assert_allclose(margin, wanted, atol=2e-3)
 
 
 def test_the_mean_probability_of_each_class_becomes_its_frequency() -> None:
     # The bias bears no penalty, so its slope vanishes at the minimum.
     logits, label = drawn()
-    found = recalibration.fitted(logits, label)
+    correction = recalibration.fitted(logits, label)
     z = recalibration.centred(logits)
-    odds = np.exp(z + z @ found.weights + found.bias)
+    odds = np.exp(z + z @ correction.weights + correction.bias)
     p = (odds / odds.sum(axis=2, keepdims=True)).mean(axis=(0, 1))
     np.testing.assert_allclose(p, np.bincount(label) / len(label), atol=1e-4)
 
@@ -76,10 +76,10 @@ def test_the_mean_probability_of_each_class_becomes_its_frequency() -> None:
 def test_margins_of_no_correction_are_those_of_the_logits() -> None:
     logits, label = drawn()
     nothing = recalibration.Correction(np.zeros((4, 4)), np.zeros(4))
-    found = recalibration.margin(logits, label, nothing)
+    computed = recalibration.margin(logits, label, nothing)
     for view in range(2):
         wanted = margins.margin(logits[:, view], label)
-        np.testing.assert_allclose(found[:, view], wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(computed[:, view], wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_models_that_differ_by_a_leaning_become_alike() -> None:
@@ -87,12 +87,12 @@ def test_models_that_differ_by_a_leaning_become_alike() -> None:
     lean = np.array([1.0, -2.0, 0.5, 0.0])
     other = logits + lean
     before = margins.margin(other[:, 0], label) - margins.margin(logits[:, 0], label)
-    one, two = (
+    first, second = (
         recalibration.margin(z, label, recalibration.fitted(z, label))
         for z in (logits, other)
     )
     assert np.abs(before).max() > 1
-    assert np.abs(one - two).max() < 0.02
+    assert np.abs(first - second).max() < 0.02
 
 
 def test_the_scale_of_the_logits_does_not_change_the_penalty() -> None:
@@ -106,8 +106,8 @@ def test_the_scale_of_the_logits_does_not_change_the_penalty() -> None:
     assert penalties[1] == pytest.approx(100 * penalties[0])
     for scale in (1.0, 10.0):
         args = (scale * logits, label, recalibration.PRECISION)
-        found = recalibration.fitted(scale * logits, label)
-        flat = np.concatenate((found.weights.ravel(), found.bias))
+        correction = recalibration.fitted(scale * logits, label)
+        flat = np.concatenate((correction.weights.ravel(), correction.bias))
         best = objective(flat, *args)
         rng = np.random.default_rng(1)
         for _ in range(20):
@@ -118,20 +118,20 @@ def test_the_scale_of_the_logits_does_not_change_the_penalty() -> None:
 def test_a_constant_added_to_a_records_logits_changes_nothing() -> None:
     logits, label = drawn()
     moved = logits + np.random.default_rng(2).normal(size=(300, 2, 1)) * 50
-    one, two = (
+    first, second = (
         recalibration.margin(z, label, recalibration.fitted(z, label))
         for z in (logits, moved)
     )
-    np.testing.assert_allclose(one, two, atol=1e-3)
+    np.testing.assert_allclose(first, second, atol=1e-3)
 
 
 def test_the_order_of_records_does_not_matter() -> None:
     logits, label = drawn()
     order = np.random.default_rng(3).permutation(len(label))
-    one = recalibration.fitted(logits, label)
-    two = recalibration.fitted(logits[order], label[order])
-    np.testing.assert_allclose(one.weights, two.weights, atol=1e-3)
-    np.testing.assert_allclose(one.bias, two.bias, atol=1e-3)
+    first = recalibration.fitted(logits, label)
+    second = recalibration.fitted(logits[order], label[order])
+    np.testing.assert_allclose(first.weights, second.weights, atol=1e-3)
+    np.testing.assert_allclose(first.bias, second.bias, atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 1e4])
@@ -145,8 +145,8 @@ def test_a_class_that_no_record_has_gives_finite_margins() -> None:
     logits, label = drawn()
     kept = label != 3
     correction = recalibration.fitted(logits[kept], label[kept])
-    found = recalibration.margin(logits[kept], label[kept], correction)
-    assert np.isfinite(found).all()
+    computed = recalibration.margin(logits[kept], label[kept], correction)
+    assert np.isfinite(computed).all()
 
 
 def test_of_many_classes_the_directions_of_most_variance_are_used(
@@ -156,8 +156,10 @@ def test_of_many_classes_the_directions_of_most_variance_are_used(
     whole = recalibration.fitted(logits, label)
     monkeypatch.setattr(recalibration, "MOST_AXES", 3)
     # Centred logits of four classes lie in three directions.
-    found = recalibration.fitted(logits, label)
-    margins = [recalibration.margin(logits, label, one) for one in (whole, found)]
+    correction = recalibration.fitted(logits, label)
+    margins = [
+        recalibration.margin(logits, label, either) for either in (whole, correction)
+    ]
     np.testing.assert_allclose(*margins, atol=1e-2)
     monkeypatch.setattr(recalibration, "MOST_AXES", 1)
     assert np.linalg.matrix_rank(recalibration.fitted(logits, label).weights) == 1
@@ -198,17 +200,17 @@ def test_a_member_stands_out_better_among_recalibrated_models() -> None:
     lean = rng.normal(size=(n_models, 1, n_classes)) * 2
     logits = base + lean + member[..., None] * own * 1.5
     logits += rng.normal(size=logits.shape) * 0.5
-    raw = np.stack([margins.margin(one, label) for one in logits])
+    raw = np.stack([margins.margin(model, label) for model in logits])
     corrected = np.stack(
         [
             recalibration.margin(
-                one[:, None], label, recalibration.fitted(one[:, None], label)
+                model[:, None], label, recalibration.fitted(model[:, None], label)
             )[:, 0]
-            for one in logits
+            for model in logits
         ]
     )
     areas = [
-        metrics.auc(found[0] - found[1:].mean(axis=0), member[0])
-        for found in (raw, corrected)
+        metrics.auc(margin[0] - margin[1:].mean(axis=0), member[0])
+        for margin in (raw, corrected)
     ]
     assert areas[1] > areas[0] + 0.05

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.attacks import rmia
+from pipeline.signals import margins
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -17,28 +18,6 @@ def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return target, margin, member
 
 
-def test_confidence_is_averaged_over_the_views() -> None:
-    target, _, _ = drawn()
-    np.testing.assert_allclose(
-        np.exp(rmia.log_confidence(target)), sigmoid(target).mean(axis=1), rtol=1e-12
-    )
-
-
-def test_the_log_mean_is_that_of_the_chosen_models() -> None:
-    _, margin, member = drawn()
-    log_p = rmia.log_confidence(margin)
-    found = rmia.log_mean(log_p, member)
-    p = sigmoid(margin).mean(axis=2)
-    for record in range(40):
-        mean = p[member[:, record], record].mean()
-        assert np.exp(found[record]) == pytest.approx(mean, rel=1e-12)
-
-
-def test_the_log_mean_of_nothing_is_that_of_probability_zero() -> None:
-    assert np.isneginf(rmia.log_mean(np.zeros((2, 3)), np.zeros((2, 3), bool))).all()
-    assert np.isneginf(rmia.log_mean(np.zeros((0, 3)), np.zeros((0, 3), bool))).all()
-
-
 def test_online_and_offline_priors_are_the_papers() -> None:
     _, margin, member = drawn()
     p = sigmoid(margin).mean(axis=2)
@@ -46,7 +25,7 @@ def test_online_and_offline_priors_are_the_papers() -> None:
     p_in = np.array([p[member[:, i], i].mean() for i in range(40)])
     p_out = np.array([p[~member[:, i], i].mean() for i in range(40)])
     online = rmia.log_prior_online(
-        rmia.log_mean(log_p, member), rmia.log_mean(log_p, ~member), 0.3
+        margins.log_mean(log_p, member), margins.log_mean(log_p, ~member), 0.3
     )
     np.testing.assert_allclose(np.exp(online), (p_in + p_out) / 2, rtol=1e-9)
     for a in (0.0, 0.3, 1.0):
@@ -60,9 +39,9 @@ def test_a_missing_side_is_filled_by_the_linear_relation() -> None:
     nothing = -np.inf
     log_in = np.array([nothing, np.log(0.9), np.log(0.1)])
     log_out = np.array([np.log(0.5), nothing, nothing])
-    found = np.exp(rmia.log_prior_online(log_in, log_out, 0.4))
+    prior = np.exp(rmia.log_prior_online(log_in, log_out, 0.4))
     # a·P_out + 1 − a = .8; (P_in − 1 + a)/a = .75, and nothing below 0.
-    np.testing.assert_allclose(found, [(0.8 + 0.5) / 2, (0.9 + 0.75) / 2, 0.05])
+    np.testing.assert_allclose(prior, [(0.8 + 0.5) / 2, (0.9 + 0.75) / 2, 0.05])
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
@@ -71,10 +50,10 @@ def test_the_share_by_sort_equals_the_defining_double_loop(gamma: float) -> None
     # Rounded, so that there are ties; strictly greater does not count them.
     ratio = np.round(rng.normal(size=200), 1)
     population = np.round(rng.normal(size=90), 1)
-    found = rmia.share(ratio, population, gamma)
-    for x, one in zip(ratio, found, strict=True):
+    shares = rmia.share(ratio, population, gamma)
+    for x, value in zip(ratio, shares, strict=True):
         wins = sum(float(x - np.log(gamma) > z) for z in population)
-        assert one == wins / 90
+        assert value == wins / 90
 
 
 def test_a_share_of_nobody_is_refused() -> None:
@@ -85,7 +64,7 @@ def test_a_share_of_nobody_is_refused() -> None:
 def test_huge_margins_keep_their_order() -> None:
     margin = np.array([[-2e4], [-1e4], [0.0], [1.0]])
     prior = rmia.log_prior_offline(np.full(4, -1e4), 0.3)
-    score = rmia.log_ratio(rmia.log_confidence(margin), prior)
+    score = rmia.log_ratio(margins.log_mean_confidence(margin), prior)
     assert np.isfinite(score).all()
     assert (np.diff(score) > 0).all()
 
@@ -94,8 +73,8 @@ def test_the_slope_between_the_sides_is_that_of_the_relation() -> None:
     rng = np.random.default_rng(0)
     p_out = rng.random(50)
     p_in = 0.4 * p_out + 0.6
-    found = rmia.slope_between(np.log(p_in), np.log(p_out))
-    assert found == pytest.approx(0.4, rel=1e-12)
+    slope = rmia.slope_between(np.log(p_in), np.log(p_out))
+    assert slope == pytest.approx(0.4, rel=1e-12)
     # Each record has one side only, as with one reference.
     sides = rng.random(20_000) < 0.5
     p_out = rng.random(20_000)

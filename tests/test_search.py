@@ -1,4 +1,6 @@
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
+from pipeline import draws
 from pipeline.attacks import grids, learned
 from pipeline.audit import search
+from pipeline.cache import documents, keys
 from pipeline.errors import AuditError
 
 GRIDS: dict[str, dict[str, Any]] = {
@@ -21,11 +25,13 @@ GRIDS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden_layer_sizes": [(8,), (4, 4)], "alpha": [0.0001, 0.01]},
     "rf": {"n_estimators": [20], "max_depth": [2, None], "max_features": ["sqrt"]},
 }
+SEED = 5
+STATE = draws.integer(SEED, "attack.fit")
 PLAIN: dict[str, ClassifierMixin] = {
-    "lr": LogisticRegression(max_iter=300, random_state=5),
+    "lr": LogisticRegression(max_iter=300, random_state=STATE),
     "knn": KNeighborsClassifier(),
-    "mlp": MLPClassifier(max_iter=300, random_state=5),
-    "rf": RandomForestClassifier(max_depth=2, random_state=5),
+    "mlp": MLPClassifier(max_iter=300, random_state=STATE),
+    "rf": RandomForestClassifier(max_depth=2, random_state=STATE),
 }
 
 
@@ -42,18 +48,18 @@ def setting(folder: Path, **more: Any) -> search.Setting:
     rng = np.random.default_rng(3)
     member = rng.random(200) < 0.5
     features = rng.normal(size=(200, 4)) + 0.7 * member[:, None]
-    np.save(folder / "known.npy", np.arange(200) < 150)
+    np.save(folder / "attack_train.npy", np.arange(200) < 150)
     np.save(folder / "member.npy", member)
     for name in GRIDS:
-        np.save(folder / f"{name}.npy", features)
-    given: dict[str, Any] = {
+        np.save(search.features_path(folder, name), features)
+    usual: dict[str, Any] = {
         "folder": folder,
         "memory": folder / "fits",
-        "keys": dict.fromkeys(GRIDS, "k"),
+        "data": dict.fromkeys(GRIDS, "digest"),
         "folds": 3,
-        "seed": 5,
+        "seed": SEED,
     }
-    return search.Setting(**(given | more))
+    return search.Setting(**(usual | more))
 
 
 def candidates(**chosen: dict[str, Any]) -> dict[str, search.Grid]:
@@ -67,31 +73,43 @@ def candidates(**chosen: dict[str, Any]) -> dict[str, search.Grid]:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_search_equals_scikit_learns(method: str, tmp_path: Path) -> None:
     where = setting(tmp_path)
-    (found,) = search.best_of_each(
+    (choice,) = search.best_of_each(
         candidates(**{method: GRIDS[method]}), where, jobs=1, track=quiet
     )
     member = np.load(tmp_path / "member.npy")
-    features = np.load(tmp_path / f"{method}.npy")
-    folds = StratifiedKFold(3, shuffle=True, random_state=5)
+    features = np.load(search.features_path(tmp_path, method))
+    state = draws.integer(SEED, "attack.folds")
+    folds = StratifiedKFold(3, shuffle=True, random_state=state)
     plain = GridSearchCV(PLAIN[method], GRIDS[method], cv=folds)
     plain.fit(features[:150], member[:150])
-    scores = [trial.mean_accuracy for trial in found.trials]
+    scores = [trial.mean_accuracy for trial in choice.trials]
     np.testing.assert_allclose(scores, plain.cv_results_["mean_test_score"], rtol=1e-12)
-    assert {k: found.best.params[k] for k in plain.best_params_} == plain.best_params_
-    assert np.array_equal(found.decision[150:], plain.predict(features[150:]))
+    assert {k: choice.best.params[k] for k in plain.best_params_} == plain.best_params_
+    assert np.array_equal(choice.decision[150:], plain.predict(features[150:]))
     expected = plain.predict_proba(features[150:])[:, 1]
-    np.testing.assert_allclose(found.score[150:], expected, rtol=1e-12)
-    for known, unknown in folds.split(features[:150], member[:150]):
-        best = clone(plain.best_estimator_).fit(features[known], member[known])
-        expected = best.predict_proba(features[unknown])[:, 1]
-        np.testing.assert_allclose(found.score[unknown], expected, rtol=1e-12)
+    np.testing.assert_allclose(choice.score[150:], expected, rtol=1e-12)
+    for train, judged in folds.split(features[:150], member[:150]):
+        best = clone(plain.best_estimator_).fit(features[train], member[train])
+        expected = best.predict_proba(features[judged])[:, 1]
+        np.testing.assert_allclose(choice.score[judged], expected, rtol=1e-12)
+
+
+def test_of_equal_candidates_the_first_is_chosen_whatever_the_order_of_folds() -> None:
+    # Both have the mean .72666…, which two orders of summing round to two numbers.
+    accuracies = (0.72, 0.7, 0.76), (0.74, 0.68, 0.76)
+    trials = [
+        search.Trial({"n_neighbors": place}, accuracy, accuracy, converged=True)
+        for place, accuracy in enumerate(accuracies)
+    ]
+    assert trials[0].mean_accuracy < trials[1].mean_accuracy
+    assert search._best(trials) is trials[0]
 
 
 def test_the_number_of_jobs_changes_nothing(tmp_path: Path) -> None:
     chosen = candidates(lr=GRIDS["lr"], mlp=GRIDS["mlp"], rf=GRIDS["rf"])
-    one = search.best_of_each(chosen, setting(tmp_path / "1"), jobs=1, track=quiet)
-    two = search.best_of_each(chosen, setting(tmp_path / "2"), jobs=2, track=quiet)
-    for first, second in zip(one, two, strict=True):
+    alone = search.best_of_each(chosen, setting(tmp_path / "1"), jobs=1, track=quiet)
+    shared = search.best_of_each(chosen, setting(tmp_path / "2"), jobs=2, track=quiet)
+    for first, second in zip(alone, shared, strict=True):
         assert search.summary(first) == search.summary(second)
         assert np.array_equal(first.score, second.score)
 
@@ -111,7 +129,7 @@ def test_what_was_fitted_is_not_fitted_again(
 
 
 @pytest.mark.parametrize(
-    "change", [{"keys": {"knn": "other"}}, {"seed": 6}, {"folds": 4}]
+    "change", [{"data": {"knn": "other"}}, {"seed": 6}, {"folds": 4}]
 )
 def test_other_data_seeds_and_folds_are_fitted_anew(
     change: dict[str, Any], tmp_path: Path
@@ -124,11 +142,64 @@ def test_other_data_seeds_and_folds_are_fitted_anew(
     assert len(after - before) == 2 * change.get("folds", 3) + 1
 
 
-def test_a_remembered_fit_that_is_corrupt_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("raised", ["version", "scikit-learn"])
+def test_a_raised_version_and_another_library_fit_anew(
+    raised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     where, chosen = setting(tmp_path), candidates(knn={"n_neighbors": [3]})
     search.best_of_each(chosen, where, jobs=1, track=quiet)
-    path = next((tmp_path / "fits").rglob("*.json"))
-    path.write_text("{")
+    before = set((tmp_path / "fits").rglob("*.json"))
+    # The same fits serve as long as neither changes.
+    search.best_of_each(chosen, where, jobs=1, track=quiet)
+    assert set((tmp_path / "fits").rglob("*.json")) == before
+    if raised == "version":
+        kind = keys.KINDS["fit"]
+        raised_kind = keys.Kind(kind.version + 1, kind.libraries)
+        monkeypatch.setitem(keys.KINDS, "fit", raised_kind)
+    else:
+        real = keys.installed
+        versions = {"scikit-learn": "99.0"}
+        monkeypatch.setattr(
+            keys, "installed", lambda name: versions.get(name) or real(name)
+        )
+    search.best_of_each(chosen, where, jobs=1, track=quiet)
+    after = set((tmp_path / "fits").rglob("*.json"))
+    assert len(after - before) == len(before) == 7
+
+
+def test_a_fit_says_what_it_ran_on(tmp_path: Path) -> None:
+    chosen = candidates(knn={"n_neighbors": [3]})
+    search.best_of_each(chosen, setting(tmp_path), jobs=1, track=quiet)
+    for path in (tmp_path / "fits").rglob("*.json"):
+        assert documents.checked(path, "")["origin"] == keys.origin("fit")
+
+
+def only_its_key(text: str) -> str:
+    return json.dumps({"key": json.loads(text)["key"]})
+
+
+def with_a_digit_changed(text: str) -> str:
+    content = json.loads(text)
+    if "accuracy" in content:
+        content["accuracy"] = 1 - content["accuracy"]
+    else:
+        content["score"] = content["score"][::-1]
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("damage", [lambda _: "{", only_its_key, with_a_digit_changed])
+def test_a_fit_on_disk_that_is_corrupt_is_refused(
+    damage: Callable[[str], str], keep: bool, tmp_path: Path
+) -> None:
+    where, chosen = setting(tmp_path), candidates(knn={"n_neighbors": [3]})
+    search.best_of_each(chosen, where, jobs=1, track=quiet)
+    path = next(
+        path
+        for path in sorted((tmp_path / "fits").rglob("*.json"))
+        if ("score" in json.loads(path.read_text())) == keep
+    )
+    path.write_text(damage(path.read_text()))
     with pytest.raises(AuditError) as caught:
         search.best_of_each(chosen, where, jobs=1, track=quiet)
     assert str(caught.value) == f"{path}: is corrupt. Fix: run `rm {path}`."
@@ -157,20 +228,63 @@ def test_more_folds_than_records_of_a_side_are_refused() -> None:
 def test_folds_share_out_every_record_once() -> None:
     member = np.arange(31) % 3 == 0
     sides = search.fold_sides(member, 4, 1)
-    judged = np.concatenate([unknown for _, unknown in sides])
-    assert sorted(judged) == list(range(31))
-    for known, unknown in sides:
-        assert not set(known) & set(unknown)
-        assert abs(member[unknown].sum() - 11 / 4) < 1
+    everything = np.concatenate([judged for _, judged in sides])
+    assert sorted(everything) == list(range(31))
+    for train, judged in sides:
+        assert not set(train) & set(judged)
+        assert abs(member[judged].sum() - 11 / 4) < 1
+
+
+@pytest.mark.parametrize("method", ["lr", "knn", "rf"])
+def test_flipping_a_known_membership_leaves_that_records_own_score(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One candidate, and folds that do not depend on the memberships.
+    grid = {
+        "lr": {"C": [1.0]},
+        "knn": {"n_neighbors": [5]},
+        "rf": {"n_estimators": [9]},
+    }
+    member = np.load(setting(tmp_path / "data").folder / "member.npy")
+    sides = search.fold_sides(member[:150], 3, SEED)
+    monkeypatch.setattr(search, "fold_sides", lambda *_: sides)
+
+    def scores(name: str) -> np.ndarray:
+        where = setting(tmp_path / "data", memory=tmp_path / name)
+        np.save(where.folder / "member.npy", member)
+        chosen = candidates(**{method: grid[method]})
+        return search.best_of_each(chosen, where, jobs=1, track=quiet)[0].score
+
+    before = scores("before")
+    for record in (3, 77, 149):
+        member[record] = ~member[record]
+        after = scores(str(record))
+        assert after[record] == before[record]
+        assert not np.array_equal(after, before)
+        member[record] = ~member[record]
+
+
+def test_scores_of_many_records_are_read_in_a_blink(tmp_path: Path) -> None:
+    score = np.random.default_rng(0).random(1_000_000)
+    kept = search.Predictions(
+        converged=True, score=search._text(score), decision=search._text(score > 0.5)
+    )
+    path = tmp_path / "fit.json"
+    documents.write(path, kept, key="k")
+    started = time.process_time()
+    again = documents.read(path, search.Predictions, key="k", fix="")
+    # As a list, they would take some seconds.
+    assert time.process_time() - started < 1
+    assert again == kept
 
 
 def test_a_random_search_draws_without_replacement_in_grid_order() -> None:
     grid = candidates(lr={"C": "logspace(-4, 2, 10)"})["lr"].candidates
-    drawn = search.sample(grid, 4, seed=1)
-    places = [grid.index(candidate) for candidate in drawn]
+    sampled = search.sample(grid, 4, seed=1)
+    places = [grid.index(candidate) for candidate in sampled]
     assert places == sorted(set(places))
     assert len(places) == 4
-    assert search.sample(grid, 4, seed=1) == drawn
+    assert search.sample(grid, 4, seed=1) == sampled
     assert search.sample(grid, 99, seed=1) == grid
 
 
@@ -184,13 +298,13 @@ def test_no_penalty_is_an_infinite_c() -> None:
     assert np.inf == learned.estimator("lr", {"penalty": None}, 1).C
 
 
-def test_standardised_features_have_the_scale_of_the_known_records() -> None:
+def test_standardised_features_have_the_scale_of_attack_train() -> None:
     rng = np.random.default_rng(0)
     features = np.column_stack((rng.normal(5, 100, 500), np.full(500, 3.0)))
-    known = np.arange(500) < 400
+    train = np.arange(500) < 400
     features[450, 0] = 1e9
-    found = learned.standardised(features, known)
-    np.testing.assert_allclose(found[known, 0].mean(), 0, atol=1e-12)
-    np.testing.assert_allclose(found[known, 0].std(), 1)
-    assert (found[:, 1] == 0).all()
-    assert found[450, 0] == learned.FARTHEST
+    ready = learned.standardised(features, train)
+    np.testing.assert_allclose(ready[train, 0].mean(), 0, atol=1e-12)
+    np.testing.assert_allclose(ready[train, 0].std(), 1)
+    assert (ready[:, 1] == 0).all()
+    assert ready[450, 0] == learned.FARTHEST

@@ -1,1 +1,1 @@
-"""Attacks: every one turns signals into scores that are higher for members."""
+"""Attacks: each turns signals into scores that are higher for likelier members."""

@@ -1,11 +1,11 @@
 """Amortised: the likelihood ratio learned from references that play the target.
 
-Every reference is attacked as if it were the target, by the other references. Whose
-member a record is of it is known for every record, so a classifier can learn what a
-Gaussian can only assume, from n_references × n_records rows, and score the real target
-without knowing any of its members. It may be given several kinds of margins, as they
-are and recalibrated: how far to trust which, it learns. Records are cross-fitted: no
-row of a record trains the networks that score it.
+Every reference is attacked by the other references as if it were the target. Its
+members are all known, so a classifier can learn the likelihood ratio, which LiRA
+assumes to be Gaussian, from n_references × n_records rows. It then scores the real
+target without any of its memberships. It can use several kinds of margins, as they are
+and recalibrated, and learns how much weight to give to each. Records are cross-fitted:
+no row of a record trains the networks that score it.
 
 With too few references to attack one another, a logistic regression learns from the
 target's own attack-train records instead, cross-fitted too.
@@ -25,13 +25,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from pipeline.attacks import actors, folds, lira, rmia
+from pipeline import draws
+from pipeline.attacks import actors, folds, lira
 from pipeline.attacks.evidence import Evidence, Side, evidence, together, view_spread
 from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
+from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
+from pipeline.signals import margins
 
 FOLDS = 3  # of records, each scored by networks that never saw it
-NETWORKS = 3  # averaged in each fold; one alone is noisy at low false-positive rates
+NETWORKS = 3  # averaged in each fold; a single one is noisy at low false-positive rates
 HIDDEN = (48, 48)
 EPOCHS = 12
 # Rows per step: few rows make small steps, so that there are enough of them.
@@ -39,12 +42,12 @@ LEAST_BATCH, MOST_BATCH = 32, 1024
 STEPS = 16  # in an epoch, at least, unless rows are very few
 RATE = 2e-3
 FARTHEST = 6.0  # standard deviations at which features are clipped
-# More rows than these teach no more, and a million records have 64 times as many.
+# More rows than these do not improve the fit; a million records have 64 times as many.
 MOST_ROWS = 200_000
 BLOCK_ROWS = 32_768  # records summed up at once, so that a million need little memory
 LABEL_FOLDS = 5
-# Inverse strength, for each labelled record, of the ridge on some eighty features: few
-# labels leave little beyond what every feature says by itself.
+# Inverse strength, for each labelled record, of the ridge on some eighty features: from
+# few labels little can be learned beyond the direction of each feature.
 LABEL_WEIGHT = 1e-4
 
 
@@ -71,13 +74,13 @@ def scale_of(margin: NDArray[np.floating[Any]], audited: NDArray[np.bool_]) -> S
     """
     # Model by model: all together need as much room again as the margins.
     centre, spread = np.empty((2, len(margin)))
-    for model, one in enumerate(margin):
-        chosen = one[audited].astype(np.float64)
+    for model, own in enumerate(margin):
+        chosen = own[audited].astype(np.float64)
         centre[model], spread[model] = chosen.mean(), chosen.std()
     return Scale(centre, np.where(spread > 0, spread, 1.0))
 
 
-def levelled(
+def rescaled(
     margin: NDArray[np.floating[Any]], own: Scale, common: Scale
 ) -> NDArray[np.float64]:
     """Return margins on a common scale: models differ in how far they were trained.
@@ -85,7 +88,7 @@ def levelled(
     Args:
         margin: (n_models, n_records, n_views).
         own: of these models.
-        common: of the references, whose mean location and scale are given to all.
+        common: of the references; its mean location and scale become those of all.
     """
     ratio = common.spread.mean() / own.spread
     centred = np.asarray(margin, dtype=np.float64) - own.centre[:, None, None]
@@ -93,18 +96,20 @@ def levelled(
 
 
 def features(
-    target: NDArray[np.floating[Any]], known: Evidence, prior: lira.Hierarchy | None
+    target: NDArray[np.floating[Any]],
+    of_references: Evidence,
+    prior: lira.Hierarchy | None,
 ) -> NDArray[np.float32]:
-    """Return what is known of each record, in numbers that do not name it.
+    """Return features of each record that do not identify it.
 
-    They are the margin and the log of the confidence of the target, the means of the
-    IN and OUT references of both, as counted and as shrunk towards the prior, the
-    differences, the two likelihood ratios that theory gives (LiRA's under `prior`,
-    RMIA's), and with several views how much the target and either side vary over them.
+    They are the margin and the log confidence of the target, the means of both over the
+    IN and OUT references, as they are and shrunk towards the prior, the differences
+    from the target, the likelihood ratios of LiRA (under `prior`) and RMIA, and with
+    several views how much the target and either side vary over them.
 
     Args:
         target: (n_records, n_views) margins in nats.
-        known: of the references.
+        of_references: the evidence.
         prior: of the records' means; None where no record has both sides.
 
     Returns:
@@ -113,10 +118,11 @@ def features(
     n_views = target.shape[1]
     phi = np.asarray(target, dtype=np.float64).mean(axis=1)
     basis = mean_axis(n_views)
-    sides = [along(side.margin, basis) for side in (known.inside, known.outside)]
+    in_side, out_side = of_references.in_side, of_references.out_side
+    sides = [along(side.margin, basis) for side in (in_side, out_side)]
     filled = with_both_sides(*sides)
-    log_p = rmia.log_confidence(target)
-    log_in, log_out = _both_confidences(known)
+    log_p = margins.log_mean_confidence(target)
+    log_in, log_out = _both_confidences(in_side, out_side)
     log_prior = np.logaddexp(log_in, log_out) - np.log(2)
     columns = [phi, log_p, log_in, log_out]
     columns += [log_p - log_prior, log_p - log_in, log_p - log_out]
@@ -126,64 +132,59 @@ def features(
         centre, variance = lira.posterior(prior, sides[0], sides[1])
         z = (phi - centre) / np.sqrt(variance)
         ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(variance[1] / variance[0]))
-        shrunk = np.logaddexp(*_log_sigmoid(centre)) - np.log(2)
+        shrunk = np.logaddexp(*margins.log_confidence(centre)) - np.log(2)
         columns += [ratio, *centre, *(phi - centre), *z, log_p - shrunk]
     if n_views > 1:
         columns += [view_spread(target), target.min(axis=1), target.max(axis=1)]
-        columns += [known.inside.view_spread, known.outside.view_spread]
+        columns += [in_side.view_spread, out_side.view_spread]
     return np.asarray(np.stack(columns, axis=1), dtype=np.float32)
 
 
 def _both_confidences(
-    known: Evidence,
+    in_side: Side, out_side: Side
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the log mean confidences, a missing side's as the other's mean shift."""
+    """Return the log mean confidences, a missing side filled by `with_both_sides`."""
 
     def as_moments(side: Side) -> Moments:
         count = side.margin.count
         mean = np.where(count > 0, side.log_confidence, 0.0)[:, None]
         return Moments(count, mean, np.zeros((len(count), 1, 1)))
 
-    inside, outside = with_both_sides(
-        as_moments(known.inside), as_moments(known.outside)
-    )
-    return inside.mean[:, 0], outside.mean[:, 0]
-
-
-def _log_sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return -np.logaddexp(0.0, -x)
+    filled = with_both_sides(as_moments(in_side), as_moments(out_side))
+    return filled[0].mean[:, 0], filled[1].mean[:, 0]
 
 
 def rows(
     margin: NDArray[np.floating[Any]],
-    member: NDArray[np.bool_],
+    in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     prior: lira.Hierarchy | None,
     seed: int,
+    fold: int,
 ) -> NDArray[np.float32]:
     """Return the features of every record under every reference as the target.
 
     Args:
         margin: (n_models, n_records, n_views) of the references.
-        member: (n_models, n_records).
-        kept: (n_models, n_records).
-        prior: fitted to all references; a handful of numbers that name no record.
-        seed: of the draws of `actors.helpers`.
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        kept: (n_models, n_records) whether it counts there.
+        prior: fitted to all references; a few numbers that identify no record.
+        seed: of the config, for `actors.helpers`.
+        fold: that the rows train for.
 
     Returns:
         (n_models, n_records, n_features).
     """
-    rng = np.random.default_rng(seed)
-    found = []
+    by_actor = []
     for actor in range(len(margin)):
-        inside, outside = actors.helpers(member, kept, actor, rng)
-        known = evidence(margin, inside, outside)
-        found.append(features(margin[actor], known, prior))
-    return np.stack(found)
+        rng = draws.rng(seed, "amortised.stand_ins", fold, actor)
+        sides = actors.helpers(in_models, kept, actor, rng)
+        by_actor.append(features(margin[actor], evidence(margin, *sides), prior))
+    return np.stack(by_actor)
 
 
 class Judge(NamedTuple):
-    """Networks, and the standardisation of what they are given."""
+    """Networks, and the standardisation of their inputs."""
 
     centre: NDArray[np.float32]
     spread: NDArray[np.float32]
@@ -191,29 +192,34 @@ class Judge(NamedTuple):
 
 
 def fitted(
-    given: NDArray[np.float32],
+    inputs: NDArray[np.float32],
     member: NDArray[np.bool_],
     seed: int,
+    fold: int,
     pool: joblib.Parallel,
 ) -> Judge:
-    """Fit networks that tell IN rows from OUT rows.
+    """Fit networks that separate IN rows from OUT rows.
 
     Args:
-        given: (n_rows, n_features).
-        member: (n_rows,).
-        seed: of first weights and of the order of rows.
+        inputs: (n_rows, n_features).
+        member: (n_rows,) whether the row's actor was trained on the row's record.
+        seed: of the config, for first weights and the order of rows.
+        fold: that the networks will score.
         pool: of workers; the networks do not depend on it.
     """
-    centre, spread = given.mean(axis=0), given.std(axis=0)
+    centre, spread = inputs.mean(axis=0), inputs.std(axis=0)
     spread = np.where(spread > 0, spread, 1).astype(np.float32)
-    ready = _standard(given, centre, spread)
-    seeds = np.random.SeedSequence(seed).generate_state(NETWORKS)
-    networks = pool(joblib.delayed(_network)(ready, member, int(s)) for s in seeds)
+    ready = _standard(inputs, centre, spread)
+    seeds = [
+        draws.integer(seed, "amortised.networks", fold, network)
+        for network in range(NETWORKS)
+    ]
+    networks = pool(joblib.delayed(_network)(ready, member, state) for state in seeds)
     return Judge(centre, spread, networks)
 
 
 def _network(
-    ready: NDArray[np.float32], member: NDArray[np.bool_], seed: int
+    ready: NDArray[np.float32], member: NDArray[np.bool_], state: int
 ) -> MLPClassifier:
     network = MLPClassifier(
         HIDDEN,
@@ -221,69 +227,77 @@ def _network(
         batch_size=min(max(len(ready) // STEPS, LEAST_BATCH), MOST_BATCH, len(ready)),
         learning_rate_init=RATE,
         max_iter=EPOCHS,
-        random_state=seed,
+        random_state=state,
     )
     # Sums of as many threads as there are processors differ in their last bits.
     with threadpool_limits(1), warnings.catch_warnings():
-        # It stops after EPOCHS, on purpose.
+        # It is meant to stop after EPOCHS.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return network.fit(ready, member)
 
 
-def judged(judge: Judge, given: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return (n_rows,) log-odds of membership, averaged over the networks."""
-    ready = _standard(given, judge.centre, judge.spread)
+def judged(judge: Judge, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return (n_rows,) log-odds of membership, averaged over the networks.
+
+    Args:
+        judge: fitted.
+        inputs: (n_rows, n_features).
+    """
+    ready = _standard(inputs, judge.centre, judge.spread)
     total = np.zeros(len(ready))
-    for network in judge.networks:
-        p = network.predict_proba(ready).astype(np.float64)
-        # float32 probabilities reach 0 and 1; the margin of error there is tiny's.
-        p = np.maximum(p, np.finfo(np.float32).tiny)
-        total += np.log(p[:, 1]) - np.log(p[:, 0])
+    with threadpool_limits(1):
+        for network in judge.networks:
+            p = network.predict_proba(ready).astype(np.float64)
+            # A float32 probability can round to 0, whose logarithm is not finite.
+            p = np.maximum(p, np.finfo(np.float32).tiny)
+            total += np.log(p[:, 1]) - np.log(p[:, 0])
     return total / len(judge.networks)
 
 
 def _standard(
-    given: NDArray[np.float32], centre: NDArray[np.float32], spread: NDArray[np.float32]
+    inputs: NDArray[np.float32],
+    centre: NDArray[np.float32],
+    spread: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    return np.clip((given - centre) / spread, -FARTHEST, FARTHEST)
+    return np.clip((inputs - centre) / spread, -FARTHEST, FARTHEST)
 
 
 class Prepared(NamedTuple):
-    """A signal brought to one scale, and what it says of every record."""
+    """A signal on a common scale, and the target's features from it."""
 
-    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) as they were
+    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) not rescaled
     scale: Scale  # of the references
     prior: lira.Hierarchy | None
-    given: NDArray[np.float32]  # (n_records, n_features) of the target
+    features: NDArray[np.float32]  # (n_records, n_features) of the target
 
 
 def prepared(
     signal: Signal,
-    member: NDArray[np.bool_],
+    in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
 ) -> Prepared:
-    """Return a signal with the features of the target; see `scores`."""
+    """Return a signal with the target's features from it; see `scores`."""
     target, references = signal
     common = scale_of(references, audited)
-    phi = levelled(target[None], scale_of(target[None], audited), common)[0]
-    known = together(
+    phi = rescaled(target[None], scale_of(target[None], audited), common)[0]
+    of_references = together(
         [
             evidence(
-                levelled(references[:, rows], common, common),
-                member[:, rows] & kept[:, rows],
-                ~member[:, rows] & kept[:, rows],
+                rescaled(references[:, block], common, common),
+                in_models[:, block] & kept[:, block],
+                ~in_models[:, block] & kept[:, block],
             )
-            for rows in _blocks(len(phi))
+            for block in _blocks(len(phi))
         ]
     )
-    prior = hierarchy_of(phi, known, audited)
-    return Prepared(references, common, prior, features(phi, known, prior))
+    prior = hierarchy_of(phi, of_references, audited)
+    return Prepared(references, common, prior, features(phi, of_references, prior))
 
 
 def scores(
     signals: Sequence[Signal],
-    member: NDArray[np.bool_],
+    in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
     seed: int,
@@ -293,11 +307,11 @@ def scores(
 
     Args:
         signals: kinds of margins, each of all models and records.
-        member: (n_models, n_records) whether a reference was trained on a record.
-        kept: (n_models, n_records) whether it counts there: `membership.level`.
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        kept: (n_models, n_records) whether it counts there: `coverage.balanced`.
         audited: (n_records,) whether the target may be trained on it; other records
-            teach the networks only.
-        seed: of folds, samples and networks.
+            only train the networks.
+        seed: of the config, for folds, samples and networks.
         jobs: worker processes that train networks. The scores do not depend on it.
 
     Returns:
@@ -306,47 +320,41 @@ def scores(
     Raises:
         LacksError: if there are too few references to attack one another.
     """
-    if not actors.can_play(member, kept):
-        msg = f"{len(member)} references are too few to attack one another"
+    if not actors.can_play(in_models, kept):
+        msg = f"{len(in_models)} references are too few to attack one another"
         raise LacksError(msg)
-    ready = [prepared(signal, member, kept, audited) for signal in signals]
-    given = np.hstack([one.given for one in ready])
+    ready = [prepared(signal, in_models, kept, audited) for signal in signals]
+    of_target = np.hstack([signal.features for signal in ready])
 
-    order, first, second = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
-    )
-    place = order.permutation(len(given))
-    fold = place % FOLDS
-    # Few enough records for MOST_ROWS, of those that have something to teach.
-    teaching = np.flatnonzero(actors.divided(member))
-    first_ones = np.argsort(place[teaching])[: max(MOST_ROWS // len(member), FOLDS)]
-    sampled = np.zeros(len(given), dtype=bool)
-    sampled[teaching[first_ones]] = True
-    out = np.empty(len(given))
+    place = draws.rng(seed, "amortised.order").permutation(len(of_target))
+    folds_of_records = place % FOLDS
+    # Few enough records for MOST_ROWS, of those from which something can be learned.
+    useful = np.flatnonzero(actors.divided(in_models))
+    first = np.argsort(place[useful])[: max(MOST_ROWS // len(in_models), FOLDS)]
+    sampled = np.zeros(len(of_target), dtype=bool)
+    sampled[useful[first]] = True
+    out = np.empty(len(of_target))
     pool = joblib.Parallel(jobs)
-    for one in range(FOLDS):
-        train, judged_now = sampled & (fold != one), fold == one
-        draw = int(first.integers(2**31))
-        taught = np.concatenate(
+    for fold in range(FOLDS):
+        own = folds_of_records == fold
+        train = sampled & ~own
+        of_actors = np.concatenate(
             [
                 rows(
-                    levelled(signal.references[:, train], signal.scale, signal.scale),
-                    member[:, train],
+                    rescaled(signal.references[:, train], signal.scale, signal.scale),
+                    in_models[:, train],
                     kept[:, train],
                     signal.prior,
-                    draw,
+                    seed,
+                    fold,
                 )
                 for signal in ready
             ],
             axis=-1,
         )
-        judge = fitted(
-            taught.reshape(-1, taught.shape[-1]),
-            member[:, train].ravel(),
-            int(second.integers(2**31)),
-            pool,
-        )
-        out[judged_now] = judged(judge, given[judged_now])
+        inputs = of_actors.reshape(-1, of_actors.shape[-1])
+        judge = fitted(inputs, in_models[:, train].ravel(), seed, fold, pool)
+        out[own] = judged(judge, of_target[own])
     return out
 
 
@@ -355,88 +363,128 @@ def _blocks(n_records: int) -> list[slice]:
 
 
 def hierarchy_of(
-    target: NDArray[np.floating[Any]], known: Evidence, audited: NDArray[np.bool_]
+    target: NDArray[np.floating[Any]],
+    of_references: Evidence,
+    audited: NDArray[np.bool_],
 ) -> lira.Hierarchy | None:
     """Return the prior of the records' means, or None where no record has both sides.
 
     Args:
-        target: (n_records, n_views) margins.
-        known: of the references.
+        target: (n_records, n_views) margins, in nats.
+        of_references: the evidence.
         audited: (n_records,) whether the target may be trained on it.
     """
     basis = mean_axis(target.shape[1])
-    inside = along(known.inside.margin, basis)
-    outside = along(known.outside.margin, basis)
-    if not ((inside.count > 0) & (outside.count > 0) & audited).any():
+    in_side = along(of_references.in_side.margin, basis)
+    out_side = along(of_references.out_side.margin, basis)
+    if not ((in_side.count > 0) & (out_side.count > 0) & audited).any():
         return None
-    return lira.fitted_hierarchy(target @ basis, inside, outside, audited)
+    return lira.fitted_hierarchy(target @ basis, in_side, out_side, audited)
 
 
 def scores_by_labels(
     signals: Sequence[Signal],
-    member: NDArray[np.bool_],
+    in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
-    known: NDArray[np.bool_],
-    target_member: NDArray[np.bool_],
+    attack_train: NDArray[np.bool_],
+    member: NDArray[np.bool_],
     seed: int,
 ) -> NDArray[np.float64]:
     """Score every record where references are too few to attack one another.
 
     Args:
         signals: kinds of margins, each of all models and records.
-        member: (n_models, n_records) whether a reference was trained on a record.
+        in_models: (n_models, n_records) whether a reference was trained on a record.
         kept: (n_models, n_records) whether it counts there.
         audited: (n_records,) whether the target may be trained on it.
-        known: (n_records,) attack-train records, whose membership may be used.
-        target_member: (n_records,) memberships; those not known are not looked at.
-        seed: of the folds.
+        attack_train: (n_records,) whose membership may be used.
+        member: (n_records,) memberships of the target; outside attack-train they are
+            not looked at.
+        seed: of the config, for the folds.
 
     Returns:
-        (n_records,) log-odds; of a known record from a fit without it.
+        (n_records,) log-odds; of a record in attack-train from a fit without it.
     """
-    given = np.hstack([_described(signal, member, kept, audited) for signal in signals])
-    spread = given.std(axis=0)
-    ready = (given - given.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    described = np.hstack(
+        [_described(signal, in_models, kept, audited) for signal in signals]
+    )
+    spread = described.std(axis=0)
+    ready = (described - described.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     ready = np.clip(ready, -FARTHEST, FARTHEST)
-    sides = known & target_member, known & ~target_member
-    fold = folds.drawn(sides, LABEL_FOLDS, seed)
-    out = np.empty(len(given))
-    for one in (*range(LABEL_FOLDS), -1):
-        train = known & (fold != one)
+    sides = attack_train & member, attack_train & ~member
+    folds_of_records = folds.drawn(sides, LABEL_FOLDS, seed, "amortised.folds")
+    out = np.empty(len(ready))
+    for fold in (*range(LABEL_FOLDS), -1):
+        own = folds_of_records == fold
+        if not own.any():
+            continue
+        train = attack_train & ~own
         judge = LogisticRegression(C=LABEL_WEIGHT * train.sum(), max_iter=1000)
-        judge.fit(ready[train], target_member[train])
-        if (fold == one).any():
-            out[fold == one] = judge.decision_function(ready[fold == one])
+        with threadpool_limits(1):
+            judge.fit(ready[train], member[train])
+            out[own] = judge.decision_function(ready[own])
     return out
 
 
 def _described(
     signal: Signal,
-    member: NDArray[np.bool_],
+    in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return the features of every record, on whichever sides it has references."""
     target, references = signal
-    found = evidence(references, member & kept, ~member & kept)
-    prior = hierarchy_of(target, found, audited)
-    if found.inside.margin.count.any() and found.outside.margin.count.any():
-        given = features(target, found, prior).astype(np.float64)
+    of_references = evidence(references, in_models & kept, ~in_models & kept)
+    in_side, out_side = of_references.in_side, of_references.out_side
+    prior = hierarchy_of(target, of_references, audited)
+    has_in, has_out = in_side.margin.count > 0, out_side.margin.count > 0
+    if has_in.any() and has_out.any():
+        described = features(target, of_references, prior).astype(np.float64)
     else:
-        side = found.inside if found.inside.margin.count.any() else found.outside
-        given = _one_sided(target, side)
+        described = _one_sided(target, in_side if has_in.any() else out_side)
     if prior is not None:
-        return given
-    # Each record has one side only, and the two sides mean different things.
-    which = (found.inside.margin.count > 0)[:, None]
-    return np.hstack((given, given * which, which))
+        return described
+    # Each record has only one side, and a feature's meaning depends on which.
+    return np.hstack((described, described * has_in[:, None], has_in[:, None]))
 
 
 def _one_sided(target: NDArray[np.floating[Any]], side: Side) -> NDArray[np.float64]:
     phi = np.asarray(target, dtype=np.float64).mean(axis=1)
     mean = side.margin.mean.mean(axis=1)
-    log_p = rmia.log_confidence(target)
+    log_p = margins.log_mean_confidence(target)
     ratio = log_p - side.log_confidence
     spread = view_spread(target)
     return np.stack((phi, mean, phi - mean, log_p, ratio, spread), axis=1)
+
+
+# The attack of the catalogue.
+
+
+def score(view: View) -> Scored:
+    """Score by `scores` where references can attack one another, else by labels."""
+    signals = [
+        Signal(view.margin, view.references),
+        Signal(view.recalibrated, view.references_recalibrated),
+    ]
+    if view.margin.shape[1] > 1:
+        pair = _first_view_excess(view.margin), _first_view_excess(view.references)
+        signals.append(Signal(*pair))
+    arrays = view.in_models, view.kept, view.audited
+    if needs_labels(view):
+        known = view.attack_train, view.member
+        return Scored(scores_by_labels(signals, *arrays, *known, view.seed))
+    return Scored(scores(signals, *arrays, view.seed, view.jobs))
+
+
+def needs_labels(view: View) -> bool:
+    """Return whether memberships of the target must be learned from."""
+    return not can_play(view)
+
+
+def _first_view_excess(margin: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return the (..., 1) margin of the unchanged record, less the mean over views.
+
+    A model that was trained on this very image fits it better than its mirror image.
+    """
+    return np.asarray(margin[..., :1] - margin.mean(axis=-1, keepdims=True))

@@ -1,68 +1,126 @@
-"""Names: what attacks there are, by family. No heavy import: the config reads it."""
+"""Catalogue: every attack that is not learned, in one table.
 
-# Of the target's own outputs, compared with one number for all records.
-GLOBAL = ("loss", "confidence", "margin", "entropy", "modified_entropy", "correctness")
-# The same with a number for each class.
-PER_CLASS = "_per_class"
-THRESHOLD = (*GLOBAL, *(f"{name}{PER_CLASS}" for name in GLOBAL[:-1]))
-POPULATION = ("attack_p",)
-REFERENCE = (
-    "lira_online",
-    "lira_online_fixed",
-    "lira_online_joint",
-    "lira_online_bayes",
-    "lira_online_hierarchical",
-    "lira_offline",
-    "lira_offline_fixed",
-    "lira_offline_bayes",
-    "lira_offline_two_sided",
-    "rmia_online",
-    "rmia_offline",
-    "attack_r",
-    "difficulty",
-)
-# Of these, the ones that compare with OUT references alone.
-OFFLINE = (
-    "lira_offline",
-    "lira_offline_fixed",
-    "lira_offline_bayes",
-    "lira_offline_two_sided",
-    "rmia_offline",
-    "attack_r",
-    "difficulty",
-)
-RMIA = ("rmia_online", "rmia_offline")
-QUANTILE = ("qmia",)
-AMORTISED = ("amortised",)
-# Of these, what needs references on both sides of one and the same record.
-BOTH = ("lira_online_hierarchical",)
-# What makes do with references on either side alone.
-EITHER = ("rmia_online", "references", *AMORTISED)
-FAMILIES = {
-    "threshold": THRESHOLD,
-    "population": POPULATION,
-    "reference": REFERENCE,
-    "quantile": QUANTILE,
-    "amortised": AMORTISED,
+To add an attack, write a function from `view.View` to `view.Scored` in a module of this
+folder, and add its entry to `ATTACKS`. The function is named by text and imported when
+the attack runs: the config reads this table, and must stay light to import.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Sides = Literal["IN and OUT", "OUT", "IN or OUT", "IN and OUT of one record"]
+
+
+class Needs(NamedTuple):
+    """Which references some record must have."""
+
+    sides: Sides
+    n_models: int = 1  # on each of these sides
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An attack."""
+
+    family: str
+    function: str  # "module:function", of a module in this folder
+    needs: Needs | None = None  # None: no references
+    # Whether it may see memberships of attack-train; or "module:function" that decides
+    # it from a view without them.
+    informed: bool | str = False
+    recalibrated: bool = False  # reads the references' recalibrated margins
+
+
+BOTH, OUT, EITHER = Needs("IN and OUT"), Needs("OUT"), Needs("IN or OUT")
+# Without a population, known non-members take its place.
+NO_POPULATION = "view:lacks_population"
+
+ATTACKS = {
+    # Scores of the target alone, compared with one threshold for all records.
+    "loss": Entry("threshold", "thresholds:score_loss"),
+    "confidence": Entry("threshold", "thresholds:score_confidence"),
+    "margin": Entry("threshold", "thresholds:score_margin"),
+    "entropy": Entry("threshold", "thresholds:score_entropy"),
+    "modified_entropy": Entry("threshold", "thresholds:score_modified_entropy"),
+    "correctness": Entry("threshold", "thresholds:score_correctness"),
+    # The same with a threshold for each class.
+    "loss_per_class": Entry(
+        "threshold", "thresholds:score_loss_per_class", informed=True
+    ),
+    "confidence_per_class": Entry(
+        "threshold", "thresholds:score_confidence_per_class", informed=True
+    ),
+    "margin_per_class": Entry(
+        "threshold", "thresholds:score_margin_per_class", informed=True
+    ),
+    "entropy_per_class": Entry(
+        "threshold", "thresholds:score_entropy_per_class", informed=True
+    ),
+    "modified_entropy_per_class": Entry(
+        "threshold", "thresholds:score_modified_entropy_per_class", informed=True
+    ),
+    "attack_p": Entry("population", "percentiles:score_p", informed=NO_POPULATION),
+    "lira_online": Entry("reference", "lira:score_online", BOTH),
+    "lira_online_fixed": Entry("reference", "lira:score_online_fixed", BOTH),
+    "lira_online_joint": Entry("reference", "lira:score_online_joint", BOTH),
+    "lira_online_bayes": Entry(
+        "reference", "lira:score_online_bayes", Needs("IN and OUT", 2)
+    ),
+    "lira_online_hierarchical": Entry(
+        "reference", "lira:score_hierarchical", Needs("IN and OUT of one record")
+    ),
+    "lira_offline": Entry("reference", "lira:score_offline", OUT),
+    "lira_offline_fixed": Entry("reference", "lira:score_offline_fixed", OUT),
+    "lira_offline_bayes": Entry(
+        "reference", "lira:score_offline_bayes", Needs("OUT", 2)
+    ),
+    "lira_offline_two_sided": Entry("reference", "lira:score_offline_two_sided", OUT),
+    "rmia_online": Entry(
+        "reference", "rmia:score_online", EITHER, informed=NO_POPULATION
+    ),
+    "rmia_offline": Entry(
+        "reference", "rmia:score_offline", OUT, informed=NO_POPULATION
+    ),
+    "attack_r": Entry("reference", "percentiles:score_r", OUT),
+    "difficulty": Entry("reference", "difficulty:score", OUT),
+    "qmia": Entry("quantile", "quantile:score", informed=True),
+    "amortised": Entry(
+        "amortised",
+        "amortised:score",
+        EITHER,
+        informed="amortised:needs_labels",
+        recalibrated=True,
+    ),
 }
-ALL = tuple(name for family in FAMILIES.values() for name in family)
+# Their scores have a slope to be tuned.
+RMIA = ("rmia_online", "rmia_offline")
 # Chosen among all on attack-train: the favourite, unless it is clearly beaten there.
 STRONGEST = "strongest"
 FAVOURITE = "amortised"
 
-# What a learned attack can be given, besides the scores of the attacks above.
+# The features of a learned attack, besides the scores of the attacks above.
 TUTORIAL = ("loss", "logits")
-COLUMNS = (*TUTORIAL, "sorted", "margin", "views", "references")
-FEATURES = (*COLUMNS, *ALL)
-
-# How many references an attack or a feature needs on one side of some record; of
-# complementary pairs, every record has one on each side for each pair.
-NEEDED = {
-    **dict.fromkeys(("references", *REFERENCE, *AMORTISED), 1),
-    **dict.fromkeys(("lira_online_bayes", "lira_offline_bayes"), 2),
+COLUMNS: dict[str, Needs | None] = {
+    **dict.fromkeys((*TUTORIAL, "sorted", "margin", "views")),
+    "references": EITHER,
 }
+
+
+def names() -> tuple[str, ...]:
+    """Return the attacks, in the order of the report."""
+    return tuple(ATTACKS)
+
+
+def features() -> tuple[str, ...]:
+    """Return the features that a learned attack can have."""
+    return (*COLUMNS, *(name for name in ATTACKS if name not in COLUMNS))
+
+
+def needs(name: str) -> Needs | None:
+    """Return which references an attack or a feature needs; None if it needs none."""
+    return ATTACKS[name].needs if name in ATTACKS else COLUMNS[name]
 
 
 def family_of(name: str) -> str:
     """Return the family of an attack that is not learned."""
-    return next(family for family, names in FAMILIES.items() if name in names)
+    return ATTACKS[name].family

@@ -1,4 +1,4 @@
-"""Evidence: all that the attacks need to know of the references, per record."""
+"""Evidence: what the references say of each record, summed up on either side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.attacks import rmia
 from pipeline.attacks.moments import Moments, joined, moments
+from pipeline.signals import margins
 
 
 @dataclass(frozen=True)
 class Side:
-    """What the references on one side say of each record."""
+    """What the references on one side of each record say of it."""
 
     margin: Moments  # of the views' margins, nats
     log_confidence: NDArray[np.float64]  # (n_records,) log mean p; -inf without any
@@ -24,34 +24,34 @@ class Side:
 class Evidence:
     """Both sides of each record: small beside the signals they sum up."""
 
-    inside: Side
-    outside: Side
+    in_side: Side  # of the references trained on a record
+    out_side: Side  # of the others
 
 
 def evidence(
     margin: NDArray[np.floating[Any]],
-    inside: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
+    in_models: NDArray[np.bool_],
+    out_models: NDArray[np.bool_],
 ) -> Evidence:
     """Sum up the signals of references on a block of records.
 
     Args:
         margin: (n_models, n_records, n_views), in nats.
-        inside: (n_models, n_records) models that count as trained on a record.
-        outside: (n_models, n_records) models that count as not trained on it.
+        in_models: (n_models, n_records) models that count as trained on a record.
+        out_models: (n_models, n_records) models that count as not trained on it.
     """
-    log_p = rmia.log_confidence(margin)
+    log_p = margins.log_mean_confidence(margin)
     spread = view_spread(margin)
 
     def side(chosen: NDArray[np.bool_]) -> Side:
         count = np.maximum(chosen.sum(axis=0), 1)
         return Side(
             moments(margin, chosen),
-            rmia.log_mean(log_p, chosen),
+            margins.log_mean(log_p, chosen),
             np.where(chosen, spread, 0.0).sum(axis=0) / count,
         )
 
-    return Evidence(side(inside), side(outside))
+    return Evidence(side(in_models), side(out_models))
 
 
 def view_spread(margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -60,16 +60,16 @@ def view_spread(margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def together(blocks: Sequence[Evidence]) -> Evidence:
-    """Return the evidence on successive blocks of records as one."""
+    """Return the evidence on successive blocks of records as a whole."""
 
     def side(sides: Sequence[Side]) -> Side:
         return Side(
-            joined([one.margin for one in sides]),
-            np.concatenate([one.log_confidence for one in sides]),
-            np.concatenate([one.view_spread for one in sides]),
+            joined([side.margin for side in sides]),
+            np.concatenate([side.log_confidence for side in sides]),
+            np.concatenate([side.view_spread for side in sides]),
         )
 
     return Evidence(
-        side([block.inside for block in blocks]),
-        side([block.outside for block in blocks]),
+        side([block.in_side for block in blocks]),
+        side([block.out_side for block in blocks]),
     )

@@ -157,8 +157,8 @@ PARAMETERS: dict[str, dict[str, Rule]] = {
     },
 }
 
-# What every candidate of a method has unless its grid says otherwise. They are
-# MindArmour's, where they differ from scikit-learn's.
+# What every candidate of a method has unless its grid sets it. They are MindArmour's
+# where these differ from scikit-learn's.
 DEFAULTS: dict[str, Candidate] = {
     "knn": {},
     "lr": {"max_iter": 300},
@@ -167,40 +167,40 @@ DEFAULTS: dict[str, Candidate] = {
     "rf": {"max_depth": 2},
 }
 
-# Settings that change how a fit runs but not what it finds.
+# Settings that change how a fit runs but not its result.
 WITHOUT_EFFECT = ("n_jobs", "verbose", "warm_start")
 
 _RANGE = re.compile(r"(logspace|linspace)\((.+),(.+),(.+)\)")
 
 
-def values(where: str, given: str | Sequence[Any]) -> list[Any]:
+def values(where: str, setting: str | Sequence[Any]) -> list[Any]:
     """Return the values of one grid parameter as Python objects.
 
     Args:
         where: the setting's name, for the error.
-        given: a list, in which "None" and "none" stand for None, or a range written
+        setting: a list, in which "None" and "none" stand for None, or a range written
             ``logspace(first exponent, last exponent, count)`` with base 10 or
             ``linspace(first, last, count)``, both ends included.
 
     Raises:
         AuditError: if a range is malformed or the list is empty.
     """
-    if isinstance(given, list | tuple):
-        if not given:
+    if isinstance(setting, list | tuple):
+        if not setting:
             problem = "is an empty list"
             raise AuditError(where, problem, "give at least one value")
-        return [None if v in ("None", "none") else v for v in given]
+        return [None if v in ("None", "none") else v for v in setting]
     try:
         kind, first, last, count = _RANGE.fullmatch(
-            str(given).replace(" ", "")
+            str(setting).replace(" ", "")
         ).groups()  # type: ignore[union-attr]
         low, high, steps = float(first), float(last), int(count)
         points = [low + i * (high - low) / max(steps - 1, 1) for i in range(steps)]
         points = points if kind == "linspace" else [10.0**point for point in points]
         if not points or not all(map(math.isfinite, points)):
-            raise ValueError(given)
+            raise ValueError(setting)
     except (AttributeError, ValueError, OverflowError):
-        problem = f"is {given!r}, neither a list nor a range"
+        problem = f"is {setting!r}, neither a list nor a range"
         fix = 'write a list, or a range such as "logspace(-4, 2, 10)"'
         raise AuditError(where, problem, fix) from None
     return points
@@ -217,11 +217,11 @@ def check(method: str, grid: Mapping[str, str | Sequence[Any]]) -> None:
         AuditError: naming the parameter, the value and what is allowed.
     """
     rules = PARAMETERS[method]
-    for name, given in grid.items():
+    for name, setting in grid.items():
         where = f"attack.methods.{method}.{name}"
         if name not in rules:
             raise AuditError(where, "is not a parameter", nearest(name, rules))
-        for value in values(where, given):
+        for value in values(where, setting):
             if not rules[name].allows(value):
                 problem = f"has the value {value!r}"
                 raise AuditError(where, problem, f"use {rules[name].words}")
@@ -229,7 +229,7 @@ def check(method: str, grid: Mapping[str, str | Sequence[Any]]) -> None:
 
 def nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     """Return advice that names the nearest known name, or all of them."""
-    lower = {one.lower(): one for one in known}
+    lower = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     return f"use {lower[near[0]]}" if near else f"use one of {', '.join(known)}"
 
@@ -254,8 +254,8 @@ def candidates(
     names = sorted(grid)
     columns = [values(f"attack.methods.{method}.{name}", grid[name]) for name in names]
     for combination in itertools.product(*columns):
-        given = dict(zip(names, combination, strict=True))
-        candidate = _modern(method, {**DEFAULTS[method], **given}, notes)
+        params = dict(zip(names, combination, strict=True))
+        candidate = _modern(method, {**DEFAULTS[method], **params}, notes)
         distinct.setdefault(json.dumps(candidate, sort_keys=True), candidate)
     return list(distinct.values()), list(notes)
 

@@ -1,4 +1,4 @@
-"""Learned attacks: classifiers that tell members from non-members by their signals."""
+"""Learned attacks: classifiers that predict membership from a record's signals."""
 
 import math
 import warnings
@@ -27,7 +27,7 @@ FARTHEST = 6.0  # standard deviations
 PENALTY_BY_RATIO = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)
 
 
-class Verdicts(NamedTuple):
+class Prediction(NamedTuple):
     """What a fitted attack says of records."""
 
     score: NDArray[np.float64]  # (n_records,) probability of being a member
@@ -36,18 +36,18 @@ class Verdicts(NamedTuple):
 
 
 def standardised(
-    features: NDArray[np.float64], known: NDArray[np.bool_]
+    features: NDArray[np.float64], attack_train: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return features of mean 0 and deviation 1 on known records, clipped far out.
+    """Return features of mean 0 and deviation 1 on attack-train, clipped far out.
 
     Scores of attacks differ in scale by orders of magnitude.
 
     Args:
         features: (n_records, n_features).
-        known: (n_records,) the attack-train records.
+        attack_train: (n_records,).
     """
-    spread = features[known].std(axis=0)
-    centred = features - features[known].mean(axis=0)
+    spread = features[attack_train].std(axis=0)
+    centred = features - features[attack_train].mean(axis=0)
     ready = centred / np.where(spread > 0, spread, 1.0)
     return np.asarray(np.clip(ready, -FARTHEST, FARTHEST))
 
@@ -57,8 +57,8 @@ def estimator(method: str, params: Mapping[str, Any], seed: int) -> ClassifierMi
 
     Args:
         method: "lr", "knn", "mlp", "rf" or "gbm".
-        params: as `grids.candidates` gives them, or as JSON gives them back.
-        seed: for the methods that draw random numbers, unless the candidate has one.
+        params: as `grids.candidates` returns them, or the same read from JSON.
+        seed: of `draws.integer`; a `random_state` among the parameters overrides it.
     """
     settings = dict(params)
     if method != "knn":
@@ -66,7 +66,7 @@ def estimator(method: str, params: Mapping[str, Any], seed: int) -> ClassifierMi
     if isinstance(layers := settings.get("hidden_layer_sizes"), list):
         settings["hidden_layer_sizes"] = tuple(layers)
     if isinstance(weights := settings.get("class_weight"), dict):
-        # TOML and JSON know names only; the classes are 0, non-member, and 1, member.
+        # Keys of TOML and JSON are text; the classes are 0, non-member, and 1, member.
         settings["class_weight"] = {int(name): w for name, w in weights.items()}
     if settings.get("penalty", "") is None:
         del settings["penalty"]
@@ -80,22 +80,22 @@ def estimator(method: str, params: Mapping[str, Any], seed: int) -> ClassifierMi
 
 def judge(
     classifier: ClassifierMixin,
-    known: NDArray[np.float64],
+    train: NDArray[np.float64],
     member: NDArray[np.bool_],
-    unknown: NDArray[np.float64],
-) -> Verdicts:
-    """Fit a classifier on records of known membership and judge others by it.
+    others: NDArray[np.float64],
+) -> Prediction:
+    """Fit a classifier on records of known membership and predict that of others.
 
     Args:
         classifier: unfitted.
-        known: (n_known, n_features).
-        member: (n_known,) whether each is a member.
-        unknown: (n_unknown, n_features).
+        train: (n_train, n_features).
+        member: (n_train,) whether each is a member.
+        others: (n_others, n_features).
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        classifier.fit(known, member.astype(np.int64))
-        score = classifier.predict_proba(unknown)[:, 1]
-        decision = classifier.predict(unknown) == 1
+        classifier.fit(train, member.astype(np.int64))
+        score = classifier.predict_proba(others)[:, 1]
+        decision = classifier.predict(others) == 1
     stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    return Verdicts(np.asarray(score, dtype=np.float64), decision, not stopped)
+    return Prediction(np.asarray(score, dtype=np.float64), decision, not stopped)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from pipeline.attacks.moments import Moments, with_both_sides
+from pipeline.attacks.moments import Moments, along, principal_axes, with_both_sides
+from pipeline.attacks.view import Scored, View
 from pipeline.errors import LacksError
 
 Variance = Literal["record", "fixed"]
@@ -27,22 +28,25 @@ TINY = float(np.finfo(np.float64).tiny)
 
 def online(
     target: NDArray[np.floating[Any]],
-    inside: Moments,
-    outside: Moments,
+    in_side: Moments,
+    out_side: Moments,
     variance: Variance,
 ) -> NDArray[np.float64]:
     """Return log N(φ; μ_in, σ_in²) − log N(φ; μ_out, σ_out²), summed over the axes.
 
     Variances are mean squares about the record's own mean: "record" of that record,
-    "fixed" of all records together. Where a record's variance is 0 or it has but one
-    reference on a side, the fixed variance stands in; where nobody has two, σ is 1 nat
+    "fixed" of all records together. Where a record's variance is 0 or it has only one
+    reference on a side, the fixed variance is used; where no record has two, σ is 1 nat
     on both sides. A missing side's mean is filled in by `moments.with_both_sides`.
 
     Args:
         target: (n_records, n_axes) the target's signal φ.
-        inside: of the references trained on each record.
-        outside: of the others.
+        in_side: of the references trained on each record.
+        out_side: of the others.
         variance: whose residuals it is taken from.
+
+    Returns:
+        (n_records,) log ratios, in nats.
 
     Raises:
         LacksError: if a record, or a whole side, has no reference.
@@ -51,40 +55,40 @@ def online(
     values, and takes both variances from the IN side.
     """
     phi = np.asarray(target, dtype=np.float64)
-    inside, outside = with_both_sides(inside, outside)
-    var_in, var_out = variances(inside, variance), variances(outside, variance)
-    if not (has_spread(inside) and has_spread(outside)):
+    in_side, out_side = with_both_sides(in_side, out_side)
+    var_in, var_out = variances(in_side, variance), variances(out_side, variance)
+    if not (has_spread(in_side) and has_spread(out_side)):
         var_in, var_out = np.ones_like(phi), np.ones_like(phi)
-    terms = _log_normal(phi, inside.mean, var_in) - _log_normal(
-        phi, outside.mean, var_out
+    terms = _log_normal(phi, in_side.mean, var_in) - _log_normal(
+        phi, out_side.mean, var_out
     )
     return np.asarray(terms.sum(axis=1))
 
 
 def offline(
     target: NDArray[np.floating[Any]],
-    outside: Moments,
+    out_side: Moments,
     variance: Variance,
     *,
-    inside: Moments | None = None,
+    in_side: Moments | None = None,
     two_sided: bool = False,
 ) -> NDArray[np.float64]:
     """Return how far a record's signal lies above that of its OUT references.
 
     The score is the z-value z = (φ − μ_out)/σ_out, which ranks as P[Z < φ] does but has
-    no ties where that rounds to 1. Two-sided it is −log N(φ; μ_out, σ_out²), by which a
-    signal that is unusually low makes a member too: it is the published code's.
+    no ties where that rounds to 1. Two-sided it is −log N(φ; μ_out, σ_out²), as in the
+    published code: there an unusually low signal counts for membership too.
 
     Args:
         target: (n_records, 1) the target's signal φ, its views averaged.
-        outside: of the references not trained on each record.
+        out_side: of the references not trained on each record.
         variance: as in `online`.
-        inside: of the references trained on each record; from these the mean of a
+        in_side: of the references trained on each record; from these the mean of a
             record without OUT references is filled in by `moments.with_both_sides`.
         two_sided: as in the published code.
 
     Returns:
-        (n_records,) scores; the mean score for a record without any mean.
+        (n_records,) scores; the mean of the others for a record without references.
 
     Raises:
         LacksError: if no record has an OUT reference.
@@ -92,18 +96,18 @@ def offline(
     Source: arXiv:2112.03570, section VI-A, equation 4.
     """
     phi = np.asarray(target, dtype=np.float64)
-    seen = outside.count > 0
+    seen = out_side.count > 0
     if not seen.any():
         msg = "no record has a reference that it is OUT of"
         raise LacksError(msg)
-    if inside is not None and inside.count.any():
-        outside = with_both_sides(inside, outside)[1]
-        seen |= inside.count > 0
-    var = variances(outside, variance) if has_spread(outside) else np.ones_like(phi)
+    if in_side is not None and in_side.count.any():
+        out_side = with_both_sides(in_side, out_side)[1]
+        seen |= in_side.count > 0
+    var = variances(out_side, variance) if has_spread(out_side) else np.ones_like(phi)
     if two_sided:
-        score = -_log_normal(phi, outside.mean, var)[:, 0]
+        score = -_log_normal(phi, out_side.mean, var)[:, 0]
     else:
-        score = ((phi - outside.mean) / np.sqrt(var))[:, 0]
+        score = ((phi - out_side.mean) / np.sqrt(var))[:, 0]
     return np.where(seen, score, score[seen].mean())
 
 
@@ -113,7 +117,11 @@ def has_spread(side: Moments) -> bool:
 
 
 def variances(side: Moments, variance: Variance) -> NDArray[np.float64]:
-    """Return (n_records, n_axes) variances of a side, as `online` tells."""
+    """Return (n_records, n_axes) variances of a side, in nats²; see `online`.
+
+    They are sums of squares divided by the number of references, as in the paper: the
+    estimate of maximum likelihood.
+    """
     squares = np.diagonal(side.scatter, axis1=1, axis2=2)
     several = side.count >= 2
     total = max(int(side.count[several].sum()), 1)
@@ -199,7 +207,7 @@ def predictive(side: Moments, prior: Prior) -> Predictive:
 
 
 def bayesian_online(
-    target: NDArray[np.floating[Any]], inside: Moments, outside: Moments
+    target: NDArray[np.floating[Any]], in_side: Moments, out_side: Moments
 ) -> NDArray[np.float64]:
     """Return the log-ratio of the IN and the OUT predictive density, a Student-t each.
 
@@ -207,8 +215,8 @@ def bayesian_online(
 
     Args:
         target: (n_records, 1) the target's signal, its views averaged.
-        inside: of the references trained on each record; one axis.
-        outside: of the others; one axis.
+        in_side: of the references trained on each record; one axis.
+        out_side: of the others; one axis.
 
     Raises:
         LacksError: if no record has two references on a side.
@@ -217,21 +225,20 @@ def bayesian_online(
     """
     phi = np.asarray(target, dtype=np.float64)[:, 0]
     terms = []
-    for side in (inside, outside):
-        found = predictive(side, fitted_prior(side))
-        scale = np.sqrt(found.variance)
-        terms.append(stats.t.logpdf(phi, found.freedom, found.mean, scale))
+    for side in (in_side, out_side):
+        law = predictive(side, fitted_prior(side))
+        terms.append(stats.t.logpdf(phi, law.freedom, law.mean, np.sqrt(law.variance)))
     return np.asarray(terms[0] - terms[1])
 
 
 def bayesian_offline(
-    target: NDArray[np.floating[Any]], outside: Moments
+    target: NDArray[np.floating[Any]], out_side: Moments
 ) -> NDArray[np.float64]:
     """Return −log P[T > φ] under the OUT predictive Student-t distribution.
 
     Args:
         target: (n_records, 1) the target's signal, its views averaged.
-        outside: of the references not trained on each record; one axis.
+        out_side: of the references not trained on each record; one axis.
 
     Raises:
         LacksError: if no record has two OUT references.
@@ -239,9 +246,9 @@ def bayesian_offline(
     Source: BaVarIA, arXiv:2603.11799.
     """
     phi = np.asarray(target, dtype=np.float64)[:, 0]
-    found = predictive(outside, fitted_prior(outside))
-    z = (phi - found.mean) / np.sqrt(found.variance)
-    return _minus_log_tail(z, found.freedom)
+    law = predictive(out_side, fitted_prior(out_side))
+    z = (phi - law.mean) / np.sqrt(law.variance)
+    return _minus_log_tail(z, law.freedom)
 
 
 def _minus_log_tail(
@@ -269,8 +276,8 @@ class Hierarchy(NamedTuple):
 
 def fitted_hierarchy(
     target: NDArray[np.floating[Any]],
-    inside: Moments,
-    outside: Moments,
+    in_side: Moments,
+    out_side: Moments,
     audited: NDArray[np.bool_] | Literal[True] = True,
 ) -> Hierarchy:
     """Fit the prior by moments over records; no membership of the target is used.
@@ -281,26 +288,26 @@ def fitted_hierarchy(
 
     Args:
         target: (n_records, 1) the target's signal, its views averaged.
-        inside: of the references trained on each record; one axis.
-        outside: of the others; one axis.
+        in_side: of the references trained on each record; one axis.
+        out_side: of the others; one axis.
         audited: (n_records,) whether the target may be trained on it; True for all.
 
     Raises:
         LacksError: if no record has references on both sides.
     """
-    both = (inside.count > 0) & (outside.count > 0) & audited
+    both = (in_side.count > 0) & (out_side.count > 0) & audited
     if not both.any():
         msg = "no record has references on both sides"
         raise LacksError(msg)
-    n = np.stack([inside.count[both], outside.count[both]])
-    means = np.stack([inside.mean[both, 0], outside.mean[both, 0]])
+    n = np.stack([in_side.count[both], out_side.count[both]])
+    means = np.stack([in_side.mean[both, 0], out_side.mean[both, 0]])
     centre = np.average(means, axis=1, weights=n)
     away = means - centre[:, None]
     covariance = np.empty((2, 2))
     covariance[0, 1] = covariance[1, 0] = np.mean(away[0] * away[1])
     noise = np.empty(2)
     phi = np.asarray(target, dtype=np.float64)[both, 0]
-    for row, side in enumerate((inside, outside)):
+    for row, side in enumerate((in_side, out_side)):
         free = int(np.maximum(side.count - 1, 0).sum())
         if free and has_spread(side):
             noise[row] = side.scatter[:, 0, 0].sum() / free
@@ -317,7 +324,7 @@ def fitted_hierarchy(
 
 
 def posterior(
-    prior: Hierarchy, inside: Moments, outside: Moments
+    prior: Hierarchy, in_side: Moments, out_side: Moments
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean and variance of the next model's signal on either side.
 
@@ -325,8 +332,8 @@ def posterior(
         (2, n_records) means and (2, n_records) variances, IN then OUT.
     """
     precision = np.linalg.inv(prior.covariance)
-    n = np.stack([inside.count, outside.count])
-    means = np.stack([inside.mean[:, 0], outside.mean[:, 0]])
+    n = np.stack([in_side.count, out_side.count])
+    means = np.stack([in_side.mean[:, 0], out_side.mean[:, 0]])
     pull = (precision @ prior.mean)[:, None] + n * means / prior.noise[:, None]
     own = np.diag(precision)[:, None] + n / prior.noise[:, None]
     cross = precision[0, 1]
@@ -338,19 +345,19 @@ def posterior(
 
 def hierarchical(
     target: NDArray[np.floating[Any]],
-    inside: Moments,
-    outside: Moments,
+    in_side: Moments,
+    out_side: Moments,
     audited: NDArray[np.bool_] | Literal[True] = True,
 ) -> NDArray[np.float64]:
     """Return the log-ratio of the IN and the OUT predictive density under `Hierarchy`.
 
-    The prior of `bayesian_online` takes the two sides for independent; here the means
-    of a record are correlated, which decides when references are few.
+    In `bayesian_online` the two sides are independent. Here the two means of a record
+    are correlated, which matters most where references are few.
 
     Args:
         target: (n_records, 1) the target's signal, its views averaged.
-        inside: of the references trained on each record; one axis.
-        outside: of the others; one axis.
+        in_side: of the references trained on each record; one axis.
+        out_side: of the others; one axis.
         audited: (n_records,) as in `fitted_hierarchy`.
 
     Raises:
@@ -360,7 +367,63 @@ def hierarchical(
     over the prior; Gelman et al. 2013, "Bayesian Data Analysis", section 5.4.
     """
     phi = np.asarray(target, dtype=np.float64)[:, 0]
-    prior = fitted_hierarchy(target, inside, outside, audited)
-    mean, variance = posterior(prior, inside, outside)
+    prior = fitted_hierarchy(target, in_side, out_side, audited)
+    mean, variance = posterior(prior, in_side, out_side)
     both = _log_normal(phi, mean, variance)
     return np.asarray(both[0] - both[1])
+
+
+# The attacks of the catalogue; all but the joint variant average the views.
+
+
+def score_online(view: View) -> Scored:
+    """Score by `online` with variances per record."""
+    return Scored(online(view.phi, *view.sides, "record"))
+
+
+def score_online_fixed(view: View) -> Scored:
+    """Score by `online` with variances of all records together."""
+    return Scored(online(view.phi, *view.sides, "fixed"))
+
+
+def score_online_joint(view: View) -> Scored:
+    """Score by `online` with the views modelled jointly; see `principal_axes`."""
+    in_side, out_side = view.evidence.in_side.margin, view.evidence.out_side.margin
+    basis = principal_axes(in_side, out_side)
+    sides = along(in_side, basis), along(out_side, basis)
+    return Scored(online(view.margin @ basis, *sides, "fixed"))
+
+
+def score_online_bayes(view: View) -> Scored:
+    """Score by `bayesian_online`."""
+    return Scored(bayesian_online(view.phi, *view.sides))
+
+
+def score_hierarchical(view: View) -> Scored:
+    """Score by `hierarchical`."""
+    return Scored(hierarchical(view.phi, *view.sides, view.audited))
+
+
+def score_offline(view: View) -> Scored:
+    """Score by `offline` with variances per record."""
+    in_side, out_side = view.sides
+    return Scored(offline(view.phi, out_side, "record", in_side=in_side))
+
+
+def score_offline_fixed(view: View) -> Scored:
+    """Score by `offline` with the variance of all records together."""
+    in_side, out_side = view.sides
+    return Scored(offline(view.phi, out_side, "fixed", in_side=in_side))
+
+
+def score_offline_bayes(view: View) -> Scored:
+    """Score by `bayesian_offline`."""
+    return Scored(bayesian_offline(view.phi, view.sides[1]))
+
+
+def score_offline_two_sided(view: View) -> Scored:
+    """Score by `offline`, two-sided, with variances per record."""
+    in_side, out_side = view.sides
+    return Scored(
+        offline(view.phi, out_side, "record", in_side=in_side, two_sided=True)
+    )

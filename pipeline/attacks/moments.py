@@ -1,4 +1,4 @@
-"""Moments: what the reference models say of each record, on one side."""
+"""Moments: count, mean and scatter of the references' signals, per record and side."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,31 +27,31 @@ def moments(signal: NDArray[np.floating[Any]], chosen: NDArray[np.bool_]) -> Mom
 
     Args:
         signal: (n_models, n_records, n_axes).
-        chosen: (n_models, n_records) whether a model is on the side wanted.
+        chosen: (n_models, n_records) whether a model is on the side in question.
     """
     count = chosen.sum(axis=0)
     wide = np.where(chosen[:, :, None], signal, 0.0).astype(np.float64, copy=False)
     mean = wide.sum(axis=0) / np.maximum(count, 1)[:, None]
     wide -= mean
-    # Of the models not chosen too, so back to nothing.
+    # This has shifted the zeros of models that are not chosen: back to zero.
     wide *= chosen[:, :, None]
     scatter = np.einsum("mra,mrb->rab", wide, wide)
     return Moments(count, mean, scatter)
 
 
-def along(given: Moments, basis: NDArray[np.float64]) -> Moments:
+def along(side: Moments, basis: NDArray[np.float64]) -> Moments:
     """Return the moments of the signal's linear combinations.
 
     Args:
-        given: with n_axes axes.
+        side: with n_axes axes.
         basis: (n_axes, n_new) coefficients of each combination.
     """
-    scatter = np.einsum("ap,rab,bq->rpq", basis, given.scatter, basis)
-    return Moments(given.count, given.mean @ basis, scatter)
+    scatter = np.einsum("ap,rab,bq->rpq", basis, side.scatter, basis)
+    return Moments(side.count, side.mean @ basis, scatter)
 
 
 def joined(blocks: list[Moments]) -> Moments:
-    """Return the moments of successive blocks of records as one."""
+    """Return the moments of successive blocks of records as a whole."""
     return Moments(
         np.concatenate([block.count for block in blocks]),
         np.concatenate([block.mean for block in blocks]),
@@ -64,19 +64,19 @@ def mean_axis(n_axes: int) -> NDArray[np.float64]:
     return np.full((n_axes, 1), 1.0 / n_axes)
 
 
-def principal_axes(inside: Moments, outside: Moments) -> NDArray[np.float64]:
+def principal_axes(in_side: Moments, out_side: Moments) -> NDArray[np.float64]:
     """Return the (n_axes, n_axes) basis in which residuals are uncorrelated.
 
     The views of a record are modelled jointly by a Gaussian whose covariance has the
     principal axes of all residuals pooled; along these it is a product of univariate
     ones.
     """
-    pooled = inside.scatter.sum(axis=0) + outside.scatter.sum(axis=0)
+    pooled = in_side.scatter.sum(axis=0) + out_side.scatter.sum(axis=0)
     return np.asarray(np.linalg.eigh(pooled)[1])
 
 
-def with_both_sides(inside: Moments, outside: Moments) -> tuple[Moments, Moments]:
-    """Fill in the mean of a side that a record has no reference on.
+def with_both_sides(in_side: Moments, out_side: Moments) -> tuple[Moments, Moments]:
+    """Fill in the mean of a side on which a record has no reference.
 
     It is the mean of the other side, shifted by the mean difference of the sides: over
     the records that have both or, if there are none, between the sides' own records.
@@ -84,22 +84,22 @@ def with_both_sides(inside: Moments, outside: Moments) -> tuple[Moments, Moments
     Raises:
         LacksError: if a side has no reference on any record, or a record none at all.
     """
-    has_in, has_out = inside.count > 0, outside.count > 0
+    has_in, has_out = in_side.count > 0, out_side.count > 0
     if not (has_in | has_out).all():
         msg = "a record has no reference at all"
         raise LacksError(msg)
     if (has_in & has_out).all():
-        return inside, outside
+        return in_side, out_side
     if not has_in.any() or not has_out.any():
-        side = "out" if has_in.any() else "in"
-        msg = f"no record has a reference that it is {side.upper()} of"
+        missing = "OUT" if has_in.any() else "IN"
+        msg = f"no record has a reference that it is {missing} of"
         raise LacksError(msg)
     both = has_in & has_out
     of_in, of_out = (both, both) if both.any() else (has_in, has_out)
-    gap = inside.mean[of_in].mean(axis=0) - outside.mean[of_out].mean(axis=0)
-    mean_in = np.where(has_in[:, None], inside.mean, outside.mean + gap)
-    mean_out = np.where(has_out[:, None], outside.mean, inside.mean - gap)
+    gap = in_side.mean[of_in].mean(axis=0) - out_side.mean[of_out].mean(axis=0)
+    mean_in = np.where(has_in[:, None], in_side.mean, out_side.mean + gap)
+    mean_out = np.where(has_out[:, None], out_side.mean, in_side.mean - gap)
     return (
-        Moments(inside.count, mean_in, inside.scatter),
-        Moments(outside.count, mean_out, outside.scatter),
+        Moments(in_side.count, mean_in, in_side.scatter),
+        Moments(out_side.count, mean_out, out_side.scatter),
     )

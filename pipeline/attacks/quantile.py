@@ -1,20 +1,24 @@
-"""Quantile: a record's signal against what non-members like it reach."""
+"""Quantile: a record's signal compared with the signals of similar non-members."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
+from pipeline import draws
 from pipeline.attacks import folds
+from pipeline.attacks.view import Scored, View
 from pipeline.errors import LacksError
 
+TAIL = 0.05  # share of non-members above their quantile
 FOLDS = 5
 TREES = 100
-RATE = 0.05
+RATE = 0.05  # of learning
 LEAVES = 8
-LEAST_LEAF = 20  # records, so that a leaf has a quantile to speak of
+LEAST_LEAF = 20  # records: a quantile of fewer would be too noisy
 
 
 def description(
@@ -22,8 +26,8 @@ def description(
 ) -> NDArray[np.float64]:
     """Return what describes a record apart from the signal.
 
-    They are the log-probabilities of all other classes given that it is none of its
-    own, highest first: how sharply the target would err; and the class's own number.
+    First the log-probabilities of the wrong classes, conditional on being wrong and
+    highest first: they show how sharply the target would err. Then the label.
 
     Args:
         logits: (n_records, n_classes) with at least two classes.
@@ -35,29 +39,28 @@ def description(
     wide = np.asarray(logits, dtype=np.float64)
     own = np.arange(wide.shape[1]) == np.asarray(label)[:, None]
     others = wide[~own].reshape(len(wide), -1)
-    shifted = others - others.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_p = special.log_softmax(others, axis=1)
     return np.column_stack((-np.sort(-log_p, axis=1), label))
 
 
 def quantiles(
     signal: NDArray[np.floating[Any]],
-    given: NDArray[np.floating[Any]],
+    described: NDArray[np.floating[Any]],
     nonmember: NDArray[np.bool_],
     rate: float,
     seed: int,
 ) -> NDArray[np.float64]:
-    """Return for each record the signal that a non-member like it exceeds at a rate.
+    """Return for each record the signal that similar non-members exceed at a rate.
 
-    Records are cross-fitted: each is judged by a regression on the known non-members of
-    the other folds, so a non-member never decides its own quantile.
+    Records are cross-fitted: the quantile of each comes from a regression on the known
+    non-members of the other folds, so no non-member decides its own.
 
     Args:
         signal: (n_records,) higher for a likelier member.
-        given: (n_records, n_features) what describes a record.
+        described: (n_records, n_features) what the quantile may depend on.
         nonmember: (n_records,) known not to be members.
         rate: share of non-members above the quantile, in (0, 1).
-        seed: of folds and trees.
+        seed: of the config, for folds and trees.
 
     Raises:
         LacksError: if there are fewer known non-members than folds.
@@ -68,10 +71,10 @@ def quantiles(
     if n_known < FOLDS:
         msg = f"quantile regression needs {FOLDS} non-members, got {n_known}"
         raise LacksError(msg)
-    fold = folds.drawn((nonmember, ~nonmember), FOLDS, seed)
+    fold = folds.drawn((nonmember, ~nonmember), FOLDS, seed, "qmia.folds")
     out = np.empty(len(signal))
-    for one in range(FOLDS):
-        train, judged = nonmember & (fold != one), fold == one
+    for number in range(FOLDS):
+        train, judged = nonmember & (fold != number), fold == number
         model = HistGradientBoostingRegressor(
             loss="quantile",
             quantile=1 - rate,
@@ -79,9 +82,24 @@ def quantiles(
             learning_rate=RATE,
             max_leaf_nodes=LEAVES,
             min_samples_leaf=LEAST_LEAF,
-            random_state=seed,
+            random_state=draws.integer(seed, "qmia.trees", number),
         )
         # Threads wait for one another where other programs run.
         with threadpool_limits(1):
-            out[judged] = model.fit(given[train], signal[train]).predict(given[judged])
+            model.fit(described[train], signal[train])
+            out[judged] = model.predict(described[judged])
     return out
+
+
+def score(view: View) -> Scored:
+    """Score by how far the margin lies above its quantile among non-members, in nats.
+
+    The attack QMIA of the catalogue.
+
+    Raises:
+        LacksError: as `quantiles`.
+    """
+    phi = view.phi[:, 0]
+    described = description(view.logits[:, 0], view.label)
+    nonmember = view.population | (view.attack_train & ~view.member)
+    return Scored(phi - quantiles(phi, described, nonmember, TAIL, view.seed))

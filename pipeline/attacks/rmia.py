@@ -12,44 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import draws
+from pipeline.attacks import actors
+from pipeline.attacks.evidence import evidence
+from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
+from pipeline.signals import margins
+from pipeline.statistics import metrics
 
-# What a mean over no reference is: log of probability 0.
-NOTHING = -np.inf
-
-
-def log_confidence(margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the log of the true-class probability, averaged over the views.
-
-    Args:
-        margin: (..., n_views) log(p / (1 − p)), in nats.
-
-    Returns:
-        (...) log of the mean p.
-    """
-    log_p = -np.logaddexp(0.0, -np.asarray(margin, dtype=np.float64))
-    return log_mean(np.moveaxis(log_p, -1, 0), np.True_)
-
-
-def log_mean(
-    log_p: NDArray[np.floating[Any]], chosen: NDArray[np.bool_] | np.bool_
-) -> NDArray[np.float64]:
-    """Return the log of the mean probability over the chosen models.
-
-    Args:
-        log_p: (n_models, ...).
-        chosen: (n_models, ...) which to average, or True for all.
-
-    Returns:
-        (...) log of the mean; -inf where none is chosen.
-    """
-    picked = np.where(chosen, log_p, NOTHING)
-    count = np.broadcast_to(chosen, picked.shape).sum(axis=0)
-    largest = picked.max(axis=0, initial=NOTHING)
-    shift = np.where(np.isfinite(largest), largest, 0.0)
-    with np.errstate(divide="ignore"):
-        total = np.log(np.exp(picked - shift).sum(axis=0))
-    return np.asarray(total + shift - np.log(np.maximum(count, 1)))
+# The slope a where references do not determine it: Privacy Meter's.
+DEFAULT_SLOPE = 0.3
+SLOPES = tuple(round(0.1 * i, 1) for i in range(11))
+# References attacked, and records, to tune it: enough to choose between few values.
+TUNING_ACTORS = 8
+TUNING_RECORDS = 20_000
 
 
 def log_prior_online(
@@ -97,7 +73,8 @@ def slope_between(
 ) -> float | None:
     """Return the a at which P_in = a·P_out + 1 − a holds of the records' means.
 
-    For references too few to attack one another; no membership of the target is used.
+    It serves where references are too few to attack one another; no membership of the
+    target is used.
 
     Args:
         log_in: (n_records,) log of the mean confidence of the IN references; -inf
@@ -110,7 +87,7 @@ def slope_between(
     has_in, has_out = ~np.isneginf(log_in), ~np.isneginf(log_out)
     if not has_in.any() or not has_out.any():
         return None
-    # What is short of certainty, of which the relation is a proportion.
+    # In terms of 1 − P the relation is a proportion.
     lacking_in = 1 - np.exp(log_in[has_in]).mean()
     lacking_out = 1 - np.exp(log_out[has_out]).mean()
     return float(min(lacking_in / lacking_out, 1.0)) if lacking_out > 0 else None
@@ -155,3 +132,85 @@ def share(
         raise LacksError(msg)
     below = np.searchsorted(np.sort(population), ratio - np.log(gamma), side="left")
     return np.asarray(below / len(population))
+
+
+def tuned_slope(
+    margin: NDArray[np.floating[Any]],
+    in_models: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    seed: int,
+) -> float:
+    """Return the a with which offline RMIA does best against the references.
+
+    References are attacked as if they were the target, by the others; nothing of the
+    target is used.
+
+    Args:
+        margin: (n_models, n_records, n_views) of the references.
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        kept: (n_models, n_records) whether it counts there.
+        seed: of the config, for the sample of records.
+
+    Returns:
+        One of `SLOPES`.
+
+    Source: Zarifzadeh et al. 2024, arXiv:2312.03262, appendix B.2.2.
+    """
+    order = draws.rng(seed, "rmia.records").permutation(in_models.shape[1])
+    rows = np.sort(order[:TUNING_RECORDS])
+    margin, in_models, kept = margin[:, rows], in_models[:, rows], kept[:, rows]
+    total = np.zeros(len(SLOPES))
+    for actor in range(min(len(margin), TUNING_ACTORS)):
+        rng = draws.rng(seed, "rmia.stand_ins", actor)
+        sides = actors.helpers(in_models, kept, actor, rng)
+        out_side = evidence(margin, *sides).out_side
+        seen = out_side.margin.count > 0
+        log_p = margins.log_mean_confidence(margin[actor])[seen]
+        member = in_models[actor][seen]
+        if member.all() or not member.any():
+            continue
+        for place, a in enumerate(SLOPES):
+            prior = log_prior_offline(out_side.log_confidence[seen], a)
+            total[place] += metrics.auc(log_ratio(log_p, prior), member)
+    return SLOPES[int(np.argmax(total))]
+
+
+def slope(view: View) -> float:
+    """Return the a of both attacks below: tuned, or estimated, or the default."""
+    return view.shared(_slope)
+
+
+def _slope(view: View) -> float:
+    if can_play(view):
+        return tuned_slope(view.references, view.in_models, view.kept, view.seed)
+    in_side, out_side = view.evidence.in_side, view.evidence.out_side
+    estimate = slope_between(in_side.log_confidence, out_side.log_confidence)
+    return DEFAULT_SLOPE if estimate is None else estimate
+
+
+# The attacks of the catalogue.
+
+
+def score_online(view: View) -> Scored:
+    """Score by log r, with the mean confidences of IN and OUT references as p(x)."""
+    in_side, out_side = view.evidence.in_side, view.evidence.out_side
+    # Of a = 0 the relation between the sides has no inverse.
+    a = slope(view) or DEFAULT_SLOPE
+    prior = log_prior_online(in_side.log_confidence, out_side.log_confidence, a)
+    return _scored(view, prior)
+
+
+def score_offline(view: View) -> Scored:
+    """Score by log r, with p(x) from the mean confidence of OUT references.
+
+    A record without OUT references has the mean of the others.
+    """
+    log_out = view.evidence.out_side.log_confidence
+    seen = view.evidence.out_side.margin.count > 0
+    log_out = np.where(seen, log_out, margins.log_mean(log_out[seen], np.True_))
+    return _scored(view, log_prior_offline(log_out, slope(view)))
+
+
+def _scored(view: View, log_prior: NDArray[np.float64]) -> Scored:
+    ratio = log_ratio(margins.log_mean_confidence(view.margin), log_prior)
+    return Scored(ratio, share(ratio, ratio[view.population]))

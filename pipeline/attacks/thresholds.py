@@ -1,4 +1,4 @@
-"""Thresholds: scores of the target alone, to be compared with one number.
+"""Thresholds: scores of the target alone, compared with a threshold.
 
 Every score is higher for a likelier member.
 """
@@ -7,24 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
+from pipeline.attacks import folds
+from pipeline.attacks.view import Scored, View
+from pipeline.signals import margins
 
-def log_softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return (n_records, n_classes) log-probabilities in nats, in float64."""
-    wide = np.asarray(logits, dtype=np.float64)
-    shifted = wide - wide.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def confidence(margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the log of the true-class probability.
-
-    Args:
-        margin: (n_records,) log(p / (1 − p)), in nats.
-
-    Source: Salem et al. 2019, arXiv:1806.01246.
-    """
-    return -np.logaddexp(0.0, -np.asarray(margin, dtype=np.float64))
+FOLDS = 5  # of the thresholds per class
 
 
 def entropy(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -35,7 +24,7 @@ def entropy(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
     Source: Salem et al. 2019, arXiv:1806.01246; Song and Mittal 2021, equation 7.
     """
-    log_p = log_softmax(logits)
+    log_p = special.log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     return np.asarray((np.exp(log_p) * log_p).sum(axis=1))
 
 
@@ -50,7 +39,7 @@ def modified_entropy(
 
     Source: Song and Mittal 2021, arXiv:2003.10595, equation 8, negated.
     """
-    log_p = log_softmax(logits)
+    log_p = special.log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     own = np.arange(log_p.shape[1]) == np.asarray(label)[:, None]
     # log(1 − p): of the largest p from all the others, which neither cancels nor
     # underflows; of any other p from p itself.
@@ -78,11 +67,11 @@ def best_threshold(
 ) -> float:
     """Return the threshold of the highest balanced accuracy; members lie above it.
 
-    Of equally good ones it is the highest, halfway to the next score.
+    Of equally good thresholds it is the highest, halfway to the next score.
 
     Args:
         score: (n_records,) of records whose membership is known.
-        member: (n_records,) it.
+        member: (n_records,) their memberships.
 
     Raises:
         ValueError: if members or non-members are missing.
@@ -110,25 +99,125 @@ def best_threshold(
 def per_class(
     score: NDArray[np.floating[Any]],
     label: NDArray[np.integer[Any]],
-    known: NDArray[np.bool_],
+    attack_train: NDArray[np.bool_],
     member: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return the score minus the best threshold of the record's class.
 
-    A class that lacks known members or non-members has the threshold of all.
+    A class without members or without non-members in attack-train has the threshold of
+    all classes together.
 
     Args:
         score: (n_records,).
         label: (n_records,) classes.
-        known: (n_records,) whose membership may be used.
-        member: (n_records,) memberships; those not known are not looked at.
+        attack_train: (n_records,) whose membership may be used.
+        member: (n_records,) memberships; of other records they are not looked at.
+
+    Raises:
+        ValueError: if attack-train lacks members or non-members.
 
     Source: Song and Mittal 2021, arXiv:2003.10595, section 3.
     """
-    out = score - best_threshold(score[known], member[known])
-    for one in np.unique(label):
-        own = label == one
-        rows = own & known
+    out = score - best_threshold(score[attack_train], member[attack_train])
+    for number in np.unique(label):
+        own = label == number
+        rows = own & attack_train
         if 0 < member[rows].sum() < rows.sum():
             out[own] = score[own] - best_threshold(score[rows], member[rows])
     return np.asarray(out)
+
+
+def cross_fitted(
+    score: NDArray[np.floating[Any]],
+    label: NDArray[np.integer[Any]],
+    attack_train: NDArray[np.bool_],
+    member: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return `per_class` scores, each by thresholds that its record did not decide.
+
+    Records of attack-train have the thresholds of the other folds, all other records
+    those of the whole of attack-train.
+
+    Args:
+        score: (n_records,).
+        label: (n_records,) classes.
+        attack_train: (n_records,) whose membership may be used.
+        member: (n_records,) memberships; of other records they are not looked at.
+        seed: of the config, for the folds.
+
+    Raises:
+        ValueError: if the other folds lack members or non-members.
+    """
+    sides = attack_train & member, attack_train & ~member
+    fold = folds.drawn(sides, FOLDS, seed, "per_class.folds")
+    out = np.empty(len(score))
+    for number in (*range(FOLDS), -1):
+        chosen = attack_train & (fold != number)
+        judged = fold == number
+        out[judged] = per_class(score, label, chosen, member)[judged]
+    return out
+
+
+# The attacks of the catalogue. Source of the first two: Salem et al. 2019,
+# arXiv:1806.01246.
+
+
+def score_loss(view: View) -> Scored:
+    """Score by the log-probability of the true class in the first view, in nats."""
+    return Scored(margins.log_confidence(view.margin[:, 0]))
+
+
+def score_confidence(view: View) -> Scored:
+    """Score by the log of the mean probability of the true class over the views."""
+    return Scored(margins.log_mean_confidence(view.margin))
+
+
+def score_margin(view: View) -> Scored:
+    """Score by the margin, averaged over the views, in nats."""
+    return Scored(view.phi[:, 0])
+
+
+def score_entropy(view: View) -> Scored:
+    """Score by `entropy` of the first view."""
+    return Scored(entropy(view.logits[:, 0]))
+
+
+def score_modified_entropy(view: View) -> Scored:
+    """Score by `modified_entropy` of the first view."""
+    return Scored(modified_entropy(view.logits[:, 0], view.label))
+
+
+def score_correctness(view: View) -> Scored:
+    """Score by `correctness` of the first view."""
+    return Scored(correctness(view.logits[:, 0], view.label))
+
+
+def score_loss_per_class(view: View) -> Scored:
+    """Score as `score_loss`, with a threshold for each class."""
+    return _cross_fitted(score_loss(view), view)
+
+
+def score_confidence_per_class(view: View) -> Scored:
+    """Score as `score_confidence`, with a threshold for each class."""
+    return _cross_fitted(score_confidence(view), view)
+
+
+def score_margin_per_class(view: View) -> Scored:
+    """Score as `score_margin`, with a threshold for each class."""
+    return _cross_fitted(score_margin(view), view)
+
+
+def score_entropy_per_class(view: View) -> Scored:
+    """Score as `score_entropy`, with a threshold for each class."""
+    return _cross_fitted(score_entropy(view), view)
+
+
+def score_modified_entropy_per_class(view: View) -> Scored:
+    """Score as `score_modified_entropy`, with a threshold for each class."""
+    return _cross_fitted(score_modified_entropy(view), view)
+
+
+def _cross_fitted(plain: Scored, view: View) -> Scored:
+    known = view.attack_train, view.member
+    return Scored(cross_fitted(plain.score, view.label, *known, view.seed))

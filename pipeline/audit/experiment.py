@@ -1,4 +1,4 @@
-"""Experiment: every attack of a config on one division of the records."""
+"""Experiment: every attack of a config on a division of the records."""
 
 import tempfile
 import time
@@ -12,10 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.attacks import catalogue, grids, learned, roster, thresholds
+from pipeline.attacks import (
+    catalogue,
+    features,
+    grids,
+    learned,
+    roster,
+    thresholds,
+)
+from pipeline.attacks.view import Scored, View
 from pipeline.audit import search
 from pipeline.cache import files, keys
-from pipeline.config import Attack
+from pipeline.config import Attack, AttackMethod
 from pipeline.errors import AuditError, LacksError
 from pipeline.signals import margins
 from pipeline.statistics import metrics
@@ -37,9 +45,9 @@ class Decided(NamedTuple):
 class Outcome:
     """What the attacks say, and what was chosen for them, on attack-train alone."""
 
-    scored: dict[str, roster.Scored]
+    scored: dict[str, Scored]
     decided: dict[str, Decided]
-    found: list[search.Found]  # of the learned attacks
+    learned: list[search.Choice]
     auc: dict[str, float]  # on attack-train
     strongest: str
     seconds: dict[str, float]
@@ -47,91 +55,93 @@ class Outcome:
 
 def run(
     settings: Attack,
-    given: roster.Given,
+    view: View,
     memory: Path,
-    before: Mapping[str, roster.Scored] | None = None,
+    before: Mapping[str, Scored] | None = None,
 ) -> Outcome:
     """Run every attack.
 
     Args:
-        settings: which ones, and how the learned ones are searched.
-        given: what they may look at.
-        memory: folder of remembered fits.
-        before: what the attacks said on another division of the same records. One that
-            was given no membership then would say the same again, and is not run.
+        settings: which attacks, and how the learned ones are searched.
+        view: what they may look at, with a division.
+        memory: folder of the fits that are kept.
+        before: what the attacks said on another division of the same records. Those
+            that saw no membership would say the same again, and are not run.
 
     Raises:
         AuditError: if an attack lacks what it needs, or gives scores that are not
             finite.
     """
     seconds: dict[str, float] = {}
-    scored = _direct(settings, given, seconds, before)
-    known, member = given.known, given.member[given.known]
+    scored = _direct(settings, view, seconds, before)
+    train, member = view.attack_train, view.member[view.attack_train]
     decided = {}
-    for name, one in scored.items():
-        threshold = thresholds.best_threshold(one.score[known], member)
-        decided[name] = Decided(one.score > threshold, threshold)
+    for name, (score, *_) in scored.items():
+        threshold = thresholds.best_threshold(score[train], member)
+        decided[name] = Decided(score > threshold, threshold)
     started = time.perf_counter()
-    found = _searched(settings, given, scored, memory) if settings.methods else []
+    choices = _searched(settings, view, scored, memory) if settings.methods else []
     seconds["learned"] = time.perf_counter() - started
-    for one_found in found:
-        scored[one_found.name] = roster.Scored(one_found.score, informed=True)
-        decided[one_found.name] = Decided(one_found.decision, None)
-    auc = {name: metrics.auc(one.score[known], member) for name, one in scored.items()}
-    chosen = strongest(auc, scored, given)
-    return Outcome(scored, decided, found, auc, chosen, seconds)
+    for choice in choices:
+        scored[choice.name] = Scored(choice.score, informed=True)
+        decided[choice.name] = Decided(choice.decision, None)
+    auc = {
+        name: metrics.auc(score[train], member) for name, (score, *_) in scored.items()
+    }
+    chosen = strongest(auc, scored, view)
+    return Outcome(scored, decided, choices, auc, chosen, seconds)
 
 
 def rerun(
-    settings: Attack, given: roster.Given, outcome: Outcome, memory: Path
+    settings: Attack, view: View, outcome: Outcome, memory: Path
 ) -> dict[str, NDArray[np.float64]]:
     """Run every attack once more, on other memberships of the same records.
 
-    One that was given no membership says what it said. The candidates of the learned
-    ones are chosen already and only fitted anew.
+    Attacks that saw no membership keep their scores. The learned ones keep the
+    candidates that were chosen, and only fit them anew.
 
     Args:
         settings: of the first run.
-        given: as at the first run, but for the memberships.
+        view: that of the first run, with other memberships.
         outcome: of the first run.
-        memory: folder of remembered fits.
+        memory: folder of the fits that are kept.
 
     Returns:
         (n_records,) scores by name; only those of attack-eval are out of sample.
     """
     scored = {
-        name: roster.score(name, given) if one.informed else one
-        for name, one in outcome.scored.items()
-        if name in catalogue.ALL
+        name: roster.score(name, view) if before.informed else before
+        for name, before in outcome.scored.items()
+        if name in catalogue.names()
     }
-    scores = {name: one.score for name, one in scored.items()}
-    if outcome.found:
-        with _prepared(settings, given, scored, memory) as setting:
-            scores |= search.refitted(outcome.found, setting, jobs=given.jobs)
+    scores = {name: score for name, (score, *_) in scored.items()}
+    if outcome.learned:
+        with _prepared(settings, view, scored, memory) as setting:
+            scores |= search.refitted(outcome.learned, setting, jobs=view.jobs)
     return {name: scores[name] for name in outcome.scored}
 
 
 def strongest(
-    auc: Mapping[str, float], scored: Mapping[str, roster.Scored], given: roster.Given
+    auc: Mapping[str, float], scored: Mapping[str, Scored], view: View
 ) -> str:
     """Return the attack that does best on attack-train.
 
-    Of many that are about equal the best is so by accident; the favourite gives way
-    only to what is better beyond that.
+    Among many attacks that are about equally good, chance decides which is best. So the
+    favourite is chosen unless another is better by more than `BEYOND` standard errors.
 
     Args:
         auc: of each attack, on attack-train.
         scored: what they say.
-        given: what they were given.
+        view: that they saw.
     """
     best = max(auc, key=lambda name: auc[name])
     if catalogue.FAVOURITE not in auc:
         return best
-    known = given.known
+    train = view.attack_train
     error = metrics.auc_difference_error(
-        scored[best].score[known],
-        scored[catalogue.FAVOURITE].score[known],
-        given.member[known],
+        scored[best].score[train],
+        scored[catalogue.FAVOURITE].score[train],
+        view.member[train],
     )
     is_beaten = auc[best] - auc[catalogue.FAVOURITE] > BEYOND * error
     return best if is_beaten else catalogue.FAVOURITE
@@ -139,13 +149,12 @@ def strongest(
 
 def described(name: str, outcome: Outcome) -> dict[str, Any]:
     """Return the name, family, parameters and threshold of an attack, as JSON."""
-    for one in outcome.found:
-        if one.name == name:
-            about = ("learned", one.best.params, len(one.trials))
-            break
+    choices = {choice.name: choice for choice in outcome.learned}
+    if choice := choices.get(name):
+        family, params = "learned", choice.best.params
+        n_candidates = len(choice.trials)
     else:
-        about = (catalogue.family_of(name), {}, 1)
-    family, params, n_candidates = about
+        family, params, n_candidates = catalogue.family_of(name), {}, 1
     return {
         "method": name,
         "family": family,
@@ -157,44 +166,48 @@ def described(name: str, outcome: Outcome) -> dict[str, Any]:
 
 def wanted(settings: Attack) -> tuple[str, ...]:
     """Return the attacks to run that are not learned, all of them unless named."""
-    return catalogue.ALL if settings.attacks == "all" else settings.attacks
+    return catalogue.names() if settings.attacks == "all" else settings.attacks
 
 
-def check(settings: Attack, inside: NDArray[np.bool_]) -> None:
+def check(settings: Attack, in_models: NDArray[np.bool_]) -> None:
     """Refuse what the config names and these references do not allow.
+
+    Args:
+        settings: which attacks and features it names.
+        in_models: (n_models, n_audited) whether a reference was trained on a record.
 
     Raises:
         AuditError: naming the attack, and what it needs.
     """
     for name in () if settings.attacks == "all" else settings.attacks:
-        if reason := roster.lack(name, inside):
+        if reason := roster.lack(name, in_models):
             raise AuditError(f"attack.attacks ({name})", reason, LACKING)
     for method in settings.methods:
         for name in method.features:
-            if reason := roster.lack(name, inside):
+            if reason := roster.lack(name, in_models):
                 where = f"attack.methods.{method.title}.features"
                 raise AuditError(where, f"names {name!r}, which {reason}", LACKING)
 
 
 def _direct(
     settings: Attack,
-    given: roster.Given,
+    view: View,
     seconds: dict[str, float],
-    before: Mapping[str, roster.Scored] | None,
-) -> dict[str, roster.Scored]:
-    """Run the attacks that are not learned, and tell how long each took."""
-    found: dict[str, roster.Scored] = {}
+    before: Mapping[str, Scored] | None,
+) -> dict[str, Scored]:
+    """Run the attacks that are not learned, and note how long each took."""
+    scored: dict[str, Scored] = {}
     left_out: dict[str, list[str]] = {}
     for name in wanted(settings):
         started = time.perf_counter()
         if before is not None:
             if name not in before:
-                continue  # for lack of references, as was said before
+                continue  # it lacked references, and the first run said so
             if not before[name].informed:
-                found[name] = before[name]
+                scored[name] = before[name]
                 continue
         try:
-            found[name] = roster.score(name, given)
+            scored[name] = roster.score(name, view)
         except LacksError as error:
             if settings.attacks != "all":
                 where = f"attack.attacks ({name})"
@@ -202,100 +215,95 @@ def _direct(
             left_out.setdefault(str(error), []).append(name)
         seconds[name] = time.perf_counter() - started
     for reason, lacking in left_out.items():
-        # Who has no references need not be told so of each attack.
-        if len(given.references) or not {*lacking} <= {*catalogue.NEEDED}:
+        # A user without references knows that attacks on them are left out.
+        if len(view.references) or not all(map(catalogue.needs, lacking)):
             cli.note(f"left out ({reason}): {', '.join(lacking)}")
-    for name, one in found.items():
-        if not np.isfinite(one.score).all():
+    for name, (score, *_) in scored.items():
+        if not np.isfinite(score).all():
             problem = "gives scores that are not finite"
             fix = "look for records or references that are all alike, or leave it out"
             raise AuditError(f"attack.attacks ({name})", problem, fix)
-    return found
+    return scored
 
 
 @contextmanager
 def _prepared(
-    settings: Attack,
-    given: roster.Given,
-    scored: Mapping[str, roster.Scored],
-    memory: Path,
+    settings: Attack, view: View, scored: Mapping[str, Scored], memory: Path
 ) -> Iterator[search.Setting]:
     """Yield what the fits of learned attacks have in common, their features on disk."""
-    known, member = given.known, given.member
     with tempfile.TemporaryDirectory() as scratch:
-        digests = {}
-        np.save(Path(scratch) / "known.npy", known)
-        np.save(Path(scratch) / "member.npy", member)
+        folder = Path(scratch)
+        attack_train, member = folder / "attack_train.npy", folder / "member.npy"
+        np.save(attack_train, view.attack_train)
+        np.save(member, view.member)
+        data = {}
         for method in settings.methods:
-            features = _features_of(method.title, method.features, given, scored)
-            if settings.loss == "clipped" and "loss" in method.features:
-                place = method.features.index("loss")
-                before = _features_of("", method.features[:place], given, scored)
-                clipped = margins.clipped_loss(given.logits[:, 0], given.label)
-                features[:, before.shape[1]] = clipped
-            if method.features != catalogue.TUTORIAL:
-                features = learned.standardised(features, known)
-            path = Path(scratch) / f"{method.title}.npy"
-            np.save(path, features)
-            parts = [path, Path(scratch) / "known.npy", Path(scratch) / "member.npy"]
-            digests[method.title] = keys.digest(
-                {p.name: files.sha256(p) for p in parts}
-            )
+            path = search.features_path(folder, method.title)
+            np.save(path, _features_of(method, settings.loss, view, scored))
+            # Without their names: an attack that is renamed keeps its fits.
+            digests = [files.sha256(file) for file in (path, attack_train, member)]
+            data[method.title] = keys.digest({"features and division": digests})
         yield search.Setting(
-            folder=Path(scratch),
+            folder=folder,
             memory=memory,
-            keys=digests,
+            data=data,
             folds=settings.folds,
             seed=settings.seed,
         )
 
 
 def _searched(
-    settings: Attack,
-    given: roster.Given,
-    scored: Mapping[str, roster.Scored],
-    memory: Path,
-) -> list[search.Found]:
+    settings: Attack, view: View, scored: Mapping[str, Scored], memory: Path
+) -> list[search.Choice]:
     """Search the learned attacks."""
     candidates = _grids_of(settings)
-    with _prepared(settings, given, scored, memory) as setting:
-        found = search.best_of_each(
+    with _prepared(settings, view, scored, memory) as setting:
+        choices = search.best_of_each(
             candidates,
             setting,
-            jobs=given.jobs,
+            jobs=view.jobs,
             track=lambda fits, total: cli.tracked("attack", fits, total),
         )
-    stopped = sum(not trial.converged for one in found for trial in one.trials)
-    if stopped:
-        total = sum(len(one.trials) for one in found)
-        cli.note(f"{stopped} of {total} candidates reached max_iter first")
-    return found
+    trials = [trial for choice in choices for trial in choice.trials]
+    if stopped := sum(not trial.converged for trial in trials):
+        cli.note(f"{stopped} of {len(trials)} candidates reached max_iter first")
+    return choices
 
 
 def _features_of(
-    title: str,
-    features: tuple[str, ...],
-    given: roster.Given,
-    scored: Mapping[str, roster.Scored],
+    method: AttackMethod, loss: str, view: View, scored: Mapping[str, Scored]
 ) -> NDArray[np.float64]:
-    """Return the features of a learned attack; see `roster.features`."""
-    if not features:
-        return np.empty((len(given.known), 0))
+    """Return the features of a learned attack.
+
+    Args:
+        method: the attack.
+        loss: "exact", or "clipped" as MindArmour's.
+        view: what there is to look at.
+        scored: by the attacks that have run.
+    """
+    names = method.features
     try:
-        return roster.features(features, given, scored)
+        columns = features.columns(names, view, scored)
     except LacksError as error:
-        where = f"attack.methods.{title}.features"
+        where = f"attack.methods.{method.title}.features"
         raise AuditError(where, str(error), LACKING) from error
+    if loss == "clipped" and "loss" in names:
+        before = features.columns(names[: names.index("loss")], view, scored)
+        clipped = margins.clipped_loss(view.logits[:, 0], view.label)
+        columns[:, before.shape[1]] = clipped
+    if names != catalogue.TUTORIAL:
+        columns = learned.standardised(columns, view.attack_train)
+    return columns
 
 
 def _grids_of(settings: Attack) -> dict[str, search.Grid]:
     """Return the candidates of each learned attack in the config's order."""
-    found: dict[str, search.Grid] = {}
+    candidates_of: dict[str, search.Grid] = {}
     for method in settings.methods:
         candidates, replaced = grids.candidates(method.method, method.params)
         for text in replaced:
             cli.note(text)
         if settings.search == "random":
             candidates = search.sample(candidates, settings.n_iter, settings.seed)
-        found[method.title] = search.Grid(method.method, candidates)
-    return found
+        candidates_of[method.title] = search.Grid(method.method, candidates)
+    return candidates_of

@@ -1,10 +1,10 @@
 """Search: the best candidate of each learned attack by cross-validation, in one pool.
 
-What a fit found is remembered under the digest of all that decides it, so a grid that
-grows by one value costs the fits of that value.
+The result of every fit is kept in a file under its key, so that a grid that grows by
+one value costs only the fits of that value.
 """
 
-import hashlib
+import base64
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +14,10 @@ from typing import Any
 
 import joblib
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 from sklearn.model_selection import StratifiedKFold
 
+from pipeline import draws
 from pipeline.attacks import learned
 from pipeline.attacks.grids import Candidate
 from pipeline.cache import documents, keys
@@ -27,15 +26,8 @@ from pipeline.errors import AuditError
 from pipeline.record import Record
 from pipeline.statistics import metrics
 
-Result = dict[str, Any]  # what a fit found, as JSON
-
-
-class Loose(Record):
-    """To be replaced by records with fields."""
-
-    model_config = ConfigDict(extra="allow")
-
-
+DIGITS = 12  # of mean accuracies that are compared
+KIND = "fit"  # of `keys.KINDS`
 # The slowest methods first, so that none of their fits is left for the end.
 SLOWEST_FIRST = ("mlp", "gbm", "rf", "knn", "lr")
 
@@ -56,7 +48,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
+class Choice:
     """The best candidate of a learned attack, fitted on all of attack-train."""
 
     name: str
@@ -72,22 +64,46 @@ class Found:
 class Setting:
     """What all fits of a search have in common."""
 
-    folder: Path  # of known.npy and member.npy, and the features of each attack
-    memory: Path  # folder of remembered fits
-    keys: Mapping[str, str]  # digest of the features and the split, for each attack
+    # Of attack_train.npy and member.npy, and the features of each attack.
+    folder: Path
+    memory: Path  # folder of the fits that are kept
+    data: Mapping[str, str]  # digest of the features and the division, for each attack
     folds: int
     seed: int
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One task of the pool: a candidate on one fold, or, without, on all."""
+    """One task of the pool: a candidate on one fold, or on all of attack-train."""
 
     name: str
     method: str
     params: Candidate
-    fold: int | None
-    keep: bool  # what it says of each record, not only how well it does
+    fold: int | None  # None: all
+    keep: bool  # its scores of all records, not only how well it does
+
+
+class Measure(Record):
+    """How well a fit does on the records of its fold."""
+
+    converged: bool
+    accuracy: float
+    auc: float
+
+
+class Predictions(Record):
+    """What a fit says of the records that it was not fitted to.
+
+    Arrays are kept as text, which is exact and takes far less time to read than a list
+    of a million numbers.
+    """
+
+    converged: bool
+    score: str  # base64 of (n_records,) little-endian float64
+    decision: str  # base64 of (n_records,) bytes, 0 or 1
+
+
+Result = Measure | Predictions
 
 
 @dataclass(frozen=True)
@@ -104,10 +120,10 @@ def best_of_each(
     *,
     jobs: int,
     track: Callable[[Iterator[Any], int], Iterator[Any]],
-) -> list[Found]:
-    """Find the best candidate of each attack and let it judge every record.
+) -> list[Choice]:
+    """Choose the best candidate of each attack, and score every record by it.
 
-    Candidates are ranked by mean accuracy over the folds; of equal ones the first wins,
+    Candidates are ranked by mean accuracy over the folds; among equals the first wins,
     as in scikit-learn's GridSearchCV.
 
     Args:
@@ -143,37 +159,38 @@ def best_of_each(
         total = len(fits) + len(grids) * (1 + setting.folds)
         for result in track(results(pool), total):
             done.update(result)
-    return [_found(name, grid, setting, done) for name, grid in grids.items()]
+    return [_choice(name, grid, setting, done) for name, grid in grids.items()]
 
 
 def refitted(
-    found: Sequence[Found], setting: Setting, *, jobs: int
+    choices: Sequence[Choice], setting: Setting, *, jobs: int
 ) -> dict[str, NDArray[np.float64]]:
     """Fit the best candidate of each attack anew, on other data.
 
     Args:
-        found: the attacks.
+        choices: the attacks.
         setting: the data and the seed.
         jobs: number of worker processes.
 
     Returns:
-        (n_records,) scores by name; NaN of the records that were fitted.
+        (n_records,) scores by name; NaN on the records of attack-train.
 
     Raises:
         AuditError: as `best_of_each`.
     """
     fits = [
-        Fit(one.name, one.method, one.best.params, None, keep=True) for one in found
+        Fit(choice.name, choice.method, choice.best.params, None, keep=True)
+        for choice in choices
     ]
     done: dict[str, Result] = {}
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         pool = joblib.Parallel(jobs, return_as="generator_unordered", max_nbytes=None)
         for result in _run(pool, fits, setting):
             done.update(result)
-    known = _sides(setting)[0]
-    scores = {fit.name: np.full(len(known), np.nan) for fit in fits}
+    attack_train = _division(setting)[0]
+    scores = {fit.name: np.full(len(attack_train), np.nan) for fit in fits}
     for fit in fits:
-        scores[fit.name][~known] = done[_digest(fit, setting)]["score"]
+        scores[fit.name][~attack_train] = _scores(fit, setting, done)[0]
     return scores
 
 
@@ -186,24 +203,43 @@ def _finals(
     return [Fit(name, grid.method, params, part, keep=True) for part in parts]
 
 
-def _found(
+def _choice(
     name: str, grid: Grid, setting: Setting, done: Mapping[str, Result]
-) -> Found:
+) -> Choice:
     """Put together what the best candidate says of every record."""
-    known, member = _sides(setting)
-    score, decision = np.empty(len(known)), np.empty(len(known), dtype=bool)
-    own = np.flatnonzero(known)
-    folds = fold_sides(member[known], setting.folds, setting.seed)
+    attack_train, member = _division(setting)
+    n_records = len(attack_train)
+    score, decision = np.empty(n_records), np.empty(n_records, dtype=bool)
+    own = np.flatnonzero(attack_train)
+    folds = fold_sides(member[attack_train], setting.folds, setting.seed)
     for fit in _finals(name, grid, setting, done):
-        judged = ~known if fit.fold is None else own[folds[fit.fold][1]]
-        result = done[_digest(fit, setting)]
-        score[judged], decision[judged] = result["score"], result["decision"]
+        judged = ~attack_train if fit.fold is None else own[folds[fit.fold][1]]
+        score[judged], decision[judged] = _scores(fit, setting, done)
     trials = _trials(name, grid, setting, done)
-    return Found(name, grid.method, trials, _best(trials), score, decision)
+    return Choice(name, grid.method, trials, _best(trials), score, decision)
 
 
-def _sides(setting: Setting) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    return np.load(setting.folder / "known.npy"), np.load(setting.folder / "member.npy")
+def _measure(fit: Fit, setting: Setting, done: Mapping[str, Result]) -> Measure:
+    """Return how well a fit does that keeps no scores."""
+    result = done[_key(fit, setting)]
+    assert isinstance(result, Measure)
+    return result
+
+
+def _scores(
+    fit: Fit, setting: Setting, done: Mapping[str, Result]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the scores and the decisions of a fit that keeps them."""
+    result = done[_key(fit, setting)]
+    assert isinstance(result, Predictions)
+    score = np.frombuffer(base64.b64decode(result.score), dtype="<f8")
+    return score, np.frombuffer(base64.b64decode(result.decision), dtype=np.bool_)
+
+
+def _division(setting: Setting) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which records are in attack-train, and which of these are members."""
+    folder = setting.folder
+    return np.load(folder / "attack_train.npy"), np.load(folder / "member.npy")
 
 
 def _trials(
@@ -216,24 +252,34 @@ def _trials(
             Fit(name, grid.method, params, fold, keep=False)
             for fold in range(setting.folds)
         ]
-        rows = [done[_digest(fit, setting)] for fit in fits]
-        accuracy = tuple(row["accuracy"] for row in rows)
-        auc = tuple(row["auc"] for row in rows)
-        trials.append(Trial(params, accuracy, auc, all(r["converged"] for r in rows)))
+        measures = [_measure(fit, setting, done) for fit in fits]
+        trials.append(
+            Trial(
+                params,
+                tuple(measure.accuracy for measure in measures),
+                tuple(measure.auc for measure in measures),
+                all(measure.converged for measure in measures),
+            )
+        )
     return tuple(trials)
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    # max takes the first of equals.
-    return max(trials, key=lambda trial: trial.mean_accuracy)
+    # max takes the first of equals, which may differ by the rounding of their means.
+    return max(trials, key=lambda trial: round(trial.mean_accuracy, DIGITS))
 
 
-def summary(found: Found) -> dict[str, Any]:
+def features_path(folder: Path, name: str) -> Path:
+    """Return where the features of an attack lie; no attack's name has a dash."""
+    return folder / f"features-{name}.npy"
+
+
+def summary(choice: Choice) -> dict[str, Any]:
     """Return the whole cross-validation table of a method as JSON."""
     return {
-        "name": found.name,
-        "method": found.method,
-        "best_params": found.best.params,
+        "name": choice.name,
+        "method": choice.method,
+        "best_params": choice.best.params,
         "candidates": [
             {
                 "params": trial.params,
@@ -242,14 +288,14 @@ def summary(found: Found) -> dict[str, Any]:
                 "auc": trial.auc,
                 "converged": trial.converged,
             }
-            for trial in found.trials
+            for trial in choice.trials
         ],
     }
 
 
 def sample(candidates: Sequence[Candidate], n_iter: int, seed: int) -> list[Candidate]:
     """Return at most `n_iter` candidates drawn without replacement, in grid order."""
-    rng = np.random.default_rng(seed)
+    rng = draws.rng(seed, "attack.candidates")
     chosen = rng.permutation(len(candidates))[:n_iter]
     return [candidates[index] for index in sorted(chosen)]
 
@@ -262,7 +308,7 @@ def fold_sides(
     Args:
         member: (n_train,) whether each attack-train record is a member.
         folds: how many.
-        seed: decides which rows.
+        seed: of the config, for the draw.
 
     Raises:
         AuditError: if a side has fewer records than there are folds.
@@ -275,49 +321,52 @@ def fold_sides(
         )
         fix = "audit more records (data.members) or lower attack.folds"
         raise AuditError("attack.folds", problem, fix)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    state = draws.integer(seed, "attack.folds")
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=state)
     return list(splitter.split(np.zeros(len(member)), member))
 
 
 def _run(
     pool: joblib.Parallel, fits: Sequence[Fit], setting: Setting
 ) -> Iterator[dict[str, Result]]:
-    """Yield the result of each fit under its digest, remembered or fitted now."""
+    """Yield the result of each fit under its key, read from its file or fitted now."""
     missing = []
     for fit in fits:
-        digest = _digest(fit, setting)
-        path = _remembered(digest, setting)
+        key = _key(fit, setting)
+        path = _path(key, setting)
         if path.exists():
-            content = documents.checked(path, f"run `rm {path}`")
-            yield {digest: content["result"]}
+            yield {key: _read(path, fit, key)}
         else:
-            missing.append((digest, fit))
-    tasks = (joblib.delayed(_fit)(d, fit, setting) for d, fit in missing)
-    for digest, fit, result in pool(tasks):
-        # Written here and not in the worker: one writer, and no fit lost but those
-        # under way when the run is stopped.
-        content = {"key": digest, "fit": _content(fit, setting), "result": result}
-        documents.write(
-            _remembered(digest, setting),
-            Loose.model_validate(content),
-            key=digest,
-            origin=keys.origin("fit"),
-        )
-        yield {digest: result}
+            missing.append((key, fit))
+    tasks = (joblib.delayed(_fit)(key, fit, setting) for key, fit in missing)
+    for key, result in pool(tasks):
+        # Written here and not in the worker: with one writer, a run that is stopped
+        # loses no fit but those under way.
+        path = _path(key, setting)
+        documents.write(path, result, key=key, origin=keys.origin(KIND))
+        yield {key: result}
 
 
-def _fit(digest: str, fit: Fit, setting: Setting) -> tuple[str, Fit, Result]:
+def _read(path: Path, fit: Fit, key: str) -> Result:
+    fix = f"run `rm {path}`"
+    if fit.keep:
+        return documents.read(path, Predictions, key=key, fix=fix)
+    return documents.read(path, Measure, key=key, fix=fix)
+
+
+def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
     """Fit one candidate in a worker; all it needs is read from disk."""
     where = f"attack.methods.{fit.name} {json.dumps(fit.params)}"
-    features = np.load(setting.folder / f"{fit.name}.npy", mmap_mode="r")
-    known, member = _sides(setting)
-    train, judged = np.flatnonzero(known), np.flatnonzero(~known)
+    features = np.load(features_path(setting.folder, fit.name), mmap_mode="r")
+    attack_train, member = _division(setting)
+    train, judged = np.flatnonzero(attack_train), np.flatnonzero(~attack_train)
     if fit.fold is not None:
-        sides = fold_sides(member[known], setting.folds, setting.seed)
+        sides = fold_sides(member[attack_train], setting.folds, setting.seed)
         train, judged = (train[side] for side in sides[fit.fold])
     try:
-        classifier = learned.estimator(fit.method, fit.params, setting.seed)
-        said = learned.judge(
+        state = draws.integer(setting.seed, "attack.fit")
+        classifier = learned.estimator(fit.method, fit.params, state)
+        prediction = learned.judge(
             classifier, features[train], member[train], features[judged]
         )
     except AuditError:
@@ -325,37 +374,38 @@ def _fit(digest: str, fit: Fit, setting: Setting) -> tuple[str, Fit, Result]:
     except Exception as error:
         problem = f"cannot be fitted ({modules.summary(error)})"
         raise AuditError(where, problem, "correct or remove this candidate") from error
-    if not np.isfinite(said.score).all():
+    if not np.isfinite(prediction.score).all():
         problem = "gives scores that are not finite"
         raise AuditError(where, problem, "correct or remove this candidate")
-    result: Result = {"converged": said.converged}
     if fit.keep:
-        result["score"] = said.score.tolist()
-        result["decision"] = said.decision.tolist()
-    else:
-        result["accuracy"] = metrics.accuracy(said.decision, member[judged])
-        result["auc"] = metrics.auc(said.score, member[judged])
-    return digest, fit, result
+        return key, Predictions(
+            converged=prediction.converged,
+            score=_text(prediction.score.astype("<f8")),
+            decision=_text(prediction.decision),
+        )
+    return key, Measure(
+        converged=prediction.converged,
+        accuracy=metrics.accuracy(prediction.decision, member[judged]),
+        auc=metrics.auc(prediction.score, member[judged]),
+    )
 
 
-def _content(fit: Fit, setting: Setting) -> dict[str, Any]:
-    """Return all that decides the result of a fit."""
-    return {
+def _text(array: NDArray[Any]) -> str:
+    return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def _key(fit: Fit, setting: Setting) -> str:
+    """Return the digest of all that decides the result of a fit."""
+    settings = {
         "method": fit.method,
         "params": fit.params,
         "fold": fit.fold,
         "keep": fit.keep,
         "folds": setting.folds,
         "seed": setting.seed,
-        "data": setting.keys[fit.name],
-        "scikit-learn": sklearn.__version__,
     }
+    return keys.key(KIND, settings=settings, inputs={"data": setting.data[fit.name]})
 
 
-def _digest(fit: Fit, setting: Setting) -> str:
-    content = json.dumps(_content(fit, setting), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _remembered(digest: str, setting: Setting) -> Path:
-    return setting.memory / digest[:2] / f"{digest}.json"
+def _path(key: str, setting: Setting) -> Path:
+    return setting.memory / key[:2] / f"{key}.json"

@@ -286,7 +286,7 @@ def posterior(
     if min(n_members, n_others) < 2:
         msg = f"calibration needs 2 of either side, got {n_members} and {n_others}"
         raise ValueError(msg)
-    fold = folds.drawn(sides, FOLDS, seed)
+    fold = folds.drawn(sides, FOLDS, seed, "report.posterior")
     odds = np.empty(len(score))
     for one in (*range(FOLDS), -1):
         chosen, judged = known & (fold != one), fold == one

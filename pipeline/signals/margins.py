@@ -1,10 +1,13 @@
-"""Signals: per-record numbers computed from the target's logits."""
+"""Margins: per-record numbers computed from a model's logits, and what follows."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
+# What a mean over no model is: log of probability 0.
+NOTHING = -np.inf
 # MindArmour clips the softmax to [CLIP, 1 - CLIP] before the logarithm.
 CLIP = 1e-12
 
@@ -35,18 +38,60 @@ def margin(
 
 
 def loss(margins: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the cross-entropy -log p of records with the given margins.
+    """Return the cross-entropy -log p of records with these margins.
 
     From the margin it keeps its relative precision down to 1e-300; from the softmax it
     is exactly 0 for every confident record.
 
     Args:
-        margins: (n_records,) log(p / (1 - p)), in nats.
+        margins: (...) log(p / (1 - p)), in nats.
 
     Returns:
-        (n_records,) losses in nats; lower for a likelier member.
+        (...) losses in nats; lower for a likelier member.
     """
     return np.logaddexp(0.0, -np.asarray(margins, dtype=np.float64))
+
+
+def log_confidence(margins: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return log p, the loss negated: higher for a likelier member.
+
+    Args:
+        margins: (...) log(p / (1 - p)), in nats.
+    """
+    return -loss(margins)
+
+
+def log_mean_confidence(margins: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the log of the true-class probability, averaged over the views.
+
+    Args:
+        margins: (..., n_views) log(p / (1 - p)), in nats.
+
+    Returns:
+        (...) log of the mean p; higher for a likelier member.
+    """
+    return log_mean(np.moveaxis(log_confidence(margins), -1, 0), np.True_)
+
+
+def log_mean(
+    log_p: NDArray[np.floating[Any]], chosen: NDArray[np.bool_] | np.bool_
+) -> NDArray[np.float64]:
+    """Return the log of the mean probability over the chosen models.
+
+    Args:
+        log_p: (n_models, ...).
+        chosen: (n_models, ...) which to average, or True for all.
+
+    Returns:
+        (...) log of the mean; -inf where none is chosen.
+    """
+    picked = np.where(chosen, log_p, NOTHING)
+    count = np.broadcast_to(chosen, picked.shape).sum(axis=0)
+    largest = picked.max(axis=0, initial=NOTHING)
+    shift = np.where(np.isfinite(largest), largest, 0.0)
+    with np.errstate(divide="ignore"):
+        total = np.log(np.exp(picked - shift).sum(axis=0))
+    return np.asarray(total + shift - np.log(np.maximum(count, 1)))
 
 
 def clipped_loss(
@@ -64,6 +109,5 @@ def clipped_loss(
         (n_records,) losses in nats, within [-log(1 - CLIP), -log(CLIP)].
     """
     wide = np.asarray(logits, dtype=np.float64)
-    odds = np.exp(wide - wide.max(axis=1, keepdims=True))
-    own = odds[np.arange(len(wide)), label] / odds.sum(axis=1)
+    own = special.softmax(wide, axis=1)[np.arange(len(wide)), label]
     return np.asarray(-np.log(np.clip(own, CLIP, 1 - CLIP)))

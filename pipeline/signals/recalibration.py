@@ -1,12 +1,11 @@
-"""Recalibration: what sets a model apart on all records alike, taken out of its logits.
+"""Recalibration: removes from a model's logits what it does alike on all records.
 
-Two models trained by one recipe differ in more than whose members they saw: one leans
-towards cats where the other leans towards dogs, as its last steps would have it. Such
-leanings move the margins of thousands of records, and drown what one record's
-membership moves. They are few numbers, though, and the labels of the records tell them:
-a linear correction of the logits that makes the model fit the labels best, fitted to
-each model by itself, brings all models near to one another. Whose member a record is of
-is not used.
+Two models of the same training recipe differ in more than their members: the one
+prefers cats where the other prefers dogs, depending on the last training steps. These
+preferences move the margins of thousands of records by more than the membership of a
+single record does. They are few numbers, though, and can be estimated from the labels:
+a linear correction of the logits, fitted to each model alone so that it predicts the
+labels best, makes the models comparable. No membership is used.
 
 Source: matrix scaling of Guo et al. 2017, "On Calibration of Modern Neural Networks",
 arXiv:1706.04599, section 4.2, with a ridge; there it serves to calibrate, here to
@@ -20,16 +19,17 @@ from numpy.typing import NDArray
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
+from pipeline import draws
 from pipeline.signals import margins
 
-# Inverse variance of a weight between logits of unit size, before the data speak.
+# Inverse prior variance of a weight between logits of unit size.
 PRECISION = 100.0
-# More records than these teach no more.
+# More records than these do not improve the fit.
 MOST_RECORDS = 20_000
 # Directions of the logits, by variance, that a correction may use: a thousand classes
 # squared would be too many weights.
 MOST_AXES = 100
-STEPS = 200  # most of them; 50 are common
+STEPS = 200  # at most; about 50 are usual
 BLOCK_ROWS = 4096  # corrected at once, so that a million records need little memory
 
 
@@ -45,9 +45,12 @@ def sample(audited: NDArray[np.bool_]) -> NDArray[np.int64]:
 
     Args:
         audited: (n_records,) rows to choose from: half of them are members of the
-            target as of every reference, while of a population it knows none.
+            target and of every reference, while the target has no member in a
+            population.
     """
-    rows = np.random.default_rng(0).permutation(np.flatnonzero(audited))
+    # A constant seed: the signals of a model depend on no seed of the config.
+    rng = draws.rng(0, "recalibration.sample")
+    rows = rng.permutation(np.flatnonzero(audited))
     return np.sort(rows[:MOST_RECORDS])
 
 
@@ -57,8 +60,8 @@ def fitted(
     """Fit a model's correction by penalised maximum likelihood of the labels.
 
     It minimises Σ −log softmax(z + z·W + b)_y + ½ · PRECISION · s² · ‖W‖² over all
-    records and views, where s² is the variance of the logits about their mean: neither
-    their scale nor what the model leans to decides the penalty; b is free.
+    records and views, where s² is the variance of the logits about their mean, so that
+    the penalty depends neither on their scale nor on their mean; b is not penalised.
 
     Args:
         logits: (n_records, n_views, n_classes).
@@ -70,33 +73,33 @@ def fitted(
     away = z - usual
     axes = _axes(away)
     size = float(np.sqrt(np.mean(away**2))) or 1.0
-    given = away @ axes / size
-    shape = (given.shape[1] + 1, z.shape[1])
+    inputs = away @ axes / size
+    shape = (inputs.shape[1] + 1, z.shape[1])
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights, bias = flat.reshape(shape)[:-1], flat.reshape(shape)[-1]
-        odds = z + given @ weights + bias
+        odds = z + inputs @ weights + bias
         odds -= odds.max(axis=1, keepdims=True)
         own_odds = odds[own].sum()
         np.exp(odds, out=odds)
         total = odds.sum(axis=1, keepdims=True)
         odds /= total
         odds -= own
-        slope = np.vstack((given.T @ odds + PRECISION * weights, odds.sum(axis=0)))
+        slope = np.vstack((inputs.T @ odds + PRECISION * weights, odds.sum(axis=0)))
         value = np.log(total).sum() - own_odds + PRECISION / 2 * (weights**2).sum()
         return value / len(z), slope.ravel() / len(z)
 
     # Sums of as many threads as there are processors differ in their last bits.
     with threadpool_limits(1):
-        found = optimize.minimize(
+        minimum = optimize.minimize(
             loss,
             np.zeros(shape).ravel(),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": STEPS},
         ).x.reshape(shape)
-    weights = axes @ found[:-1] / size
-    return Correction(weights, found[-1] - usual @ weights)
+    weights = axes @ minimum[:-1] / size
+    return Correction(weights, minimum[-1] - usual @ weights)
 
 
 def margin(
@@ -125,7 +128,11 @@ def margin(
 
 
 def centred(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return logits less their mean over the classes, which means nothing."""
+    """Return logits less their mean over the classes, which decides no probability.
+
+    Args:
+        logits: (..., n_classes).
+    """
     wide = np.asarray(logits, dtype=np.float64)
     return np.asarray(wide - wide.mean(axis=-1, keepdims=True))
 

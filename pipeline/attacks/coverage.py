@@ -1,0 +1,121 @@
+"""Coverage: which records the references were trained on, and what is odd about it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import draws
+from pipeline.statistics import metrics
+
+# Shares of the audited records that references are trained on, about a half, between
+# which nothing is said.
+USUAL = (0.25, 0.75)
+# Standard deviations from one half at which the AUC of the counts is no accident.
+FAR = 5.0
+NAMES_SHOWN = 3  # of the models that a remark is about
+
+
+def remarks(
+    names: Sequence[str], in_models: NDArray[np.bool_], label: NDArray[np.int32]
+) -> list[str]:
+    """Say how references differ from those that attacks do best with.
+
+    Args:
+        names: of the models.
+        in_models: (n_models, n_records) whether a model was trained on a record.
+        label: (n_records,) classes.
+
+    Returns:
+        A sentence for each difference that some model shows.
+    """
+    classes = np.unique(label)
+    models_by_fact: dict[str, list[str]] = {
+        "trained on no audited record, so of use to offline attacks only": [],
+        "trained on every audited record, so of no use to offline attacks": [],
+        "trained on less than a quarter of the audited records": [],
+        "trained on more than three quarters of the audited records": [],
+        "trained on no audited record of some class": [],
+    }
+    nothing, everything, few, many, lacking = models_by_fact.values()
+    for name, half in zip(names, in_models, strict=True):
+        share = half.mean()
+        missing = np.setdiff1d(classes, label[half])
+        if not half.any():
+            nothing.append(name)
+        elif half.all():
+            everything.append(name)
+        elif share < USUAL[0]:
+            few.append(f"{name} ({share:.2f})")
+        elif share > USUAL[1]:
+            many.append(f"{name} ({share:.2f})")
+        if half.any() and len(missing):
+            lacking.append(f"{name} (class {missing[0]})")
+    return [
+        f"{fact}: {_listed(models)}"
+        for fact, models in models_by_fact.items()
+        if models
+    ]
+
+
+def gaps(in_models: NDArray[np.bool_]) -> list[str]:
+    """Say how many records lack references on a side.
+
+    Args:
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+    """
+    substitutes = {
+        "OUT": "attacks go by the other side, or by what is usual",
+        "IN": "online attacks go by the other side, or by what is usual",
+    }
+    counts = {"OUT": (~in_models).sum(axis=0), "IN": in_models.sum(axis=0)}
+    return [
+        f"{lacking} of {in_models.shape[1]} records have no reference that they are "
+        f"{side} of: {substitutes[side]}"
+        for side, count in counts.items()
+        if (lacking := int((count == 0).sum()))
+    ]
+
+
+def reveals(in_models: NDArray[np.bool_], member: NDArray[np.bool_]) -> bool:
+    """Return whether the number of IN references of a record predicts its membership.
+
+    It does where every record was given to a fixed number of models, the target among
+    them (as in Carlini et al. 2022, arXiv:2112.03570, with one of the models as the
+    target), or where the target's complementary twin is a reference. An attack could
+    then read memberships off the counts, without looking at any model.
+
+    Args:
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        member: (n_records,) whether the target was.
+    """
+    count = in_models.sum(axis=0).astype(np.float64)
+    n_members, n_others = int(member.sum()), int((~member).sum())
+    # Of the AUC under independence, without ties: Mann and Whitney 1947.
+    deviation = np.sqrt((n_members + n_others + 1) / (12 * n_members * n_others))
+    return bool(abs(metrics.auc(count, member) - 0.5) > FAR * deviation)
+
+
+def balanced(in_models: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Return which references to keep so that a record has as many IN as OUT.
+
+    Args:
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        seed: decides which references of a record's larger side are dropped.
+
+    Returns:
+        (n_models, n_records).
+    """
+    draw = draws.rng(seed, "attack.kept").random(in_models.shape)
+    fewest = np.minimum(in_models.sum(axis=0), (~in_models).sum(axis=0))
+    kept = np.zeros_like(in_models)
+    for side in (in_models, ~in_models):
+        # Those of the other side come last, and so rank above all of this side.
+        rank = np.where(side, draw, 2.0).argsort(axis=0).argsort(axis=0)
+        kept |= side & (rank < fewest)
+    return kept
+
+
+def _listed(models: Sequence[str]) -> str:
+    more = len(models) - NAMES_SHOWN
+    return ", ".join(models[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
