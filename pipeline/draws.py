@@ -39,7 +39,6 @@ PURPOSES = {
     "amortised.stand_ins": "the references left out beside an actor [fold]",
     "amortised.networks": "first weights and order of rows [fold, network]",
     "amortised.folds": "the folds where the target's own labels are learned from",
-    "report.bootstrap": "the records drawn anew",
     "report.ties": "the order of equal scores, and who is dropped [side]",
     "report.posterior": "the folds of the calibration",
 }

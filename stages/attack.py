@@ -3,7 +3,6 @@
 import os
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,21 @@ from pipeline.attacks import catalogue, roster
 from pipeline.attacks.evidence import evidence, together
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
-from pipeline.cache import files, plan, store
+from pipeline.cache import documents, files, keys, plan, store
 from pipeline.config import Attack
 from pipeline.data import membership
 from pipeline.errors import AuditError
-from pipeline.findings import controls, exposure
+from pipeline.findings import controls, exposure, figures
+from pipeline.findings.schema import (
+    AttackChoice,
+    Candidate,
+    Division,
+    Learned,
+    Null,
+    Search,
+    Strongest,
+)
 from pipeline.signals import recalibration
-from pipeline.statistics import metrics
-
-# False-positive rates at which repeated divisions are told.
-REPEATED_RATES = (0.1, 0.01, 0.001)
 
 
 def compute(job: plan.Job) -> str:
@@ -60,20 +64,23 @@ def compute(job: plan.Job) -> str:
         repeats.append(measured(again, records, one))
     seconds["repeats"] = time.perf_counter() - started
 
-    table = {
-        "key": job.key,
-        "scikit-learn": version("scikit-learn"),
-        "attacks": [experiment.described(name, outcome) for name in outcome.scored],
-        "strongest": {
-            "chosen": outcome.strongest,
-            "auc_on_attack_train": outcome.auc,
-        },
-        "rmia_slope": given.slope if {*catalogue.RMIA} & {*outcome.scored} else None,
-        "null": null,
-        "repeats": repeats,
-        "methods": [search.summary(one) for one in outcome.found],
-    }
-    files.write_json(job.folder("attack") / plan.SEARCH, table)
+    table = Search(
+        attacks=tuple(
+            AttackChoice(**experiment.described(name, outcome))
+            for name in outcome.scored
+        ),
+        strongest=Strongest(chosen=outcome.strongest, auc_on_attack_train=outcome.auc),
+        rmia_slope=given.slope if {*catalogue.RMIA} & {*outcome.scored} else None,
+        null=null,
+        repeats=tuple(repeats),
+        methods=tuple(learned(search.summary(one)) for one in outcome.found),
+    )
+    documents.write(
+        job.folder("attack") / plan.SEARCH,
+        table,
+        key=job.key,
+        origin=keys.origin("attack"),
+    )
     files.write_json(job.folder("attack") / plan.TIMINGS, {"seconds": seconds})
     p_value = reference_p_values(given)
     correct = shard.logits[:, 0].argmax(axis=1) == shard.label
@@ -109,7 +116,7 @@ def null_control(
     records: store.Records,
     evaluation: NDArray[np.bool_],
     memory: Path,
-) -> dict[str, Any]:
+) -> Null:
     """Run the attacks on memberships that say nothing, and see what they find.
 
     Shuffled memberships take the way that real ones take: were those of attack-eval to
@@ -129,24 +136,25 @@ def null_control(
 
 def measured(
     outcome: Outcome, records: store.Records, told: roster.Memberships
-) -> dict[str, Any]:
+) -> Division:
     """Return how the attacks do on the attack-eval side of one division."""
     judged = ~told.known & ~records.population
     member = records.member[judged]
-    found = {}
-    for name, one in outcome.scored.items():
-        score, decision = one.score[judged], outcome.decided[name].decision[judged]
-        found[name] = {
-            "auc": metrics.auc(score, member),
-            "accuracy": metrics.accuracy(decision, member),
-            "precision": metrics.precision(decision, member),
-            "recall": metrics.recall(decision, member),
-            "tpr_at_fpr": {
-                str(rate): metrics.tpr_at_fpr(score, member, rate)
-                for rate in REPEATED_RATES
-            },
-        }
-    return {"strongest": outcome.strongest, "attacks": found}
+    return Division(
+        strongest=outcome.strongest,
+        attacks={
+            name: figures.on_division(
+                scored.score[judged], outcome.decided[name].decision[judged], member
+            )
+            for name, scored in outcome.scored.items()
+        },
+    )
+
+
+def learned(summary: dict[str, Any]) -> Learned:
+    """Return the cross-validation of a learned attack as a record."""
+    candidates = tuple(Candidate(**each) for each in summary["candidates"])
+    return Learned(**{**summary, "candidates": candidates})
 
 
 def reference_p_values(given: roster.Given) -> NDArray[np.float64]:
