@@ -86,8 +86,7 @@ def test_the_controls_stand_before_any_result() -> None:
         "blind passed without the model AUC .503 .487-.519 "
         "references passed accuracy .999 against .985 in training, .333 against .550 "
         "outside "
-        "independence passed references and target have .493 to .507 of memberships "
-        "alike, p .620 "
+        "independence passed memberships .493 to .507 alike with the target's, p .620 "
         "resolution 440 non-members measure false-positive rates from 0.0023 up "
     )
     assert expected in text
@@ -118,10 +117,10 @@ def test_references_that_agree_with_the_target_are_named() -> None:
         agreeing=agreeing,
     )
     made = report(attack(), controls=controls(independence=failed))
-    assert row(made, "independence").startswith("independence FAILED references and")
+    assert row(made, "independence").startswith("independence FAILED memberships .1")
     assert (
-        "have .108 to .892 of memberships alike, p <.001: reference-000 .892, "
-        "reference-001 .108 and 1 more"
+        "memberships .108 to .892 alike with the target's, p <.001: reference-000 "
+        ".892, reference-001 .108 and 1 more"
     ) in shown(made)
 
 

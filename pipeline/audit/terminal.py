@@ -82,6 +82,7 @@ def text(report: Report, width: int) -> str:
     console.print()
     for paragraph in _beyond(report):
         console.print(paragraph)
+    console.print()
     console.print(_slices(report.slices))
     console.print()
     console.print(report.verdict.sentence)
@@ -189,8 +190,8 @@ def _about_independence(independence: Independence) -> str:
     )
     more = f" and {len(agreeing) - NAMED} more" if len(agreeing) > NAMED else ""
     return (
-        f"references and target have {_three(lowest)} to {_three(highest)} of "
-        f"memberships alike, p {_p(independence.p_value)}"
+        f"memberships {_three(lowest)} to {_three(highest)} alike with the target's, "
+        f"p {_p(independence.p_value)}"
     ) + (f": {names}{more}" if agreeing else "")
 
 
