@@ -14,6 +14,7 @@ Conventions: ε is in nats and never below 0; δ and the confidence are probabil
 import math
 from collections.abc import Callable, Mapping
 from itertools import product
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from pipeline.statistics.intervals import lower_limit
 SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 # Halvings of the interval that holds μ, which is a few units wide: to some 1e-12.
 HALVINGS = 40
+SQRT_2 = math.sqrt(2)
 
 MEANING = "Empirical, of one model and one attack: no guarantee of privacy."
 ONE_MECHANISM = "the records' scores are independent draws, given their sides"
@@ -164,32 +166,7 @@ def one_run(
     """
     _check_guesses(n_right, n_guesses, n_records)
     _check_probabilities(delta, confidence)
-    # At this ε the binomial tail, which is everything where δ = 0, is the significance.
-    share = float(lower_limit(n_right, n_guesses, 1 - confidence))
-    highest = float(special.logit(share))
-    if highest <= 0 or delta == 0:
-        return max(0.0, highest)
-
-    counts = np.arange(n_right)[::-1]  # v − 1, v − 2, …
-    ways = (
-        special.gammaln(n_guesses + 1)
-        - special.gammaln(counts + 1)
-        - special.gammaln(n_guesses - counts + 1)
-    )
-
-    def excess(epsilon: float) -> float:
-        right, wrong = -np.log1p(np.exp(-epsilon)), -np.log1p(np.exp(epsilon))
-        mass = np.exp(ways + counts * right + (n_guesses - counts) * wrong)
-        steepest = np.max(np.cumsum(mass) / np.arange(1, n_right + 1))
-        tail = special.betainc(n_right, n_guesses - n_right + 1, np.exp(right))
-        return float(tail + 2 * n_records * delta * steepest - (1 - confidence))
-
-    if excess(0.0) >= 0:
-        return 0.0
-    # Rounding may leave the tail a hair short of the significance there.
-    if excess(highest) <= 0:
-        return highest
-    return float(optimize.brentq(excess, 0.0, highest, xtol=1e-12))
+    return _largest_epsilon(n_right, n_guesses, n_records, delta, 1 - confidence)
 
 
 def f_dp_one_run(
@@ -402,7 +379,9 @@ def _by_one_run(
     train: NDArray[np.bool_], test: NDArray[np.bool_], delta: float, confidence: float
 ) -> Bound:
     def largest(n_right: int, n_guesses: int, n_records: int, least: float) -> float:
-        return max(least, one_run(n_right, n_guesses, n_records, delta, confidence))
+        return _largest_epsilon(
+            n_right, n_guesses, n_records, delta, 1 - confidence, least
+        )
 
     chosen, counts = _guessed(train, test, largest)
     bound = one_run(**counts, delta=delta, confidence=confidence)
@@ -568,6 +547,43 @@ def _right(member: NDArray[np.bool_], n_in: int, n_out: int) -> int:
     return int(member[:n_in].sum()) + n_out - int(last.sum())
 
 
+def _largest_epsilon(
+    n_right: int,
+    n_guesses: int,
+    n_records: int,
+    delta: float,
+    significance: float,
+    least: float = 0.0,
+) -> float:
+    """Return the largest ε that the guesses refute, or `least` if that is larger."""
+    # At this ε the binomial tail, which is everything where δ = 0, is the significance.
+    share = float(lower_limit(n_right, n_guesses, significance))
+    highest = float(special.logit(share))
+    if highest <= least or delta == 0:
+        return max(least, highest)
+
+    counts = np.arange(n_right)[::-1]  # v − 1, v − 2, …
+    ways = (
+        special.gammaln(n_guesses + 1)
+        - special.gammaln(counts + 1)
+        - special.gammaln(n_guesses - counts + 1)
+    )
+
+    def excess(epsilon: float) -> float:
+        right, wrong = -np.log1p(np.exp(-epsilon)), -np.log1p(np.exp(epsilon))
+        mass = np.exp(ways + counts * right + (n_guesses - counts) * wrong)
+        steepest = np.max(np.cumsum(mass) / np.arange(1, n_right + 1))
+        tail = special.betainc(n_right, n_guesses - n_right + 1, np.exp(right))
+        return float(tail + 2 * n_records * delta * steepest - significance)
+
+    if excess(least) >= 0:
+        return least
+    # Rounding may leave the tail a hair short of the significance there.
+    if excess(highest) <= 0:
+        return highest
+    return float(optimize.brentq(excess, least, highest, xtol=1e-12))
+
+
 def _largest_mu(
     n_right: int,
     n_guesses: int,
@@ -577,9 +593,13 @@ def _largest_mu(
 ) -> float:
     """Return the largest μ that the guesses refute, or `least` if that is larger."""
 
+    # For single numbers, the standard library takes a fifth of the time of SciPy.
+    quantile = NormalDist().inv_cdf
+
     def refuted(mu: float) -> bool:
         return refuted_curve(
-            lambda rate: float(special.ndtr(special.ndtri(rate) - mu)),
+            # By erfc, since a cdf of 1 + erf has no digits in the lower tail.
+            lambda rate: math.erfc((mu - quantile(rate)) / SQRT_2) / 2,
             n_right,
             n_guesses,
             n_records,
