@@ -27,7 +27,7 @@ PURPOSES = {
     "attack.candidates": "the candidates of a random search",
     "attack.folds": "the folds of the cross-validation",
     "attack.fit": "what a learned attack draws while it is fitted",
-    "attack.null": "the shuffled memberships of the null control",
+    "attack.null": "the shuffled memberships of the null control [side]",
     "attack.kept": "which references are left out, so that counts tell nothing",
     "per_class.folds": "the folds of thresholds per class",
     "qmia.folds": "the folds of quantile regression",

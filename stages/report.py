@@ -77,7 +77,7 @@ def read(job: plan.Job, settings: Settings) -> Evidence:
             checkpoint_sha256=target["checkpoint_sha256"],
         ),
         references=tuple(Accuracies(**model) for model in features["references"]),
-        reference_names=tuple(map(store.reference_name, range(len(reference_member)))),
+        reference_names=reference_names(job, len(reference_member)),
         reference_member=reference_member[:, audited],
         search=search,
         blind=blind,
@@ -86,6 +86,18 @@ def read(job: plan.Job, settings: Settings) -> Evidence:
             "features": {name: on for name, on in on_device.items() if on is not None},
             "attack": of_attack,
         },
+    )
+
+
+def reference_names(job: plan.Job, n_references: int) -> tuple[str, ...]:
+    """Return the references' file names, or their numbers if they have no files."""
+    listed = files.read_json(
+        job.folder("references") / plan.REFERENCES,
+        key=job.key_of("references"),
+        fix=job.remake("references"),
+    )
+    return tuple(listed["file"]) or tuple(
+        map(store.reference_name, range(n_references))
     )
 
 

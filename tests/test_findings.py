@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import Report as Settings
-from pipeline.findings import exposure, report
+from pipeline.findings import controls, exposure, figures, report, slices
 from pipeline.findings.report import Audited, Evidence
 from pipeline.findings.schema import (
     Accuracies,
@@ -19,7 +19,7 @@ from pipeline.findings.schema import (
     Strongest,
     Target,
 )
-from pipeline.statistics import corrections, metrics
+from pipeline.statistics import corrections, epsilon, metrics
 from tests import reports
 
 METHODS = ("loss", "lira_online", "lr")
@@ -95,9 +95,9 @@ def division(auc: float) -> Division:
 
 
 def test_the_figures_are_those_of_attack_eval() -> None:
-    given = evidence()
-    made, _ = report.findings(given, SETTINGS)
-    audited = given.audited
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    audited = basis.audited
     judged = audited.evaluation
     member = audited.member[judged]
     p = np.array([metrics.p_value(own[judged], member) for own in audited.score])
@@ -129,9 +129,9 @@ def test_the_strongest_is_the_one_chosen_on_attack_train() -> None:
 
 
 def test_the_counts_are_those_of_the_records() -> None:
-    given = evidence()
-    made, records = report.findings(given, SETTINGS)
-    audited = given.audited
+    basis = evidence()
+    made, records = report.findings(basis, SETTINGS)
+    audited = basis.audited
     assert made.records.members + made.records.nonmembers == N
     assert made.records.members == audited.member.sum()
     assert made.records.attack_eval == audited.evaluation.sum()
@@ -145,13 +145,70 @@ def test_the_counts_are_those_of_the_records() -> None:
     assert made.controls.resolution.nonmembers == judged.sum()
 
 
+def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
+    basis = evidence()
+    made, records = report.findings(basis, SETTINGS)
+    audited, score = basis.audited, basis.audited.score[1]
+    known = ~audited.evaluation
+    bounds = epsilon.bounds(
+        score, audited.member, known, delta=1e-5, confidence=0.95, seed=1
+    )
+    for bound in bounds:
+        assert made.epsilon.bounds[bound.name].epsilon == bound.epsilon > 0
+        assert made.epsilon.bounds[bound.name].chosen == bound.chosen
+    posterior = exposure.posterior(score, audited.member, known, 0.5, 1)
+    assert np.array_equal(records["posterior"], posterior)
+    flags = exposure.flags(score, audited.member, audited.evaluation, 0.1)
+    assert np.array_equal(records["flagged"], flags)
+
+
+def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    audited = basis.audited
+    judged = audited.evaluation
+    kinds = {
+        "class": audited.label[judged],
+        "outcome": np.where(audited.correct[judged], "right", "wrong"),
+    }
+    score, member = audited.score[1][judged], audited.member[judged]
+    assert made.slices.kinds == slices.slices(kinds, score, member, 0.95)
+
+
+def test_rates_exceed_the_threshold_as_one_of_several_attacks() -> None:
+    basis = evidence()
+    audited = basis.audited
+    member = audited.member[audited.evaluation]
+    decision = audited.decision[1][audited.evaluation]
+    alone = [
+        threshold
+        for threshold in np.arange(0.5, 0.9, 0.001)
+        if figures.exceeds(decision, member, threshold, 0.95)
+        and not figures.exceeds(decision, member, threshold, 1 - 0.05 / 3)
+    ]
+    assert alone
+    for threshold, exceeds in ((alone[0] - 0.01, True), (alone[0], False)):
+        made, _ = report.findings(basis, Settings(threshold=threshold))
+        assert made.attacks[1].exceeds is exceeds
+
+
+def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    n_members = int(basis.audited.member.sum())
+    assert n_members != N - n_members
+    assert made.controls.references == controls.resemblance(
+        basis.target, basis.references, n_members, N - n_members
+    )
+
+
 def test_groups_are_slices_and_a_column() -> None:
-    given = evidence()
-    made, records = report.findings(given, SETTINGS)
+    basis = evidence()
+    made, records = report.findings(basis, SETTINGS)
     assert [*made.slices.kinds] == ["class", "outcome"]
     assert "group" not in records
     group = np.array([f"hospital {i % 3}" for i in range(N)])
-    grouped = replace(given, audited=replace(given.audited, group=group))
+    grouped = replace(basis, audited=replace(basis.audited, group=group))
     made, records = report.findings(grouped, SETTINGS)
     values = [part.value for part in made.slices.kinds["group"]]
     assert values == ["hospital 0", "hospital 1", "hospital 2"]
@@ -159,14 +216,14 @@ def test_groups_are_slices_and_a_column() -> None:
 
 
 def test_references_that_agree_with_the_target_are_a_caveat() -> None:
-    given = evidence()
-    made, _ = report.findings(given, SETTINGS)
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
     assert made.controls.independence is not None
     assert made.controls.independence.passed
     assert made.verdict.caveats == ()
-    member = given.audited.member
-    trained = np.stack([given.reference_member[0], member, ~member, member])
-    agreeing = replace(given, reference_member=trained)
+    member = basis.audited.member
+    trained = np.stack([basis.reference_member[0], member, ~member, member])
+    agreeing = replace(basis, reference_member=trained)
     made, _ = report.findings(agreeing, SETTINGS)
     assert made.controls.independence is not None
     assert made.controls.independence.agreement == Range(lowest=0.0, highest=1.0)
@@ -186,12 +243,12 @@ def test_without_references_there_is_nothing_to_control() -> None:
 
 
 def test_repeated_divisions_show_the_spread_of_every_attack() -> None:
-    given = evidence()
-    made, _ = report.findings(given, SETTINGS)
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
     assert made.repeats is None
     divisions = (division(0.6), division(0.8))
-    search = given.search.model_copy(update={"repeats": divisions})
-    made, _ = report.findings(replace(given, search=search), SETTINGS)
+    search = basis.search.model_copy(update={"repeats": divisions})
+    made, _ = report.findings(replace(basis, search=search), SETTINGS)
     assert made.repeats is not None
     assert [*made.repeats.attacks] == [*METHODS, "strongest"]
     auc = made.repeats.attacks["strongest"].auc
@@ -201,9 +258,9 @@ def test_repeated_divisions_show_the_spread_of_every_attack() -> None:
 
 
 def test_the_tail_is_that_of_the_loss_and_missing_without_it() -> None:
-    given = evidence()
-    other = replace(given.audited, method=("margin", *METHODS[1:]))
-    made, _ = report.findings(replace(given, audited=other), SETTINGS)
+    basis = evidence()
+    other = replace(basis.audited, method=("margin", *METHODS[1:]))
+    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
     assert made.tail is None
 
 

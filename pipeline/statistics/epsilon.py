@@ -592,7 +592,6 @@ def _largest_mu(
     least: float = 0.0,
 ) -> float:
     """Return the largest μ that the guesses refute, or `least` if that is larger."""
-
     # For single numbers, the standard library takes a fifth of the time of SciPy.
     quantile = NormalDist().inv_cdf
 
