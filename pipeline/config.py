@@ -288,20 +288,11 @@ class Report(Section):
     threshold: float = Field(default=0.6, ge=0, le=1)
     min_records: int = Field(default=200, ge=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    intervals: Literal["exact", "bootstrap"] = "exact"
-    resamples: int = Field(default=2000, ge=100)
     delta: float = Field(default=1e-5, gt=0, lt=1)
     prior: float = Field(default=0.5, gt=0, lt=1)
     false_discoveries: float = Field(default=0.1, gt=0, lt=1)
     groups: str | None = Field(default=None, exclude=True)
     seed: int = Field(default=1, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unused_without_bootstrap(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("intervals", "exact") == "exact":
-            return {k: v for k, v in given.items() if k != "resamples"}
-        return given
 
 
 class Config(Section):

@@ -29,7 +29,7 @@ PURPOSES = {
     "attack.candidates": "the candidates of a random search",
     "attack.folds": "the folds of the cross-validation",
     "attack.fit": "what a learned attack draws while it is fitted",
-    "attack.null": "the shuffled memberships of the null control",
+    "attack.null": "the shuffled memberships of the null control [side]",
     "attack.kept": "the references left out, so that their number reveals nothing",
     "per_class.folds": "the folds of thresholds per class",
     "qmia.folds": "the folds of quantile regression",
@@ -41,7 +41,6 @@ PURPOSES = {
     "amortised.stand_ins": "the references left out beside an actor [fold, actor]",
     "amortised.networks": "first weights and order of rows [fold, network]",
     "amortised.folds": "the folds where the target's own labels are learned from",
-    "report.bootstrap": "the records drawn anew",
     "report.ties": "the order of equal scores, and who is dropped [side]",
     "report.posterior": "the folds of the calibration",
 }

@@ -2,7 +2,6 @@
 
 import os
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,13 @@ from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.view import View
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
-from pipeline.cache import arrays, files, keys, kinds, shards
+from pipeline.cache import arrays, documents, keys, kinds, shards
 from pipeline.cache.stages import SEARCH, TIMINGS
 from pipeline.cache.stamps import Job
 from pipeline.config import Attack
 from pipeline.errors import AuditError
-from pipeline.findings import controls, exposure
+from pipeline.findings import controls, exposure, figures, schema
 from pipeline.signals import recalibration
-from pipeline.statistics import metrics
-
-# False-positive rates at which repeated divisions are reported.
-REPEATED_RATES = (0.1, 0.01, 0.001)
 
 
 def compute(job: Job) -> str:
@@ -64,30 +59,30 @@ def compute(job: Job) -> str:
         repeats.append(measured(again, records.member, other))
     seconds["repeats"] = time.perf_counter() - started
 
-    table = {
-        "key": job.key,
-        "scikit-learn": version("scikit-learn"),
-        "attacks": [experiment.described(name, outcome) for name in outcome.scored],
-        "strongest": {
-            "chosen": outcome.strongest,
-            "auc_on_attack_train": outcome.auc,
-        },
-        "rmia_slope": rmia.slope(view)
-        if {*catalogue.RMIA} & {*outcome.scored}
-        else None,
-        "null": null,
-        "repeats": repeats,
-        "methods": [search.summary(choice) for choice in outcome.learned],
-    }
-    files.write_json(job.folder("attack") / SEARCH, table)
-    files.write_json(job.folder("attack") / TIMINGS, {"seconds": seconds})
+    uses_slope = {*catalogue.RMIA} & {*outcome.scored}
+    table = schema.Search(
+        attacks=tuple(
+            schema.AttackChoice(**experiment.described(name, outcome))
+            for name in outcome.scored
+        ),
+        strongest=schema.Strongest(
+            chosen=outcome.strongest, auc_on_attack_train=outcome.auc
+        ),
+        rmia_slope=rmia.slope(view) if uses_slope else None,
+        null=null,
+        repeats=tuple(repeats),
+        methods=tuple(learned(search.summary(choice)) for choice in outcome.learned),
+    )
+    folder, origin = job.folder("attack"), keys.origin("attack")
+    documents.write(folder / SEARCH, table, key=job.key, origin=origin)
+    timings = kinds.Timings(seconds=seconds)
+    documents.write(folder / TIMINGS, timings, key=job.key)
     p_value = reference_p_values(view)
     correct = shard.logits[:, 0].argmax(axis=1) == shard.label
     # A million records of many references leave little room for their scores.
     del view, shard
     scores = assembled(records, division, outcome, correct, p_value)
-    path, origin = job.artifact("attack"), keys.origin("attack")
-    arrays.write(path, scores, key=job.key, origin=origin)
+    arrays.write(job.artifact("attack"), scores, key=job.key, origin=origin)
     n_candidates = sum(len(choice.trials) for choice in outcome.learned)
     return (
         f"{len(outcome.scored)} attacks, {n_candidates} candidates of "
@@ -102,7 +97,7 @@ def null_control(
     member: NDArray[np.bool_],
     division: Division,
     memory: Path,
-) -> dict[str, Any]:
+) -> schema.Null:
     """Run the attacks on shuffled memberships, which no attack can infer.
 
     The shuffled memberships are withheld by the same function as the real ones: if an
@@ -129,7 +124,7 @@ def null_control(
 
 def measured(
     outcome: Outcome, member: NDArray[np.bool_], division: Division
-) -> dict[str, Any]:
+) -> schema.Division:
     """Return how the attacks do on the attack-eval side of a division.
 
     Args:
@@ -138,21 +133,23 @@ def measured(
         division: of the records.
     """
     judged = division.attack_eval
-    member = member[judged]
-    attacks = {}
-    for name, scored in outcome.scored.items():
-        score, decision = scored.score[judged], outcome.decided[name].decision[judged]
-        attacks[name] = {
-            "auc": metrics.auc(score, member),
-            "accuracy": metrics.accuracy(decision, member),
-            "precision": metrics.precision(decision, member),
-            "recall": metrics.recall(decision, member),
-            "tpr_at_fpr": {
-                str(rate): metrics.tpr_at_fpr(score, member, rate)
-                for rate in REPEATED_RATES
-            },
-        }
-    return {"strongest": outcome.strongest, "attacks": attacks}
+    return schema.Division(
+        strongest=outcome.strongest,
+        attacks={
+            name: figures.on_division(
+                scored.score[judged],
+                outcome.decided[name].decision[judged],
+                member[judged],
+            )
+            for name, scored in outcome.scored.items()
+        },
+    )
+
+
+def learned(summary: dict[str, Any]) -> schema.Learned:
+    """Return the cross-validation of a learned attack as a record."""
+    candidates = tuple(schema.Candidate(**each) for each in summary["candidates"])
+    return schema.Learned(**{**summary, "candidates": candidates})
 
 
 def reference_p_values(view: View) -> NDArray[np.float64]:

@@ -239,12 +239,15 @@ def summed_up(
                 )
                 parts.append(signals.correct)
             origins.append((path, origin))
-        outside = records.nonmember if model.is_target else ~trained_on
         right = np.concatenate(parts)
+        if model.is_target:
+            sides = records.member, records.nonmember
+            of_target = tuple(float(right[side].mean()) for side in sides)
+            continue
         accuracies.append(
             kinds.Accuracies(
                 train_accuracy=rate(right, trained_on),
-                test_accuracy=rate(right, outside),
+                test_accuracy=rate(right, ~trained_on),
             )
         )
     first, origin = origins[0]
@@ -259,8 +262,9 @@ def summed_up(
         views=n_views,
         n_classes=n_classes,
         folders={model.name: model.signals_key for model in models},
-        target=accuracies[0],
-        references=tuple(accuracies[1:]),
+        train_accuracy=of_target[0],
+        test_accuracy=of_target[1],
+        references=tuple(accuracies),
     )
     return complete, origin
 

@@ -155,9 +155,10 @@ def audited(finished: Checkout, tmp_path: Path) -> Checkout:
     return finished.copy(tmp_path / "audited")
 
 
-# Simulations: few draws here, many in `make soak`, which tells what they found.
+# Simulations: few draws here, many in `make soak`, which prints the figures.
 
 FEW, MANY = 80, 500
+FEW_COSTLY = 20  # of draws that take a good part of a second each
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -171,16 +172,22 @@ def pytest_collection_modifyitems(
     """Leave out what is about real images unless there are any."""
     if config.getoption("--images") is None:
         left_out = [
-            one for one in items if "images" in getattr(one, "fixturenames", ())
+            item for item in items if "images" in getattr(item, "fixturenames", ())
         ]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [one for one in items if one not in left_out]
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
 def n_draws(request: pytest.FixtureRequest) -> int:
     """How often to draw an audit."""
     return MANY if request.config.getoption("--soak") else FEW
+
+
+@pytest.fixture
+def n_costly_draws(request: pytest.FixtureRequest) -> int:
+    """How often to draw an audit that takes long."""
+    return MANY if request.config.getoption("--soak") else FEW_COSTLY
 
 
 @pytest.fixture
@@ -193,8 +200,8 @@ def images(request: pytest.FixtureRequest) -> Path:
 def tell(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Note a figure, for the end of a soak."""
 
-    def note(name: str, found: Any) -> None:
-        shown = found if isinstance(found, str) else f"{found.share:.3f}"
+    def note(name: str, figure: Any) -> None:
+        shown = figure if isinstance(figure, str) else f"{figure.share:.3f}"
         record_property("figure", f"{name}: {shown}")
 
     return note
@@ -207,7 +214,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     done = [*terminalreporter.stats.get("passed", [])]
     done += terminalreporter.stats.get("failed", [])
     terminalreporter.section("figures")
-    for report in sorted(done, key=lambda one: str(one.nodeid)):
+    for report in sorted(done, key=lambda report: str(report.nodeid)):
         for name, value in report.user_properties:
             if name == "figure" and report.when == "call":
                 terminalreporter.line(value)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from pipeline.findings import controls
-from pipeline.statistics import bootstrap, intervals, metrics
+from pipeline.statistics import intervals, metrics
 from pipeline.statistics.intervals import Interval
+from tests import bootstrap
 
 
 class Counted(NamedTuple):
@@ -178,5 +179,5 @@ def failed_null_controls(
             + math.sqrt(1 - likeness) * rng.normal(size=n_records)
             for attack in range(n_attacks)
         }
-        failed += not controls.null(scores, rng.permutation(member), ())["passed"]
+        failed += not controls.null(scores, rng.permutation(member), ()).passed
     return Counted(failed, n_draws)

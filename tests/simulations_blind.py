@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.config import Data
 from pipeline.data import preprocessing, sources
 from pipeline.findings import blind
+from pipeline.findings.schema import Blind
 from pipeline.statistics import metrics
 
 Images = NDArray[np.uint8]
@@ -52,7 +53,7 @@ def as_the_tutorial(shown: Images, rng: np.random.Generator) -> Images:
 def fair(
     n_draws: int, seed: int, n: int, n_classes: int = 10, *, even: bool = False
 ) -> dict[str, Any]:
-    """Count how often fair halves of like images trip the control.
+    """Count how often fair halves of like images fail the control.
 
     Args:
         n_draws: how many.
@@ -62,10 +63,10 @@ def fair(
         even: both sides have as many records of each class; else labels are drawn.
 
     Returns:
-        Of n_draws: "tripped"; "told", by the classifier; "named", by a statistic; and
+        Of n_draws: "failed"; "told", by the classifier; "named", by a statistic; and
         "auc", of each draw.
     """
-    counts: dict[str, Any] = {"tripped": 0, "told": 0, "named": 0, "auc": []}
+    counts: dict[str, Any] = {"failed": 0, "told": 0, "named": 0, "auc": []}
     for rng in np.random.default_rng(seed).spawn(n_draws):
         described = blind.description(images(n, rng))
         label, member = rng.integers(0, n_classes, n), half(n, rng)
@@ -76,11 +77,11 @@ def fair(
     return counts
 
 
-def count(counts: dict[str, Any], found: blind.Blind) -> None:
+def count(counts: dict[str, Any], found: Blind) -> None:
     """Add an outcome to the counts."""
     assert found.interval is not None
     low = [one.p_value or 1.0 for one in found.differing]
-    counts["tripped"] += bool(found.tripped)
+    counts["failed"] += found.passed is False
     counts["told"] += found.interval[0] > 0.5
     counts["named"] += bool(low) and min(low) < blind.ALPHA
     counts["auc"].append(found.auc)
@@ -178,7 +179,7 @@ def on_cifar(
 
     # The first draw is that of configs/cifar100-small.toml, duplicates aside.
     sides = (pool, np.flatnonzero(~in_train))
-    counts: dict[str, Any] = {"tripped": 0, "told": 0, "named": 0, "auc": []}
+    counts: dict[str, Any] = {"failed": 0, "told": 0, "named": 0, "auc": []}
     for data_seed in range(1, 1 + n_fair):
         rngs = np.random.default_rng(data_seed).spawn(2)
         rows = np.sort(
@@ -193,7 +194,7 @@ def on_cifar(
         count(counts, blind.baseline(described, label[rows], in_train[rows], seed))
     outcome["train and test"] = counts
 
-    counts = {"tripped": 0, "told": 0, "named": 0, "auc": []}
+    counts = {"failed": 0, "told": 0, "named": 0, "auc": []}
     for rng in np.random.default_rng(seed).spawn(n_fair):
         rows = np.sort(rng.choice(pool, n, replace=False))
         described = blind.description(shown[rows])
@@ -207,4 +208,4 @@ def timed(
     """Return the summary of a baseline, and the processor time that all of it took."""
     start = process_time()
     found = blind.baseline(blind.description(shown), label, member, seed)
-    return found.summary() | {"seconds": process_time() - start}
+    return found.model_dump() | {"seconds": process_time() - start}

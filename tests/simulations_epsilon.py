@@ -29,7 +29,7 @@ class Tally:
 
 
 def null_audits(
-    n_draws: int, seed: int, *, n_members: int, n_nonmembers: int, levels: int = 0
+    n_draws: int, seed: int, *, n_members: int, n_nonmembers: int, n_values: int = 0
 ) -> dict[str, Tally]:
     """Audit scores that are noise: the truth is 0, and a bound above it a false alarm.
 
@@ -38,14 +38,14 @@ def null_audits(
         seed: of all of them.
         n_members: records of one side.
         n_nonmembers: records of the other.
-        levels: how many values a score has, as of correctness 2; 0 if no two are equal.
+        n_values: how many values a score has, as 2 of correctness; 0 if all differ.
     """
 
     def noise(
         member: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.float64]:
-        if levels:
-            return rng.integers(0, levels, len(member)).astype(float)
+        if n_values:
+            return rng.integers(0, n_values, len(member)).astype(float)
         return rng.normal(size=len(member))
 
     return _audited(noise, 0.0, n_draws, seed, n_members, n_nonmembers)

@@ -1,4 +1,4 @@
-"""Simulations of audits whose truth is known: what the figures of risk come to there.
+"""Simulations of audits whose truth is known: how exposed records look there.
 
 They take the number of draws, a seed and sizes, and judge nothing.
 """
@@ -34,9 +34,9 @@ class World:
     freedom: float = np.inf  # of the residuals' Student distribution
     spreads: float = 0.0  # log standard deviation of the records' spreads
     skew: float = 0.0  # of a log-normal residual's logarithm
-    levels: float = 0.0  # standard deviation of the models' levels, nats
+    offsets: float = 0.0  # standard deviation of the models' offsets, nats
     scales: float = 0.0  # log standard deviation of the factors on their margins
-    target_level: float = 0.0  # nats, of the target besides
+    target_offset: float = 0.0  # nats, of the target besides
     target_scale: float = 1.0  # factor on its margins besides
     gain: float = 2.0  # what training on a record adds, in its spreads
 
@@ -59,12 +59,12 @@ def models(
     else:
         noise = rng.normal(size=shape)
     inside = rng.random(shape) < 0.5
-    level = rng.normal(scale=world.levels, size=n_models + 1)
+    offset = rng.normal(scale=world.offsets, size=n_models + 1)
     scale = np.exp(rng.normal(scale=world.scales, size=n_models + 1))
-    level[0] += world.target_level
+    offset[0] += world.target_offset
     scale[0] *= world.target_scale
     margin = centre + spread * (noise + world.gain * inside)
-    margin = margin * scale[:, None] + level[:, None]
+    margin = margin * scale[:, None] + offset[:, None]
     return Models(margin[0], inside[0], margin[1:], ~inside[1:], spread)
 
 
@@ -111,24 +111,24 @@ def uniformity(
         world: that the models are of.
         n_models: how many references.
         n_records: how many records.
-        n_known: how many of the target's non-members are known; None for no levelling.
+        n_known: how many of the target's non-members are known; None for no alignment.
             These are not judged.
         plain: whether distances are not divided by spreads.
     """
     false, wide, power, distance = [], [], [], []
     for rng in np.random.default_rng(seed).spawn(n_draws):
         drawn = models(rng, world, n_models, n_records)
-        given = None
+        nonmember = None
         if n_known is not None:
-            given = np.zeros(n_records, dtype=bool)
-            given[rng.permutation(np.flatnonzero(~drawn.member))[:n_known]] = True
+            nonmember = np.zeros(n_records, dtype=bool)
+            nonmember[rng.permutation(np.flatnonzero(~drawn.member))[:n_known]] = True
         if plain:
             p = plain_p_values(drawn)
         else:
             p = exposure.reference_p_values(
-                drawn.target, drawn.references, drawn.outside, given
+                drawn.target, drawn.references, drawn.outside, nonmember
             )
-        judged = ~np.isnan(p) if given is None else ~np.isnan(p) & ~given
+        judged = ~np.isnan(p) if nonmember is None else ~np.isnan(p) & ~nonmember
         others = judged & ~drawn.member
         widest = others & (drawn.spread >= np.quantile(drawn.spread, 0.9))
         false.append([np.mean(p[others] <= rate) for rate in RATES])
@@ -136,7 +136,7 @@ def uniformity(
         members = judged & drawn.member
         power.append([np.mean(p[members] <= rate) for rate in RATES])
         distance.append(stats.kstest(p[others], "uniform").statistic)
-    return Uniformity(*(np.array(one) for one in (false, wide, power, distance)))
+    return Uniformity(*(np.array(each) for each in (false, wide, power, distance)))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def discoveries(
         false.append([w / c for w, c in zip(wrong, claims, strict=True)])
         power.append([np.mean(flag[row & member]) for row in rows])
         some.append(flag.any())
-    return Discoveries(*(np.array(one) for one in (false, power, some)))
+    return Discoveries(*(np.array(each) for each in (false, power, some)))
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,8 @@ def calibration(
         member[known] = np.arange(n_known) < round(members * n_known)
         score = rng.normal(size=n) + separation * (member & (rng.random(n) < found))
         true = truth(score, separation, members, found)
-        given = np.sinh(4 * score) if heavy else score
-        posterior = exposure.posterior(given, member, known, members, seed)
+        shown = np.sinh(4 * score) if heavy else score
+        posterior = exposure.posterior(shown, member, known, members, seed)
         row = []
         for side in (~known, known):
             top = side & (score >= np.quantile(score[side], 0.99))

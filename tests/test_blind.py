@@ -1,4 +1,3 @@
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,11 +14,13 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from pipeline.cache import plan, store
-from pipeline.config import Blind, Data, Features
+from pipeline.cache import documents, plan, store
+from pipeline.config import Blind as Settings
+from pipeline.config import Data, Features
 from pipeline.data import preprocessing
 from pipeline.errors import AuditError
 from pipeline.findings import blind
+from pipeline.findings.schema import Blind, Difference
 from pipeline.statistics import metrics
 from pipeline.statistics.corrections import holm
 from stages import blind as stage
@@ -340,12 +341,12 @@ def outcome(
     shown: NDArray[Any],
     member: NDArray[np.bool_],
     label: NDArray[np.int64] | None = None,
-) -> blind.Blind:
+) -> Blind:
     label = np.arange(len(shown)) % 3 if label is None else label
     return blind.baseline(blind.description(shown), label, member, 1)
 
 
-def names(found: blind.Blind) -> list[str]:
+def names(found: Blind) -> list[str]:
     return [one.statistic for one in found.differing]
 
 
@@ -359,7 +360,7 @@ def test_a_fair_split_is_silent() -> None:
     assert found.auc is not None
     assert found.interval is not None
     assert found.interval[0] < 0.5 < found.interval[1]
-    assert not found.tripped
+    assert found.passed
     assert found.differing == ()
     assert found.reason is None
 
@@ -367,31 +368,32 @@ def test_a_fair_split_is_silent() -> None:
 @pytest.mark.simulation
 @pytest.mark.parametrize("n", [60, 150])
 def test_false_alarms_are_as_rare_as_they_should_be(
-    n: int, n_draws: int, tell: Callable[..., None]
+    n: int, n_costly_draws: int, tell: Callable[..., None]
 ) -> None:
-    counts = simulations.fair(n_draws, 1, n)
+    counts = simulations.fair(n_costly_draws, 1, n)
     tell(
-        f"blind control of {n} fair records, tripped",
-        f"{counts['tripped'] / n_draws:.3f}",
+        f"blind control of {n} fair records, failed",
+        f"{counts['failed'] / n_costly_draws:.3f}",
     )
     # Of so many at 1 %, more come up once in a hundred times.
-    assert counts["tripped"] <= binom.isf(0.01, n_draws, 0.01)
-    error = np.std(counts["auc"]) / math.sqrt(n_draws)
+    assert counts["failed"] <= binom.isf(0.01, n_costly_draws, 0.01)
+    error = np.std(counts["auc"]) / math.sqrt(n_costly_draws)
     assert abs(np.mean(counts["auc"]) - 0.5) < 4 * error
 
 
 def test_classes_dealt_out_evenly_are_no_difference() -> None:
-    # Folds then hold few of a class of which the others hold many.
-    counts = simulations.fair(20, 2, 1000, even=True)
-    assert counts["tripped"] <= 2
-    assert abs(np.mean(counts["auc"]) - 0.5) < 4 * np.std(counts["auc"]) / math.sqrt(20)
+    # Folds then hold few of a class of which the others hold many, the more clearly the
+    # fewer records a class has.
+    counts = simulations.fair(12, 2, 200, even=True)
+    assert counts["failed"] <= 1
+    assert abs(np.mean(counts["auc"]) - 0.5) < 4 * np.std(counts["auc"]) / math.sqrt(12)
 
 
 def test_brightness_scaled_by_two_percent_is_found_in_the_gaps() -> None:
     shown = FAIR.copy()
     shown[HALF] = simulations.brighter(shown[HALF], factor=1.02)
     found = outcome(shown, HALF)
-    assert found.tripped
+    assert found.passed is False
     assert found.interval is not None
     assert found.interval[0] > 0.8
     # 1.02 · 74 rounds to 75 and 1.02 · 75 to 76 or 77: bytes are skipped.
@@ -405,7 +407,7 @@ def test_brightness_is_found_by_its_mean() -> None:
     shown = FAIR.copy()
     shown[HALF] = simulations.brighter(shown[HALF], added=20)
     found = outcome(shown, HALF)
-    assert found.tripped
+    assert found.passed is False
     named = {one.statistic: one for one in found.differing}
     expected = roc_auc_score(HALF, shown.mean(axis=(1, 2, 3)))
     assert named["mean"].auc == pytest.approx(expected)
@@ -416,10 +418,10 @@ def test_the_tutorials_augmentation_is_found() -> None:
     shown = (digits.images[..., None] * 15).astype(np.uint8)
     rng = np.random.default_rng(4)
     member = simulations.half(len(shown), rng)
-    assert not outcome(shown, member, digits.target).tripped
+    assert outcome(shown, member, digits.target).passed
     shown[member] = simulations.as_the_tutorial(shown[member], rng)
     found = outcome(shown, member, digits.target)
-    assert found.tripped
+    assert found.passed is False
     assert found.auc is not None
     assert found.auc > 0.9
     assert len(found.differing) == blind.MOST_NAMED
@@ -428,7 +430,7 @@ def test_the_tutorials_augmentation_is_found() -> None:
 def test_other_classes_are_found_by_their_labels() -> None:
     label = np.where(HALF, np.arange(N) % 3, np.arange(N) % 4)
     found = outcome(FAIR, HALF, label)
-    assert found.tripped
+    assert found.passed is False
     assert names(found)[0] == blind.LABELS
     assert found.differing[0].auc is None
 
@@ -436,15 +438,17 @@ def test_other_classes_are_found_by_their_labels() -> None:
 def test_a_difference_that_no_statistic_shows_is_named_by_what_the_trees_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    silent = blind.Difference("mean", 0.4, 0.51)
+    silent = Difference(statistic="mean", p_value=0.4, auc=0.51)
     monkeypatch.setattr(blind, "_tests", lambda *_: [silent])
     shown = FAIR.copy()
     shown[HALF] = simulations.brighter(shown[HALF], factor=1.02)
     found = outcome(shown, HALF)
-    assert found.tripped
+    assert found.passed is False
     assert found.statistics == 1
     assert len(found.differing) == blind.MOST_NAMED
-    assert found.differing[0] == blind.Difference(blind.VALUES, None, None)
+    assert found.differing[0] == Difference(
+        statistic=blind.VALUES, p_value=None, auc=None
+    )
 
 
 def test_what_the_trees_use_is_what_they_miss_when_it_is_shuffled() -> None:
@@ -467,19 +471,19 @@ def test_an_auc_below_chance_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(blind, "_judged", lambda *_: below)
     found = outcome(FAIR, HALF)
     assert found.interval == (0.2, 0.4)
-    assert not found.tripped
+    assert found.passed
 
 
 def test_a_users_own_floats_are_compared() -> None:
     own = (FAIR.astype(np.float32) / 255).transpose(0, 3, 1, 2)
-    assert not outcome(own, HALF).tripped
+    assert outcome(own, HALF).passed
     changed = own.copy()
     changed[HALF] *= np.float32(1.02)
     found = outcome(changed, HALF)
-    assert found.tripped
+    assert found.passed is False
     assert any("hash" in name for name in names(found))
     vectors = np.random.default_rng(6).normal(size=(N, 5)).astype(np.float32)
-    assert not outcome(vectors, HALF).tripped
+    assert outcome(vectors, HALF).passed
     vectors[HALF, 2] += 1
     assert names(outcome(vectors, HALF))[0] == "number 2"
 
@@ -490,10 +494,10 @@ def test_the_outcome_is_the_same_every_time() -> None:
 
 def test_sides_of_different_sizes_are_compared() -> None:
     member = np.arange(N) % 10 == 0
-    assert not outcome(FAIR, member).tripped
+    assert outcome(FAIR, member).passed
     shown = FAIR.copy()
     shown[member] = simulations.brighter(shown[member], factor=1.02)
-    assert outcome(shown, member).tripped
+    assert outcome(shown, member).passed is False
 
 
 @pytest.mark.parametrize("described", [None, blind.description(FAIR)])
@@ -502,11 +506,11 @@ def test_too_few_records_of_a_side_are_not_compared(
 ) -> None:
     member = np.arange(N) < blind.MIN_SIDE - 1
     found = blind.baseline(described, np.arange(N) % 2, member, 1)
-    assert (found.auc, found.interval, found.tripped) == (None, None, None)
+    assert (found.auc, found.interval, found.passed) == (None, None, None)
     assert found.reason == "a side has 24 records, fewer than 25"
     assert found.differing == ()
     enough = np.arange(N) < blind.MIN_SIDE
-    assert blind.baseline(described, np.arange(N) % 2, enough, 1).tripped is not None
+    assert blind.baseline(described, np.arange(N) % 2, enough, 1).passed is not None
 
 
 def test_without_inputs_only_labels_are_compared() -> None:
@@ -514,24 +518,24 @@ def test_without_inputs_only_labels_are_compared() -> None:
     for side in (HALF, ~HALF):
         label[side] = np.arange(N // 2) % 3
     found = blind.baseline(None, label, HALF, 1)
-    assert found.summary() == {
-        "inputs": "labels only",
-        "auc": None,
-        "interval": None,
-        "confidence": 0.99,
-        "tripped": False,
-        "differing": [],
-        "statistics": 1,
-        "reason": "the inputs are unknown",
-    }
+    assert found == Blind(
+        passed=True,
+        inputs="labels only",
+        auc=None,
+        interval=None,
+        confidence=0.99,
+        differing=(),
+        statistics=1,
+        reason="the inputs are unknown",
+    )
     found = blind.baseline(None, np.where(HALF, label, label % 2), HALF, 1)
-    assert found.tripped
+    assert found.passed is False
     assert names(found) == [blind.LABELS]
 
 
 def test_one_class_without_inputs_leaves_nothing_to_compare() -> None:
     found = blind.baseline(None, np.zeros(N, int), HALF, 1)
-    assert found.tripped is None
+    assert found.passed is None
     assert found.statistics == 0
 
 
@@ -539,41 +543,41 @@ def test_records_that_are_all_alike_are_silent() -> None:
     shown = np.full((100, 8, 8, 1), 7, dtype=np.uint8)
     found = outcome(shown, np.arange(100) % 2 == 0, np.zeros(100, int))
     assert found.auc == 0.5
-    assert found.tripped is False
+    assert found.passed is True
     assert found.statistics == 0
 
 
-def test_the_summary_is_json() -> None:
+def test_the_differences_come_in_order_of_their_p_values() -> None:
     shown = FAIR.copy()
     shown[HALF] = simulations.brighter(shown[HALF], factor=1.02)
     found = outcome(shown, HALF)
-    summary = json.loads(json.dumps(found.summary(), allow_nan=False))
-    assert summary["inputs"] == "seen"
-    assert summary["auc"] == found.auc
-    assert set(summary["differing"][0]) == {"statistic", "p_value", "auc"}
-    p_values = [one["p_value"] for one in summary["differing"]]
+    assert found.inputs == "seen"
+    p_values = [differing.p_value or 0.0 for differing in found.differing]
     assert p_values == sorted(p_values)
+    assert Blind.model_validate_json(found.model_dump_json()) == found
 
 
 # The stage
 
 
-def job(tmp_path: Path, source: str, **more: Any) -> plan.Job:
+def job(tmp_path: Path, source: str, seed: int = 1, **more: Any) -> plan.Job:
     sections = {
-        "data": Data(source=source),
+        "data": Data(source=source, seed=seed),
         "features": Features(**more),
-        "blind": Blind(),
+        "blind": Settings(),
     }
     dumped = {name: one.model_dump(mode="json") for name, one in sections.items()}
     paths = {"arguments": "", "path": str(tmp_path / "signals.npz")}
     return plan.Job("blind", "0" * 64, tmp_path, dumped, {"records": "1" * 64}, paths)
 
 
-def chosen(tmp_path: Path, source: str, n: int, **more: NDArray[Any]) -> store.Records:
+def chosen(
+    tmp_path: Path, source: str, n: int, seed: int = 1, **more: NDArray[Any]
+) -> store.Records:
     from pipeline.data import sources
     from stages import records
 
-    settings_ = Data(source=source, path=str(tmp_path / "signals.npz"))
+    settings_ = Data(source=source, path=str(tmp_path / "signals.npz"), seed=seed)
     if source == "arrays":
         label = np.arange(n, dtype=np.int32) % 3
         member = np.arange(n) % 2 == 0
@@ -585,26 +589,28 @@ def chosen(tmp_path: Path, source: str, n: int, **more: NDArray[Any]) -> store.R
     return found
 
 
-def written(job: plan.Job) -> dict[str, Any]:
-    content = json.loads(job.artifact("blind").read_text())
-    assert content.pop("key") == job.key
-    return dict(content)
+def written(job: plan.Job) -> Blind:
+    path = job.artifact("blind")
+    found, origin = documents.read_with_origin(path, Blind, key=job.key, fix="")
+    assert {*origin} == {"numpy", "scipy", "scikit-learn"}
+    return found
 
 
 def test_the_stage_compares_digits(tmp_path: Path) -> None:
-    chosen(tmp_path, "digits", 0)
-    own = job(tmp_path, "digits")
+    # One fair split in a hundred fails; this is not one of them.
+    chosen(tmp_path, "digits", 0, seed=2)
+    own = job(tmp_path, "digits", seed=2)
     line = stage.compute(own)
     found = written(own)
-    assert not found["tripped"]
-    assert line == f"AUC {found['auc']:.4f} without the model: members look alike"
+    assert found.passed
+    assert line == f"AUC {found.auc:.4f} without the model: members look alike"
 
 
 def test_the_stage_sees_the_members_as_the_model_does(tmp_path: Path) -> None:
     records = chosen(tmp_path, "digits", 0)
     own = job(tmp_path, "digits", member_augmentation="tutorial")
     line = stage.compute(own)
-    assert written(own)["tripped"]
+    assert written(own).passed is False
     assert "without the model: members differ in " in line
     rows = np.arange(len(records.id))
     data, features = own.section(Data), own.section(Features)
@@ -637,7 +643,7 @@ def test_the_stage_compares_the_labels_of_arrays(tmp_path: Path) -> None:
     chosen(tmp_path, "arrays", 120)
     own = job(tmp_path, "arrays")
     assert stage.compute(own) == "no AUC without the model: members look alike"
-    assert written(own)["inputs"] == "labels only"
+    assert written(own).inputs == "labels only"
 
 
 def test_the_stage_compares_the_inputs_of_arrays(tmp_path: Path) -> None:
@@ -647,8 +653,8 @@ def test_the_stage_compares_the_inputs_of_arrays(tmp_path: Path) -> None:
     own = job(tmp_path, "arrays")
     stage.compute(own)
     found = written(own)
-    assert found["inputs"] == "seen"
-    assert found["differing"][0]["statistic"] == "number 1"
+    assert found.inputs == "seen"
+    assert found.differing[0].statistic == "number 1"
 
 
 def test_the_stage_tells_why_it_compared_nothing(tmp_path: Path) -> None:
@@ -656,7 +662,7 @@ def test_the_stage_tells_why_it_compared_nothing(tmp_path: Path) -> None:
     assert stage.compute(job(tmp_path, "arrays")) == (
         "nothing compared: a side has 10 records, fewer than 25"
     )
-    assert written(job(tmp_path, "arrays"))["tripped"] is None
+    assert written(job(tmp_path, "arrays")).passed is None
 
 
 def test_the_stage_refuses_inputs_that_are_not_finite(tmp_path: Path) -> None:
@@ -686,11 +692,11 @@ def test_real_images_differ_where_they_were_changed_and_nowhere_else(
     for name, one in found.items():
         if name not in ("fair", "train and test"):
             by = ", ".join(each["statistic"] for each in one["differing"])
-            shown = f"{one['auc']:.3f}, tripped by {by or 'nothing'}"
+            shown = f"{one['auc']:.3f}, failed by {by or 'nothing'}"
             tell(f"blind control, real images, {name}: AUC", shown)
     for name in ("fair", "train and test"):
         aucs = found[name]["auc"]
-        shown = f"{found[name]['tripped']} of {len(aucs)} tripped"
+        shown = f"{found[name]['failed']} of {len(aucs)} failed"
         tell(f"blind control, real images, {name}", f"{shown}, AUC {np.mean(aucs):.4f}")
     for name in (
         "tutorial",
@@ -699,5 +705,5 @@ def test_real_images_differ_where_they_were_changed_and_nowhere_else(
         "plus 5 of 255",
         "classes 2.0",
     ):
-        assert found[name]["tripped"], name
-    assert found["fair"]["tripped"] == 0
+        assert found[name]["passed"] is False, name
+    assert found["fair"]["failed"] == 0

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.statistics import bootstrap, metrics
+from pipeline.statistics import metrics
+from tests import bootstrap
 
 RATES = (0.1, 0.02, 0.001)
 

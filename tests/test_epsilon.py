@@ -344,9 +344,9 @@ def test_the_recursion_reaches_the_most_that_a_gaussian_allows(mu: float) -> Non
 
 def test_one_right_guess_among_many_records_has_a_closed_form() -> None:
     # r_1 = τ/m and h_0 = t(r_1) must not exceed (1 − τ)/m together with r_0 = r_1.
-    level, n_records = 0.8, 10
-    mu = stats.norm.ppf(level / n_records) - stats.norm.ppf((1 - level) / n_records)
-    found = epsilon.f_dp_one_run(1, 1, n_records, 0.01, 1 - level)
+    tail, n_records = 0.8, 10
+    mu = stats.norm.ppf(tail / n_records) - stats.norm.ppf((1 - tail) / n_records)
+    found = epsilon.f_dp_one_run(1, 1, n_records, 0.01, 1 - tail)
     assert found == pytest.approx(epsilon.gaussian_epsilon(mu, 0.01), rel=1e-9)
 
 
@@ -514,14 +514,14 @@ def told(tally: simulations.Tally) -> str:
     "sizes",
     [{"n_members": 500, "n_nonmembers": 500}, {"n_members": 700, "n_nonmembers": 300}],
 )
-@pytest.mark.parametrize("levels", [0, 2])
+@pytest.mark.parametrize("n_values", [0, 2])
 def test_noise_raises_no_more_alarms_than_the_confidence_leaves(
-    sizes: dict[str, int], levels: int, n_draws: int, tell: Callable[..., None]
+    sizes: dict[str, int], n_values: int, n_draws: int, tell: Callable[..., None]
 ) -> None:
-    found = simulations.null_audits(n_draws, 1, levels=levels, **sizes)
+    found = simulations.null_audits(n_draws, 1, n_values=n_values, **sizes)
     assert tuple(found) == NAMES
     for name, tally in found.items():
-        of = f"{' + '.join(map(str, sizes.values()))}{', two values' * bool(levels)}"
+        of = f"{' + '.join(map(str, sizes.values()))}{', two values' * bool(n_values)}"
         tell(f"epsilon of noise, {of}, {name}", f"{tally.above / n_draws:.3f}")
         assert tally.above <= most_by_luck(n_draws), name
 

@@ -176,16 +176,16 @@ def test_dividing_by_spreads_finds_more_members_and_is_fairer_to_wide_records() 
 
 
 def test_a_better_fitted_target_does_not_make_its_non_members_suspicious() -> None:
-    world = simulations.World(spreads=0.5, target_level=1.0, target_scale=1.2)
+    world = simulations.World(spreads=0.5, target_offset=1.0, target_scale=1.2)
     rates = np.array(simulations.RATES)
-    levelled = simulations.uniformity(20, 3, world, 8, n_records=8000, n_known=2000)
+    aligned = simulations.uniformity(20, 3, world, 8, n_records=8000, n_known=2000)
     left = simulations.uniformity(20, 3, world, 8, n_records=8000)
-    error = ERRORS * error_of(levelled.false)
-    assert (levelled.false.mean(axis=0) <= rates + error).all()
+    error = ERRORS * error_of(aligned.false)
+    assert (aligned.false.mean(axis=0) <= rates + error).all()
     assert (left.false.mean(axis=0) > 2 * rates).all()
 
 
-def test_levelling_undoes_whatever_shift_and_scale_any_model_has() -> None:
+def test_aligning_undoes_whatever_offset_and_scale_any_model_has() -> None:
     given = drawn(6, 800)
     scale, shift = np.array([[1], [2], [0.5], [1], [1.5], [1]]), np.arange(6.0)[:, None]
     moved = simulations.Models(
@@ -201,13 +201,13 @@ def test_levelling_undoes_whatever_shift_and_scale_any_model_has() -> None:
     )
     # What the last round leaves; of the p-values, not of the margins.
     assert np.nanmax(np.abs(one - other)) < 0.01
-    unlevelled = exposure.reference_p_values(
+    unaligned = exposure.reference_p_values(
         moved.target, moved.references, moved.outside
     )
-    assert np.nanmax(np.abs(one - unlevelled)) > 0.3
+    assert np.nanmax(np.abs(one - unaligned)) > 0.3
 
 
-def test_few_known_non_members_level_nothing() -> None:
+def test_few_known_non_members_align_nothing() -> None:
     given = drawn(6, 800)
     few = np.zeros(800, dtype=bool)
     few[np.flatnonzero(~given.member & given.outside.any(axis=0))[:49]] = True

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from pipeline.findings import figures
-from pipeline.statistics import bootstrap, intervals, metrics
+from pipeline.findings.schema import DivisionFigures, Rate
+from pipeline.statistics import intervals, metrics
 
 
 def audit(n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,13 +26,14 @@ POINTS = {
 
 
 def test_every_figure_has_its_value_and_the_interval_that_is_said() -> None:
-    score, decision, member = (one if one.ndim == 1 else one[0] for one in audit())
-    found = figures.exact(score, decision, member, 0.95)
+    scores, decisions, member = audit()
+    score, decision = scores[0], decisions[0]
+    found = figures.figures(score, decision, member, 0.95)
     n, n_others = member.sum(), (~member).sum()
     hits, alarms = (decision & member).sum(), (decision & ~member).sum()
     for name, metric in POINTS.items():
-        assert found[name] == metric(decision, member)
-    assert found["auc"] == metrics.auc(score, member)
+        assert getattr(found, name) == metric(decision, member)
+    assert found.auc == metrics.auc(score, member)
     rate = intervals.clopper_pearson
     advantage = intervals.advantage(hits, n, alarms, n_others, 0.95)
     expected = {
@@ -42,16 +44,17 @@ def test_every_figure_has_its_value_and_the_interval_that_is_said() -> None:
         "precision": rate(hits, hits + alarms, 0.95),
         "recall": rate(hits, n, 0.95),
     }
-    assert {*expected, "tpr_at_fpr"} == {*figures.EXACT}
+    assert {*expected, "tpr_at_fpr"} == {*figures.INTERVALS}
     for name, interval in expected.items():
-        assert found[f"{name}_interval"] == pytest.approx(list(interval))
+        assert getattr(found, f"{name}_interval") == pytest.approx(interval)
+    assert found.tpr_at_fpr == figures.tpr_at_fpr(score, member, 0.95)
 
 
 def test_a_precision_of_nobody_taken_has_no_interval() -> None:
     member = np.arange(20) < 10
-    found = figures.exact(np.arange(20.0), np.zeros(20, bool), member, 0.95)
-    assert found["precision"] is None
-    assert found["precision_interval"] is None
+    found = figures.figures(np.arange(20.0), np.zeros(20, bool), member, 0.95)
+    assert found.precision is None
+    assert found.precision_interval is None
 
 
 def test_a_rate_that_so_few_cannot_measure_is_null_with_the_reason() -> None:
@@ -61,47 +64,43 @@ def test_a_rate_that_so_few_cannot_measure_is_null_with_the_reason() -> None:
     for name, rate in (("0.1", 0.1), ("0.01", 0.01)):
         interval = intervals.tpr_at_fpr(score[0], member, rate, 0.95)
         assert interval is not None
-        assert found[name] == {
-            "value": metrics.tpr_at_fpr(score[0], member, rate),
-            "interval": list(interval),
-        }
+        value = metrics.tpr_at_fpr(score[0], member, rate)
+        assert found[name] == Rate(value=value, interval=interval, reason=None)
     n_others = (~member).sum()
-    assert found["0.001"] == {
-        "value": None,
-        "reason": f"needs 1000 records of the other side, and there are {n_others}",
+    assert found["0.001"] == Rate(
+        value=None,
+        interval=None,
+        reason=f"needs 1000 records of the other side, and there are {n_others}",
+    )
+
+
+def test_the_figures_of_a_division_are_those_of_the_metrics() -> None:
+    scores, decisions, member = audit(2000)
+    found = figures.on_division(scores[0], decisions[0], member)
+    for name in ("accuracy", "precision", "recall"):
+        assert getattr(found, name) == POINTS[name](decisions[0], member)
+    assert found.auc == metrics.auc(scores[0], member)
+    assert found.tpr_at_fpr == {
+        str(rate): metrics.tpr_at_fpr(scores[0], member, rate)
+        for rate in (0.1, 0.01, 0.001)
     }
-
-
-def test_a_bootstrap_changes_the_intervals_and_nothing_else() -> None:
-    score, decision, member = audit()
-    found = figures.resampled(score, decision, member, 0.9, 200, seed=1)
-    drawn = bootstrap.resampled(score, decision, member, figures.RATES, 200, seed=1)
-    for row, one in enumerate(found):
-        exact = figures.exact(score[row], decision[row], member, 0.9)
-        assert {*one} == {*exact}
-        for name in ("auc", *POINTS):
-            assert one[name] == exact[name]
-            low, high = np.quantile(drawn[name][row], (0.05, 0.95))
-            assert one[f"{name}_interval"] == pytest.approx([low, high])
-        rate, other = (each["tpr_at_fpr"]["0.01"] for each in (one, exact))
-        assert rate["value"] == other["value"]
-        low, high = np.quantile(drawn["0.01"][row], (0.05, 0.95))
-        assert rate["interval"] == pytest.approx([low, high])
-        assert one["tpr_at_fpr"]["0.001"] == exact["tpr_at_fpr"]["0.001"]
-    assert {*figures.BOOTSTRAP} == {*figures.EXACT}
+    assert None not in found.tpr_at_fpr.values()
 
 
 def test_the_spread_sums_up_each_figure_over_the_draws() -> None:
-    draws = [
-        {"loss": {"auc": auc, "precision": p, "tpr_at_fpr": {"0.1": auc / 2}}}
+    divisions = [
+        DivisionFigures(
+            auc=auc, accuracy=0.5, precision=p, recall=0.0, tpr_at_fpr={"0.1": auc / 2}
+        )
         for auc, p in ((0.5, 0.4), (0.7, None), (0.6, 0.5))
     ]
-    found = figures.spread(draws, "loss")
-    assert found["auc"] == pytest.approx(
+    found = figures.spreads(divisions)
+    assert dict(found.auc or ()) == pytest.approx(
         {"mean": 0.6, "deviation": 0.1, "lowest": 0.5, "highest": 0.7}
     )
-    assert found["precision"] is None
-    assert found["tpr_at_fpr"]["0.1"]["highest"] == pytest.approx(0.35)
+    assert found.precision is None
+    assert found.tpr_at_fpr["0.1"] is not None
+    assert found.tpr_at_fpr["0.1"].highest == pytest.approx(0.35)
 
 
 def taken(hits: int, alarms: int, n: int = 500, n_others: int = 500) -> tuple:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.statistics import bootstrap, intervals, metrics
+from pipeline.statistics import intervals, metrics
+from tests import bootstrap
 
 COUNTS = st.tuples(st.integers(1, 60), st.integers(0, 60)).map(
     lambda pair: (min(pair), max(pair[0], pair[1], 1))

@@ -211,9 +211,11 @@ def test_an_attack_killed_goes_on_to_the_same_bytes(
 
 def test_the_report_has_its_schema(finished: Checkout) -> None:
     report = json.loads((finished.run / "report" / "report.json").read_text())
-    assert report["schema"] == 3
+    assert report["schema_version"] == 4
     assert [*report] == [
-        "schema",
+        "key",
+        "origin",
+        "schema_version",
         "audit",
         "controls",
         "target",
@@ -230,6 +232,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "choices",
         "verdict",
         "provenance",
+        "sha256",
     ]
     assert report["audit"] == "tiny"
     assert set(report["target"]) == {
@@ -269,6 +272,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         assert 0 <= low <= rates["0.1"]["value"] <= high <= 1
         assert rates["0.01"] == {
             "value": None,
+            "interval": None,
             "reason": "needs 100 records of the other side, and there are 15",
         }
     for attack in report["attacks"]:
@@ -286,7 +290,8 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "caveats",
         "sentence",
     }
-    assert len(report["provenance"]["key"]) == 64
+    assert len(report["key"]) == 64
+    assert {*report["provenance"]["stages"]} == {"blind", "features", "attack"}
     assert "mindspore" in report["provenance"]["versions"]
 
 

@@ -1,4 +1,4 @@
-"""The report of the tiny audit: its schema, and that every choice in it is recorded."""
+"""The report of the tiny audit: whole, and with a record of every choice in it."""
 
 import csv
 import json
@@ -12,23 +12,27 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.audit import terminal
+from pipeline.cache import documents
 from pipeline.findings import exposure
+from pipeline.findings.report import CHOICES
+from pipeline.findings.schema import Report, Search
 from pipeline.statistics import corrections, metrics
 from tests.conftest import Checkout
 
 # Of the report's numbers these were counted, measured or configured; nothing that they
 # depend on was picked from several.
 PLAIN = [
-    "schema",
+    "schema_version",
     "confidence",
     "controls.blind.auc",
     "controls.blind.interval",
     "controls.blind.confidence",
     "controls.blind.statistics",
-    "controls.blind.level",
     "controls.null.level",
     "controls.null.attacks",
     "controls.references",
+    "controls.independence.agreement",
+    "controls.independence.level",
     "controls.resolution",
     "target",
     "records",
@@ -51,10 +55,10 @@ PLAIN = [
     "epsilon.delta",
     "epsilon.confidence",
     "epsilon.bounds.epsilon",
-    "slices.value",
-    "slices.members",
-    "slices.nonmembers",
-    "slices.auc",
+    "slices.kinds.value",
+    "slices.kinds.members",
+    "slices.kinds.nonmembers",
+    "slices.kinds.auc",
     "risk.records",
     "risk.flagged_members",
     "risk.false_discoveries",
@@ -62,11 +66,11 @@ PLAIN = [
     "repeats.draws",
     "repeats.attacks",
 ]
-# Levels of the report that are named by what they hold.
+# Parts of the report whose keys are names of what they hold.
 NAMED = {
     ("controls", "null", "attacks"),
     ("epsilon", "bounds"),
-    ("slices",),
+    ("slices", "kinds"),
     ("repeats", "attacks"),
 }
 
@@ -75,7 +79,7 @@ def numbers(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
     """Yield the place of every number in a report, without names and positions."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            named = path in NAMED and isinstance(inner, dict | list)
+            named = path in NAMED
             yield from numbers(inner, (*path, "*" if named else key))
     elif isinstance(value, list):
         for inner in value:
@@ -88,9 +92,15 @@ def is_told(path: tuple[str, ...], known: set[str]) -> bool:
     return any(".".join(path[:end]) in known for end in range(1, len(path) + 1))
 
 
+def read(audit: Checkout) -> Report:
+    path = audit.run / "report" / "report.json"
+    key = json.loads(path.read_text())["key"]
+    return documents.read(path, Report, key=key, fix="")
+
+
 @pytest.fixture
-def report(finished: Checkout) -> dict[str, Any]:
-    return dict(json.loads((finished.run / "report" / "report.json").read_text()))
+def report(finished: Checkout) -> Report:
+    return read(finished)
 
 
 @pytest.fixture
@@ -104,104 +114,105 @@ def scores_of(audit: Checkout) -> dict[str, Any]:
         return {name: file[name][()] for name in file}
 
 
-def test_every_figure_is_plain_or_its_choice_is_recorded(
-    report: dict[str, Any],
-) -> None:
-    known = {*PLAIN, *report["choices"]}
-    assert report["choices"] == terminal.CHOICES
-    untold = {".".join(path) for path in numbers(report) if not is_told(path, known)}
-    assert untold == set()
+def unexplained(content: dict[str, Any]) -> set[str]:
+    """Return the numbers that are neither plain nor have their choice recorded."""
+    known = {*PLAIN, *content["choices"]}
+    return {".".join(path) for path in numbers(content) if not is_told(path, known)}
 
 
-def test_a_figure_that_is_picked_from_several_is_noticed(
-    report: dict[str, Any],
-) -> None:
-    report["attacks"][0]["best_of_ten"] = 0.9
-    report["slices"]["class"][0]["lucky"] = 0.9
-    known = {*PLAIN, *report["choices"]}
-    untold = {".".join(path) for path in numbers(report) if not is_told(path, known)}
-    assert untold == {"attacks.best_of_ten", "slices.lucky"}
+def test_every_figure_is_plain_or_its_choice_is_recorded(report: Report) -> None:
+    assert report.choices == CHOICES
+    assert unexplained(report.model_dump(mode="json")) == set()
+
+
+def test_a_figure_that_is_picked_from_several_is_noticed(report: Report) -> None:
+    content = report.model_dump(mode="json")
+    content["attacks"][0]["best_of_ten"] = 0.9
+    content["slices"]["kinds"]["class"][0]["lucky"] = 0.9
+    assert unexplained(content) == {"attacks.best_of_ten", "slices.kinds.lucky"}
 
 
 def test_every_choice_is_said_to_be_made_elsewhere_or_corrected_for() -> None:
     allowed = ("attack-train", "references", "corrected for", "attack-eval")
-    for name, told in terminal.CHOICES.items():
+    for name, told in CHOICES.items():
         assert told.startswith(allowed), name
         if told.startswith("attack-eval"):
             assert "allows for" in told or "p_value_holm" in told
 
 
 def test_the_figures_are_those_of_the_scores(
-    report: dict[str, Any], finished: Checkout
+    report: Report, finished: Checkout
 ) -> None:
     scores = scores_of(finished)
     judged = scores["evaluation"]
     member = scores["member"][judged]
     p = []
     for row, name in enumerate(scores["method"]):
-        entry = report["attacks"][row]
-        assert entry["method"] == name.decode()
-        assert entry["auc"] == metrics.auc(scores["score"][row][judged], member)
-        assert entry["auc_interval"][0] <= entry["auc"] <= entry["auc_interval"][1]
+        attack = report.attacks[row]
+        assert attack.method == name.decode()
+        assert attack.auc == metrics.auc(scores["score"][row][judged], member)
+        assert attack.auc_interval[0] <= attack.auc <= attack.auc_interval[1]
         p.append(metrics.p_value(scores["score"][row][judged], member))
-        assert entry["p_value"] == p[-1]
+        assert attack.p_value == p[-1]
     holm = corrections.holm(np.array(p))
-    assert [one["p_value_holm"] for one in report["attacks"][:-1]] == holm.tolist()
+    assert [attack.p_value_holm for attack in report.attacks[:-1]] == holm.tolist()
 
 
-def test_the_controls_are_all_there(report: dict[str, Any]) -> None:
-    controls = report["controls"]
-    assert [*controls] == ["null", "blind", "references", "resolution"]
-    methods = [one["method"] for one in report["attacks"][:-1]]
-    assert [*controls["null"]["attacks"]] == methods
+def test_the_controls_are_all_there(report: Report) -> None:
+    controls = report.controls
+    names = ["null", "blind", "references", "independence", "resolution"]
+    assert [name for name, _ in controls] == names
+    methods = [attack.method for attack in report.attacks[:-1]]
+    assert [*controls.null.attacks] == methods
     # RMIA's share is one of known non-members.
-    assert controls["null"]["refitted"] == ["rmia_online", "amortised", "lr", "rf"]
-    assert controls["resolution"]["nonmembers"] == 15
-    assert controls["resolution"]["unmeasured"] == [0.01, 0.001, 0.0001]
-    assert all("passed" in controls[name] for name in ("null", "blind", "references"))
+    assert controls.null.refitted == ("rmia_online", "amortised", "lr", "rf")
+    assert controls.resolution.nonmembers == 15
+    assert controls.resolution.unmeasured == (0.01, 0.001, 0.0001)
+    assert controls.references is not None
+    assert controls.independence is not None
+    # Both of a pair: as much as one agrees, the other does not.
+    agreement = controls.independence.agreement
+    assert agreement.lowest + agreement.highest == pytest.approx(1)
 
 
-def test_epsilon_is_told_with_what_it_assumes(report: dict[str, Any]) -> None:
-    epsilon = report["epsilon"]
-    assert {*epsilon["bounds"]} == {*terminal.BOUNDS}
-    for one in epsilon["bounds"].values():
-        assert one["epsilon"] >= 0
-        assert one["chosen"]
-        assert one["assumes"].startswith("that ")
-    assert epsilon["meaning"].startswith("Empirical")
+def test_epsilon_is_told_with_what_it_assumes(report: Report) -> None:
+    assert {*report.epsilon.bounds} == {*terminal.BOUNDS}
+    for bound in report.epsilon.bounds.values():
+        assert bound.epsilon >= 0
+        assert bound.chosen
+        assert bound.assumes.startswith("that ")
+    assert report.epsilon.meaning.startswith("Empirical")
 
 
 def test_the_slices_are_classes_and_outcomes(
-    report: dict[str, Any], finished: Checkout
+    report: Report, finished: Checkout
 ) -> None:
     scores = scores_of(finished)
-    judged, slices = scores["evaluation"], report["slices"]
-    assert [*slices] == ["attack", "class", "outcome"]
+    judged, kinds = scores["evaluation"], report.slices.kinds
+    assert [*kinds] == ["class", "outcome"]
     classes = np.unique(scores["label"][judged]).tolist()
-    assert [one["value"] for one in slices["class"]] == classes
+    assert [part.value for part in kinds["class"]] == classes
     right = scores["correct"][judged]
-    counts = {
-        one["value"]: one["members"] + one["nonmembers"] for one in slices["outcome"]
-    }
+    counts = {part.value: part.members + part.nonmembers for part in kinds["outcome"]}
     expected = {"right": int(right.sum()), "wrong": int((~right).sum())}
     assert counts == {name: count for name, count in expected.items() if count}
 
 
 def test_the_table_of_the_records_is_that_of_the_scores(
-    rows: list[dict[str, str]], report: dict[str, Any], finished: Checkout
+    rows: list[dict[str, str]], report: Report, finished: Checkout
 ) -> None:
     scores = scores_of(finished)
     assert [int(row["id"]) for row in rows] == scores["id"].tolist()
     for place, name in enumerate(scores["method"]):
-        found = [float(row[f"score_{name.decode()}"]) for row in rows]
-        assert found == scores["score"][place].tolist()
-    chosen = [*scores["method"]].index(report["attacks"][-1]["chosen"].encode())
+        column = [float(row[f"score_{name.decode()}"]) for row in rows]
+        assert column == scores["score"][place].tolist()
+    chosen = [*scores["method"]].index(str(report.strongest.chosen).encode())
     ranks = [int(row["rank"]) for row in rows]
     assert ranks == exposure.rank(scores["score"][chosen]).tolist()
     assert all(0 < float(row["posterior"]) < 1 for row in rows)
     # One reference a side tells no spread.
     assert {row["p_value"] for row in rows} == {""}
-    assert sum(row["flagged"] == "true" for row in rows) == report["risk"]["flagged"]
+    assert sum(row["flagged"] == "true" for row in rows) == report.risk.flagged
 
 
 def test_parquet_and_csv_tell_the_same(
@@ -214,22 +225,23 @@ def test_parquet_and_csv_tell_the_same(
 
 
 def test_repeated_divisions_show_the_spread_of_every_attack(
-    audited: Checkout, report: dict[str, Any]
+    audited: Checkout, report: Report
 ) -> None:
     audited.edit("eval_fraction = 0.25", "eval_fraction = 0.25\nrepeats = 3")
     assert audited.ran("audit") == ["split", "attack", "report"]
-    found = json.loads((audited.run / "report" / "report.json").read_text())
+    found = read(audited)
     # The first division is the one there was before, and so are its figures.
-    for one, other in zip(found["attacks"], report["attacks"], strict=True):
-        assert one["auc"] == other["auc"]
-    repeats = found["repeats"]
-    assert (repeats["draws"], len(repeats["strongest"])) == (3, 3)
-    assert [*repeats["attacks"]] == [one["method"] for one in found["attacks"]]
-    auc = repeats["attacks"]["loss"]["auc"]
-    assert auc["lowest"] <= found["attacks"][0]["auc"] <= auc["highest"]
-    assert auc["deviation"] > 0
-    known = {*PLAIN, *found["choices"]}
-    assert all(is_told(path, known) for path in numbers(found))
+    for attack, before in zip(found.attacks, report.attacks, strict=True):
+        assert attack.auc == before.auc
+    repeats = found.repeats
+    assert repeats is not None
+    assert (repeats.draws, len(repeats.strongest)) == (3, 3)
+    assert [*repeats.attacks] == [attack.method for attack in found.attacks]
+    auc = repeats.attacks["loss"].auc
+    assert auc is not None
+    assert auc.lowest <= found.attacks[0].auc <= auc.highest
+    assert auc.deviation > 0
+    assert unexplained(found.model_dump(mode="json")) == set()
 
 
 def test_groups_are_slices_and_a_column_of_the_table(audited: Checkout) -> None:
@@ -237,9 +249,8 @@ def test_groups_are_slices_and_a_column_of_the_table(audited: Checkout) -> None:
     np.save(audited.folder / "groups.npy", groups)
     audited.edit("threshold = 0.6", 'threshold = 0.6\ngroups = "groups.npy"')
     assert audited.ran("audit") == ["report"]
-    found = json.loads((audited.run / "report" / "report.json").read_text())
-    told = [one["value"] for one in found["slices"]["group"]]
-    assert told == ["hospital 0", "hospital 1", "hospital 2"]
+    values = [part.value for part in read(audited).slices.kinds["group"]]
+    assert values == ["hospital 0", "hospital 1", "hospital 2"]
     with (audited.run / "report" / "records.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             assert row["group"] == groups[int(row["id"])]
@@ -256,18 +267,24 @@ def test_groups_of_another_shape_are_refused(audited: Checkout) -> None:
     ) in done.stderr
 
 
-def test_a_bootstrap_gives_other_intervals_and_the_same_values(
-    audited: Checkout, report: dict[str, Any]
+def test_the_versions_are_those_that_the_artifacts_were_made_with(
+    audited: Checkout,
 ) -> None:
-    audited.edit(
-        "threshold = 0.6", 'threshold = 0.6\nintervals = "bootstrap"\nresamples = 200'
+    # As if the scores had been made by another version of a library.
+    path = audited.run / "attack" / "search.json"
+    search, origin = documents.read_with_origin(
+        path, Search, key=json.loads(path.read_text())["key"], fix=""
     )
-    assert audited.ran("audit") == ["report"]
-    found = json.loads((audited.run / "report" / "report.json").read_text())
-    assert found["intervals"]["auc"] == "bootstrap, percentiles"
-    for one, other in zip(found["attacks"], report["attacks"], strict=True):
-        assert one["auc"] == other["auc"]
-        assert one["auc_interval"] != other["auc_interval"]
+    other = {**origin, "numpy": "1.26.0"}
+    key = json.loads(path.read_text())["key"]
+    documents.write(path, search, key=key, origin=other)
+    (audited.run / "report" / "report.json").unlink()
+    assert audited.ran("report") == ["report"]
+    provenance = read(audited).provenance
+    assert provenance.stages["attack"] == other
+    assert "1.26.0" in str(provenance.versions["numpy"])
+    assert provenance.versions["device"] == "CPU"
+    assert provenance.versions["mindspore"]
 
 
 def test_the_report_writes_what_it_says(finished: Checkout) -> None:

@@ -28,7 +28,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from pipeline import tables
+from pipeline.cache import tables
 from pipeline.errors import AuditError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

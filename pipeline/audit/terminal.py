@@ -1,4 +1,4 @@
-"""Reporting: what the audit found, in words and tables."""
+"""Terminal: the report of an audit as text and tables."""
 
 import io
 from collections.abc import Sequence
@@ -7,49 +7,43 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-RATES = ("recall", "precision", "accuracy")
-# Where what is chosen, or picked out of many, was chosen, and what corrects for it.
-CHOICES = {
-    "attacks.threshold": "attack-train: the highest balanced accuracy",
-    "attacks.params": "attack-train: the highest accuracy in cross-validation",
-    "attacks.exceeds": "corrected for the number of attacks (Bonferroni)",
-    "attacks.chosen": "attack-train: the highest AUC, the amortised attack's preferred",
-    "attacks.p_value_holm": "corrected for the number of attacks (Holm)",
-    "attacks.tpr_at_fpr": "attack-eval: the threshold, as its interval allows for",
-    "tail": "attack-eval: the threshold, as its interval allows for",
-    "references.rmia_slope": "references: by attacks on one another, or by their means",
-    "epsilon.attack": "attack-train: as attacks.chosen",
-    "epsilon.bounds.chosen": "attack-train: the highest bound there",
-    "slices.attack": "attack-train: as attacks.chosen",
-    "slices.auc_interval": "corrected for the number of slices (Bonferroni)",
-    "slices.p_value": "corrected for the number of slices (Holm)",
-    "repeats.strongest": "attack-train of each draw: as attacks.chosen",
-    "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
-    "controls.null.p_value": "corrected for the number of attacks (Bonferroni)",
-    "controls.blind.differing": "corrected for the number of statistics (Holm)",
-    "verdict.methods": "corrected for the number of attacks: attacks.exceeds and "
-    "attacks.p_value_holm",
-}
+from pipeline.findings.schema import (
+    Accuracies,
+    AttackFigures,
+    Blind,
+    Controls,
+    Ends,
+    Independence,
+    Report,
+    Resemblance,
+    Slice,
+    Slices,
+)
+
 BOUNDS = {
     "clopper_pearson": "by its rates",
     "one_run": "by its guesses in one run",
     "gaussian": "by its rates if the mechanism were Gaussian",
     "f_dp_one_run": "by its guesses then",
 }
+NAMED = 2  # references that a control names
 SLICES_SHOWN = 8  # of a kind; of more, the ends only
 
 
-def line(attack: dict[str, Any]) -> str:
-    """Return a method's line as MindArmour's tutorial prints it.
+def line(attack: AttackFigures) -> str:
+    """Return a method's line as MindArmour's tutorial prints it."""
+    rates = ", ".join(
+        f"'{name}': {_rate(value)}"
+        for name, value in (
+            ("recall", attack.recall),
+            ("precision", attack.precision),
+            ("accuracy", attack.accuracy),
+        )
+    )
+    return f"Method: {attack.method}, {{{rates}}}"
 
-    Args:
-        attack: with "method" and the rates; a rate that is undefined is None.
-    """
-    rates = ", ".join(f"'{name}': {_rate(attack[name])}" for name in RATES)
-    return f"Method: {attack['method']}, {{{rates}}}"
 
-
-def text(report: dict[str, Any], width: int) -> str:
+def text(report: Report, width: int) -> str:
     """Return the report as it is read at a terminal of that many columns."""
     console = Console(
         file=io.StringIO(),
@@ -58,239 +52,262 @@ def text(report: dict[str, Any], width: int) -> str:
         highlight=False,
         markup=False,
     )
-    for told in _about(report):
-        console.print(told)
+    for paragraph in _about(report):
+        console.print(paragraph)
     console.print()
     console.print("Controls")
-    console.print(_controls(report))
+    console.print(_controls(report.controls))
     console.print()
-    attacks = report["attacks"]
     learned = [
-        one for one in attacks if one["family"] == "learned" and "chosen" not in one
+        attack
+        for attack in report.attacks
+        if attack.family == "learned" and attack.chosen is None
     ]
     for attack in learned:
         console.print(line(attack), soft_wrap=True)
     if learned:
         console.print()
     console.print(
-        f"Each figure with its {report['confidence']:.0%} interval; p is that of "
+        f"Each figure with its {report.confidence:.0%} interval; p is that of "
         "chance, corrected for the number of attacks."
     )
-    console.print(_scores(attacks))
+    console.print(_scores(report.attacks))
     console.print()
-    console.print(_decisions(attacks))
-    console.print(f"{attacks[-1]['method']}: {attacks[-1]['chosen']}, by attack-train")
+    console.print(_decisions(report.attacks))
+    strongest = report.strongest
+    console.print(f"{strongest.method}: {strongest.chosen}, by attack-train")
     if learned:
         console.print()
         console.print(_candidates(learned))
     console.print()
-    for told in _beyond(report):
-        console.print(told)
-    console.print(_slices(report["slices"]))
+    for paragraph in _beyond(report):
+        console.print(paragraph)
     console.print()
-    console.print(report["verdict"]["sentence"])
+    console.print(_slices(report.slices))
+    console.print()
+    console.print(report.verdict.sentence)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _about(report: dict[str, Any]) -> list[str]:
+def _about(report: Report) -> list[str]:
     """Say what was audited."""
-    target, records = report["target"], report["records"]
-    audited = f"{records['members']} members and {records['nonmembers']} non-members"
-    if records["population"]:
-        audited += f", beside a population of {records['population']}"
-    sides = (
-        f"{records['attack_train']} to learn from, {records['attack_eval']} to judge"
-    )
+    target, records = report.target, report.records
+    audited = f"{records.members} members and {records.nonmembers} non-members"
+    if records.population:
+        audited += f", beside a population of {records.population}"
+    sides = f"{records.attack_train} to learn from, {records.attack_eval} to judge"
     return [
-        f"Audit {report['audit']}: {audited}; {sides}.",
-        f"Duplicates of members dropped: {records['duplicates_dropped']}. "
-        f"Mislabelled canaries: {records['canaries']}.",
-        f"Target accuracy: {target['train_accuracy']:.4f} on members, "
-        f"{target['test_accuracy']:.4f} on non-members.",
-        _about_references(report["references"]),
+        f"Audit {report.audit}: {audited}; {sides}.",
+        f"Duplicates of members dropped: {records.duplicates_dropped}. "
+        f"Mislabelled canaries: {records.canaries}.",
+        f"Target accuracy: {target.train_accuracy:.4f} on members, "
+        f"{target.test_accuracy:.4f} on non-members.",
+        _about_references(report.references.models),
     ]
 
 
-def _about_references(references: dict[str, Any]) -> str:
-    models = references["models"]
+def _about_references(models: Sequence[Accuracies]) -> str:
     if not models:
         return "References: none."
-    told = []
-    for side, where in (("train", "their members"), ("test", "the rest")):
-        rates = [one[f"{side}_accuracy"] for one in models]
-        rates = [rate for rate in rates if rate is not None]
+    sides = (
+        ("their members", [model.train_accuracy for model in models]),
+        ("the rest", [model.test_accuracy for model in models]),
+    )
+    ranges = []
+    for where, accuracies in sides:
+        rates = [rate for rate in accuracies if rate is not None]
         if rates:
-            told.append(f"{min(rates):.4f} to {max(rates):.4f} on {where}")
-    return f"References: {references['count']}, accuracy {', '.join(told)}."
+            ranges.append(f"{min(rates):.4f} to {max(rates):.4f} on {where}")
+    return f"References: {len(models)}, accuracy {', '.join(ranges)}."
 
 
-def _controls(report: dict[str, Any]) -> Table:
+def _controls(controls: Controls) -> Table:
     """Return a line for each control."""
     shown = _grid()
     shown.show_header = False
     for _ in range(3):
         shown.add_column()
-    controls = report["controls"]
-    null, blind, alike = (controls[name] for name in ("null", "blind", "references"))
-    found = [one["auc"] for one in null["attacks"].values()]
-    told = (
-        f"{len(found)} attacks on shuffled memberships: AUC {_three(min(found))} to "
-        f"{_three(max(found))}, p {_p(null['p_value'])}"
+    null, blind, fine = controls.null, controls.blind, controls.resolution
+    aucs = [attack.auc for attack in null.attacks.values()]
+    shown.add_row(
+        "null",
+        _passed(null.passed),
+        f"{len(aucs)} attacks on shuffled memberships: AUC {_three(min(aucs))} to "
+        f"{_three(max(aucs))}, p {_p(null.p_value)}",
     )
-    shown.add_row("null", _passed(null), told)
-    shown.add_row("blind", _passed(blind), _about_blind(blind))
-    if alike is None:
+    shown.add_row("blind", _passed(blind.passed), _about_blind(blind))
+    if controls.references is None:
         shown.add_row("references", "-", "there are none")
     else:
-        pairs = [
-            f"{_three(alike[name]['target'])} against "
-            f"{_three(alike[name]['references'])} {on}"
-            for name, on in (
-                ("train_accuracy", "in training"),
-                ("test_accuracy", "outside"),
-            )
-            if name in alike
-        ]
-        passed = "passed" if alike["passed"] else "differ"
-        shown.add_row("references", passed, f"accuracy {', '.join(pairs)}")
-    fine = controls["resolution"]
-    told = (
-        f"{fine['nonmembers']} non-members measure false-positive rates from "
-        f"{fine['smallest_fpr']:.2g} up"
+        passed = "passed" if controls.references.passed else "differ"
+        shown.add_row("references", passed, _about_accuracies(controls.references))
+    if controls.independence is not None:
+        shown.add_row(
+            "independence",
+            _passed(controls.independence.passed),
+            _about_independence(controls.independence),
+        )
+    shown.add_row(
+        "resolution",
+        "",
+        f"{fine.nonmembers} non-members measure false-positive rates from "
+        f"{fine.smallest_fpr:.2g} up",
     )
-    shown.add_row("resolution", "", told)
     return shown
 
 
-def _about_blind(blind: dict[str, Any]) -> str:
-    if blind["passed"] is None:
-        return f"nothing was compared: {blind['reason']}"
-    if blind["auc"] is None:
-        told = "labels alone were compared"
+def _about_blind(blind: Blind) -> str:
+    if blind.passed is None:
+        return f"nothing was compared: {blind.reason}"
+    if blind.auc is None:
+        compared = "labels alone were compared"
     else:
-        low, high = blind["interval"]
-        told = f"without the model AUC {_figure(blind['auc'], (low, high))}"
-    if blind["differing"]:
-        names = ", ".join(one["statistic"] for one in blind["differing"])
-        told += f"; the sides differ by {names}"
-    return told
+        compared = f"without the model AUC {_figure(blind.auc, blind.interval)}"
+    if blind.differing:
+        names = ", ".join(differing.statistic for differing in blind.differing)
+        compared += f"; the sides differ by {names}"
+    return compared
 
 
-def _scores(attacks: Sequence[dict[str, Any]]) -> Table:
+def _about_accuracies(alike: Resemblance) -> str:
+    pairs = [
+        f"{_three(compared.target)} against {_three(compared.references)} {where}"
+        for compared, where in (
+            (alike.train_accuracy, "in training"),
+            (alike.test_accuracy, "outside"),
+        )
+        if compared is not None
+    ]
+    return f"accuracy {', '.join(pairs)}"
+
+
+def _about_independence(independence: Independence) -> str:
+    lowest, highest = independence.agreement.lowest, independence.agreement.highest
+    agreeing = independence.agreeing
+    names = ", ".join(
+        f"{model.reference} {_three(model.agreement)}" for model in agreeing[:NAMED]
+    )
+    more = f" and {len(agreeing) - NAMED} more" if len(agreeing) > NAMED else ""
+    return (
+        f"memberships {_three(lowest)} to {_three(highest)} alike with the target's, "
+        f"p {_p(independence.p_value)}"
+    ) + (f": {names}{more}" if agreeing else "")
+
+
+def _scores(attacks: Sequence[AttackFigures]) -> Table:
     """Return a table of the attacks' scores."""
     shown = _grid()
     shown.add_column("attack", no_wrap=True)
     for name in ("AUC", "TPR@1%", "TPR@0.1%", "p"):
         shown.add_column(name, no_wrap=True)
-    for one in attacks:
-        rates = [one["tpr_at_fpr"][rate] for rate in ("0.01", "0.001")]
+    for attack in attacks:
+        rates = [attack.tpr_at_fpr[rate] for rate in ("0.01", "0.001")]
         shown.add_row(
-            one["method"],
-            _figure(one["auc"], one["auc_interval"]),
-            *(_figure(rate["value"], rate.get("interval")) for rate in rates),
-            _p(one["p_value_holm"]),
+            attack.method,
+            _figure(attack.auc, attack.auc_interval),
+            *(_figure(rate.value, rate.interval) for rate in rates),
+            _p(attack.p_value_holm),
         )
     return shown
 
 
-def _decisions(attacks: Sequence[dict[str, Any]]) -> Table:
+def _decisions(attacks: Sequence[AttackFigures]) -> Table:
     """Return a table of what the attacks take for members."""
     shown = _grid()
     shown.add_column("attack", no_wrap=True)
     for name in ("accuracy", "precision", "recall"):
         shown.add_column(name, no_wrap=True)
-    for one in attacks:
-        told = [
-            _figure(one[name], one[f"{name}_interval"])
-            for name in ("accuracy", "precision", "recall")
-        ]
-        shown.add_row(one["method"], *told)
+    for attack in attacks:
+        shown.add_row(
+            attack.method,
+            _figure(attack.accuracy, attack.accuracy_interval),
+            _figure(attack.precision, attack.precision_interval),
+            _figure(attack.recall, attack.recall_interval),
+        )
     return shown
 
 
-def _candidates(attacks: Sequence[dict[str, Any]]) -> Table:
+def _candidates(learned: Sequence[AttackFigures]) -> Table:
     """Return a table of the learned attacks' searches."""
     shown = _grid()
     shown.add_column("learned")
     shown.add_column("tried", justify="right")
     shown.add_column("best", overflow="fold")
-    for attack in attacks:
+    for attack in learned:
         best = ", ".join(
-            f"{name}={_short(value)}" for name, value in attack["params"].items()
+            f"{name}={_short(value)}" for name, value in attack.params.items()
         )
-        shown.add_row(attack["method"], str(attack["n_candidates"]), best)
+        shown.add_row(attack.method, str(attack.n_candidates), best)
     return shown
 
 
-def _beyond(report: dict[str, Any]) -> list[str]:
-    """Say what else the scores tell."""
-    found = []
-    tail = (report["tail"] or {}).get("0.01")
-    if tail is not None and tail["value"] is not None:
-        found.append(
-            f"Tail estimate: the loss alone rules out {tail['value']:.4f} of the "
+def _beyond(report: Report) -> list[str]:
+    """Say what else the scores show."""
+    paragraphs = []
+    tail = None if report.tail is None else report.tail["0.01"].value
+    if tail is not None:
+        paragraphs.append(
+            f"Tail estimate: the loss alone rules out {tail:.4f} of the "
             "non-members while it loses 1% of the members."
         )
-    repeats = report["repeats"]
-    if repeats is not None:
-        own = repeats["attacks"][report["attacks"][-1]["method"]]
-        auc = own["auc"]
-        found.append(
-            f"Divided {repeats['draws']} times, the strongest attack has an AUC of "
-            f"{auc['lowest']:.3f} to {auc['highest']:.3f}, mean {auc['mean']:.3f}."
-        )
-    epsilon = report["epsilon"]
+    if report.repeats is not None:
+        auc = report.repeats.attacks[report.strongest.method].auc
+        if auc is not None:
+            paragraphs.append(
+                f"Divided {report.repeats.draws} times, the strongest attack has an "
+                f"AUC of {auc.lowest:.3f} to {auc.highest:.3f}, mean {auc.mean:.3f}."
+            )
+    epsilon, risk = report.epsilon, report.risk
     bounds = ", ".join(
-        f"{epsilon['bounds'][name]['epsilon']:.2f} {words}"
-        for name, words in BOUNDS.items()
+        f"{epsilon.bounds[name].epsilon:.2f} {words}" for name, words in BOUNDS.items()
     )
-    found.append(
-        f"Epsilon at delta {epsilon['delta']:g} is at least, with the attack "
-        f"{epsilon['attack']}: {bounds}. {epsilon['meaning']}"
+    paragraphs.append(
+        f"Epsilon at delta {epsilon.delta:g} is at least, with the attack "
+        f"{epsilon.attack}: {bounds}. {epsilon.meaning}"
     )
-    risk = report["risk"]
-    found.append(
-        f"Flagged as members: {risk['flagged']} of {risk['records']} records, of which "
-        f"{risk['false_discoveries']:.0%} may be false; see records.csv."
+    paragraphs.append(
+        f"Flagged as members: {risk.flagged} of {risk.records} records, of which "
+        f"{risk.false_discoveries:.0%} may be false; see records.csv."
     )
-    return found
+    return paragraphs
 
 
-def _slices(slices: dict[str, Any]) -> Table:
+def _slices(slices: Slices) -> Table:
     """Return a table of the slices: all of a kind, or of many the ends."""
     shown = _grid()
-    shown.add_column(f"slices, by {slices['attack']}")
+    shown.add_column(f"slices, by {slices.attack}")
     for name in ("members", "others"):
         shown.add_column(name, justify="right")
     for name in ("AUC", "p"):
         shown.add_column(name, no_wrap=True)
-    for kind, parts in slices.items():
-        if kind == "attack":
-            continue
-        some = list(parts)
-        if len(some) > SLICES_SHOWN:
-            some = [one for one in some if one["auc"] is not None]
-            some.sort(key=lambda one: -one["auc"])
-            half = SLICES_SHOWN // 2
-            some = [*some[:half], *some[half:][-half:]]
-        for one in some:
-            p = "-" if one["p_value"] is None else _p(one["p_value"])
+    for kind, parts in slices.kinds.items():
+        for part in _ends(parts):
             shown.add_row(
-                f"{kind} {one['value']}",
-                str(one["members"]),
-                str(one["nonmembers"]),
-                _figure(one["auc"], one["auc_interval"]),
-                p,
+                f"{kind} {part.value}",
+                str(part.members),
+                str(part.nonmembers),
+                _figure(part.auc, part.auc_interval),
+                "-" if part.p_value is None else _p(part.p_value),
             )
     return shown
+
+
+def _ends(parts: Sequence[Slice]) -> Sequence[Slice]:
+    """Return all slices, or of many those of the highest and the lowest AUC."""
+    if len(parts) <= SLICES_SHOWN:
+        return parts
+    by_auc = [(part.auc, part) for part in parts if part.auc is not None]
+    by_auc.sort(key=lambda pair: -pair[0])
+    half = SLICES_SHOWN // 2
+    return [part for _, part in (*by_auc[:half], *by_auc[half:][-half:])]
 
 
 def _grid() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def _figure(value: float | None, interval: Sequence[float] | None) -> str:
+def _figure(value: float | None, interval: Ends | None) -> str:
     if value is None:
         return "-"
     if interval is None:
@@ -307,8 +324,8 @@ def _p(value: float) -> str:
     return "<.001" if value < 0.001 else _three(value)
 
 
-def _passed(control: dict[str, Any]) -> str:
-    return {True: "passed", False: "FAILED", None: "-"}[control["passed"]]
+def _passed(passed: bool | None) -> str:
+    return {True: "passed", False: "FAILED", None: "-"}[passed]
 
 
 def _short(value: Any) -> str:

@@ -122,6 +122,12 @@ class Checkpoints(Record):
     checkpoint_sha256: tuple[str, ...]
 
 
+class Timings(Record):
+    """How long the attacks took. It is another at each run, and decides nothing."""
+
+    seconds: dict[str, float]
+
+
 class Complete(Record):
     """That no shard is missing, and what the shards show at a glance."""
 
@@ -131,5 +137,7 @@ class Complete(Record):
     views: int
     n_classes: int
     folders: dict[str, str]  # key of the shards in each
-    target: Accuracies  # as the features saw the records
+    # Of the target on members and on non-members, as the features saw them.
+    train_accuracy: float
+    test_accuracy: float
     references: tuple[Accuracies, ...]

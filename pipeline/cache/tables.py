@@ -25,19 +25,21 @@ def write(folder: Path, columns: Mapping[str, NDArray[Any]], *, key: str) -> Non
     Args:
         folder: where the two files go.
         columns: (n_records,) each, by name.
-        key: the digest of all they were computed from.
+        key: the digest of all that the columns were computed from.
 
     Raises:
         AuditError: if the disk is full or cannot be written.
-        ValueError: if a column has not one axis, or another length.
+        ValueError: if a column has several axes or none, or lengths differ.
     """
     shapes = {name: np.shape(column) for name, column in columns.items()}
-    if len(set(shapes.values())) > 1 or any(len(one) != 1 for one in shapes.values()):
+    if len(set(shapes.values())) > 1 or any(
+        len(shape) != 1 for shape in shapes.values()
+    ):
         msg = f"columns must have one axis of one length, got {shapes}"
         raise ValueError(msg)
-    table = pa.table({name: _column(one) for name, one in columns.items()})
+    table = pa.table({name: _column(column) for name, column in columns.items()})
     table = table.replace_schema_metadata({"key": key})
-    # Made in memory, so that a full disk is met in one place.
+    # Made in memory, so that only `files.write` meets a full disk.
     for suffix, to_bytes in (("parquet", _parquet), ("csv", _csv)):
         files.write(folder / f"{NAME}.{suffix}", to_bytes(table))
 

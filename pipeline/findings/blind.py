@@ -1,4 +1,4 @@
-"""Blind: whether members can be told from non-members without the model.
+"""Blind: whether members differ from non-members as data, the model unseen.
 
 A classifier looks at the raw records and never at the target. If it does better than
 chance, members and non-members differ as data, and attacks on the model may measure
@@ -11,7 +11,7 @@ Source: Das, Zhang and Tramèr 2024, arXiv:2406.16201.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from pipeline import draws
+from pipeline.findings.schema import Blind, Difference
 from pipeline.statistics import metrics
 from pipeline.statistics.corrections import holm
 
@@ -62,46 +64,6 @@ class Description:
     thumbnail: NDArray[np.float32]  # (n_records, n_pixels)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A statistic that differs between members and non-members."""
-
-    statistic: str
-    p_value: float | None  # adjusted for all tests; None: not tested by itself
-    # That a member's value exceeds a non-member's; None: it has no order.
-    auc: float | None
-
-
-@dataclass(frozen=True)
-class Blind:
-    """Whether members differ from non-members as data."""
-
-    inputs: Literal["seen", "labels only"]
-    auc: float | None  # of the classifier, out of fold
-    interval: tuple[float, float] | None  # of that AUC, at CONFIDENCE
-    tripped: bool | None  # None: nothing could be compared
-    differing: tuple[Difference, ...]  # the most telling first; empty unless tripped
-    statistics: int  # tested one by one
-    reason: str | None  # why there is no AUC
-
-    def summary(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        differing = [
-            {"statistic": one.statistic, "p_value": one.p_value, "auc": one.auc}
-            for one in self.differing
-        ]
-        return {
-            "inputs": self.inputs,
-            "auc": self.auc,
-            "interval": self.interval and list(self.interval),
-            "confidence": CONFIDENCE,
-            "tripped": self.tripped,
-            "differing": differing,
-            "statistics": self.statistics,
-            "reason": self.reason,
-        }
-
-
 # What a record looks like
 
 
@@ -109,9 +71,9 @@ def description(block: NDArray[Any]) -> Description:
     """Describe raw records one by one, so that a source can be read in blocks.
 
     Args:
-        block: (n_records, ...) finite numbers. Two axes more are taken for an image of
-            one channel; three for an image whose channels are the first axis or the
-            last, whichever is shorter; all else for a vector.
+        block: (n_records, ...) finite numbers. A record of two axes is taken for an
+            image of one channel; of three axes, for an image whose channels are the
+            first axis or the last, whichever is shorter; any other for a vector.
 
     Returns:
         Their description; names and shapes depend on type and shape of a record alone.
@@ -123,7 +85,7 @@ def description(block: NDArray[Any]) -> Description:
 
 
 def joined(parts: Sequence[Description]) -> Description:
-    """Return the descriptions of blocks as one, in the order given."""
+    """Return the descriptions of successive blocks as a single description."""
     first = parts[0]
     return Description(
         names=first.names,
@@ -140,20 +102,20 @@ def _described(block: NDArray[Any]) -> Description:
     exact = block if is_bytes else block.astype(np.float32) + np.float32(0)
     flat = exact.reshape(n, -1).astype(np.float64)
     values = _values(exact.reshape(n, -1))
-    found = _of_values(flat, values if is_bytes else None)
+    statistics = _of_values(flat, values if is_bytes else None)
     image = _as_images(exact)
     if image is None:
-        found |= _of_vector(flat)
+        statistics |= _of_vector(flat)
         thumbnail = _pooled(flat, 1, POSITIONS)
     else:
-        found |= _of_image(image)
+        statistics |= _of_image(image)
         thumbnail = _pooled(image, 1, THUMBNAIL)
         thumbnail = _pooled(thumbnail, 2, THUMBNAIL)
         thumbnail = _pooled(thumbnail, 3, CHANNELS)
     bucket = "value" if is_bytes else "values of hash"
     return Description(
-        names=tuple(found),
-        statistics=np.stack(list(found.values()), axis=1),
+        names=tuple(statistics),
+        statistics=np.stack(list(statistics.values()), axis=1),
         value_names=tuple(f"share of {bucket} {i}" for i in range(N_VALUES)),
         values=values,
         thumbnail=thumbnail.reshape(n, -1).astype(np.float32),
@@ -211,43 +173,47 @@ def _of_values(
 
 
 def _of_vector(flat: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    found = {"share of zeros": (flat == 0).mean(axis=1)}
+    statistics = {"share of zeros": (flat == 0).mean(axis=1)}
     if flat.shape[1] > 1:
-        found["roughness"] = np.square(np.diff(flat, axis=1)).mean(axis=1)
+        statistics["roughness"] = np.square(np.diff(flat, axis=1)).mean(axis=1)
     if 1 < flat.shape[1] <= POSITIONS:
-        found |= {f"number {i}": column for i, column in enumerate(flat.T)}
-    return found
+        statistics |= {f"number {i}": column for i, column in enumerate(flat.T)}
+    return statistics
 
 
 def _of_image(image: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     _, height, width, n_channels = image.shape
     space = (1, 2, 3)
-    found = {}
+    statistics = {}
     if 1 < n_channels <= NAMED_CHANNELS:
         for c in range(n_channels):
-            found[f"mean of channel {c}"] = image[..., c].mean(axis=(1, 2))
-            found[f"standard deviation of channel {c}"] = image[..., c].std(axis=(1, 2))
+            statistics[f"mean of channel {c}"] = image[..., c].mean(axis=(1, 2))
+            statistics[f"standard deviation of channel {c}"] = image[..., c].std(
+                axis=(1, 2)
+            )
     if height > 1:
-        found["vertical sharpness"] = np.square(np.diff(image, axis=1)).mean(space)
+        statistics["vertical sharpness"] = np.square(np.diff(image, axis=1)).mean(space)
         half = height // 2
-        found["top less bottom"] = image[:, :half].mean(space) - image[:, -half:].mean(
+        statistics["top less bottom"] = image[:, :half].mean(space) - image[
+            :, -half:
+        ].mean(space)
+    if width > 1:
+        statistics["horizontal sharpness"] = np.square(np.diff(image, axis=2)).mean(
             space
         )
-    if width > 1:
-        found["horizontal sharpness"] = np.square(np.diff(image, axis=2)).mean(space)
         half = width // 2
-        found["left less right"] = image[:, :, :half].mean(space) - image[
+        statistics["left less right"] = image[:, :, :half].mean(space) - image[
             :, :, -half:
         ].mean(space)
-        found["mirror difference"] = np.abs(image - image[:, :, ::-1]).mean(space)
+        statistics["mirror difference"] = np.abs(image - image[:, :, ::-1]).mean(space)
     if min(height, width) > 2:
         edges = (image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1])
         border = np.concatenate(edges, axis=1)
         flat_edges = [(np.ptp(edge, axis=1) == 0).all(axis=1) for edge in edges]
-        found["mean of the border"] = border.mean(axis=(1, 2))
-        found["share of zeros in the border"] = (border == 0).mean(axis=(1, 2))
-        found["edges of one colour"] = np.sum(flat_edges, axis=0, dtype=np.float64)
-    return found
+        statistics["mean of the border"] = border.mean(axis=(1, 2))
+        statistics["share of zeros in the border"] = (border == 0).mean(axis=(1, 2))
+        statistics["edges of one colour"] = np.sum(flat_edges, axis=0, dtype=np.float64)
+    return statistics
 
 
 def _pooled(array: NDArray[np.float64], axis: int, most: int) -> NDArray[np.float64]:
@@ -262,7 +228,7 @@ def _pooled(array: NDArray[np.float64], axis: int, most: int) -> NDArray[np.floa
     return np.asarray(sums / np.diff(edges).reshape(shape))
 
 
-# Whether it tells members from non-members
+# Whether it distinguishes members from non-members
 
 
 def baseline(
@@ -273,53 +239,67 @@ def baseline(
 ) -> Blind:
     """Compare members with non-members, the model unseen.
 
-    It trips if the interval of the classifier's AUC lies above ½, or if a statistic's
-    adjusted p-value is below ALPHA: by chance, in at most one audit of a hundred. An
-    AUC below ½ is no evidence.
+    The control fails if the interval of the classifier's AUC lies above ½, or if a
+    statistic's adjusted p-value is below ALPHA: by chance, in at most one audit of a
+    hundred. An AUC below ½ is no evidence.
 
     Args:
         described: the records, in the same order; None where inputs are unknown.
         label: (n_records,) class.
-        member: (n_records,) whether a record is one.
+        member: (n_records,) whether a record is a member.
         seed: decides folds and trees.
     """
-    inputs: Literal["seen", "labels only"] = "seen" if described else "labels only"
     smaller = int(min(member.sum(), (~member).sum()))
     if smaller < MIN_SIDE:
         reason = f"a side has {smaller} records, fewer than {MIN_SIDE}"
-        return Blind(inputs, None, None, None, (), 0, reason)
+        return _outcome(described, None, (), reason=reason)
     tests = _tests(described, label, member)
     if described is None:
-        reason = "the inputs are unknown"
         differing = _named(tests, set())
-        tripped = bool(differing) if tests else None
-        return Blind(inputs, None, None, tripped, differing, len(tests), reason)
+        reason = "the inputs are unknown"
+        passed = not differing if tests else None
+        return _outcome(None, passed, differing, n_tests=len(tests), reason=reason)
     differing = _named(tests, set(described.value_names))
     # Sums of several threads differ in their last bits.
     with threadpool_limits(1):
         judged = _judged(described, member, seed)
         if judged.interval[0] > 0.5 and not differing:
-            known = {one.statistic: one for one in tests}
+            tested = {test.statistic: test for test in tests}
             differing = tuple(
-                known.get(name, Difference(name, None, None))
+                tested.get(name, Difference(statistic=name, p_value=None, auc=None))
                 for name in judged.most_used(member, seed)[:MOST_NAMED]
             )
+    return _outcome(
+        described, not differing, differing, n_tests=len(tests), judged=judged
+    )
+
+
+def _outcome(
+    described: Description | None,
+    passed: bool | None,
+    differing: tuple[Difference, ...],
+    *,
+    n_tests: int = 0,
+    judged: "_Judged | None" = None,
+    reason: str | None = None,
+) -> Blind:
     return Blind(
-        inputs,
-        judged.auc,
-        judged.interval,
-        bool(differing),
-        differing,
-        len(tests),
-        None,
+        passed=passed,
+        inputs="labels only" if described is None else "seen",
+        auc=None if judged is None else judged.auc,
+        interval=None if judged is None else judged.interval,
+        confidence=CONFIDENCE,
+        differing=differing,
+        statistics=n_tests,
+        reason=reason,
     )
 
 
 def _named(tests: Sequence[Difference], values: set[str]) -> tuple[Difference, ...]:
     """Return the first tests that differ, few of them of exact values."""
-    low = [one for one in tests if one.p_value is not None and one.p_value < ALPHA]
-    passed_over = [one for one in low if one.statistic in values][MOST_VALUES:]
-    return tuple(one for one in low if one not in passed_over)[:MOST_NAMED]
+    low = [test for test in tests if test.p_value is not None and test.p_value < ALPHA]
+    left_out = [test for test in low if test.statistic in values][MOST_VALUES:]
+    return tuple(test for test in low if test not in left_out)[:MOST_NAMED]
 
 
 @dataclass(frozen=True)
@@ -336,7 +316,7 @@ class _Fold:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What the classifiers of all folds say."""
+    """The classifiers of all folds, and how they do."""
 
     auc: float
     interval: tuple[float, float]
@@ -345,7 +325,7 @@ class _Judged:
 
     def most_used(self, member: NDArray[np.bool_], seed: int) -> list[str]:
         """Return the features without which the AUC falls most, as permuted."""
-        rng = np.random.default_rng(seed)
+        rng = draws.rng(seed, "blind.permutation")
         lost = dict.fromkeys(self.groups, 0.0)
         for fold in self.folds:
             order = rng.permutation(len(fold.rows))
@@ -360,23 +340,26 @@ class _Judged:
 def _judged(described: Description, member: NDArray[np.bool_], seed: int) -> _Judged:
     """Cross-fit the classifier, and judge it by the mean of the folds' AUCs.
 
-    Labels are left to their own test. Where classes are dealt out evenly to both sides,
-    as benchmarks do, a class with more members among the known has fewer among the
-    judged: a classifier told of its share, by other folds, would learn to turn that
-    round, and tell members of sides that are alike.
+    Labels are not among the features; they have a test of their own. Benchmarks often
+    give both sides equally many records of each class. Then a class with more members
+    in the other folds has fewer in the judged one, and a classifier that saw the labels
+    would find members though the sides are alike.
 
-    Under no difference the folds' AUCs are no independent draws: the memberships of
-    fold j judge the classifier of fold k, and those of k the classifier of j. Of a
-    linear one, the mean is a sum over pairs of folds that holds each pair twice, so
-    its variance is twice that of as many independent folds; and it is doubled here.
-    Of one that has a single feature to choose the sign of, it is less.
+    Even if the sides are alike, the folds' AUCs are not independent: the memberships of
+    fold j judge the classifier of fold k, and those of k the classifier of j. For a
+    linear classifier, the mean is a sum over pairs of folds in which each pair stands
+    twice, so its variance is twice that of independent folds. The variance is therefore
+    doubled here. For a classifier that only chooses the sign of a single feature, it
+    would be less.
 
-    A fold's variance is DeLong's, but not below what chance has: of few records, an AUC
-    may come out as 1 and seem sure.
+    A fold's variance is DeLong's, but not below that of an AUC under no difference:
+    with few records, an AUC may come out as 1 with a variance of 0.
 
     Source: DeLong et al. 1988, Biometrics 44(3); Mann and Whitney 1947 for chance.
     """
-    split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    split = StratifiedKFold(
+        FOLDS, shuffle=True, random_state=draws.integer(seed, "blind.folds")
+    )
     parts = [rows for _, rows in split.split(member, member)]
     own, groups = _features(described)
     folds, aucs, variances = [], [], []
@@ -384,7 +367,9 @@ def _judged(described: Description, member: NDArray[np.bool_], seed: int) -> _Ju
         others = [part for part in parts if part is not rows]
         known = np.concatenate(others)
         judge = HistGradientBoostingClassifier(
-            **TREES, early_stopping=False, random_state=seed + index
+            **TREES,
+            early_stopping=False,
+            random_state=draws.integer(seed, "blind.trees", index),
         )
         judge.fit(own[known], member[known])
         fold = _Fold(judge, rows, own[rows])
@@ -406,7 +391,7 @@ def _auc_variance(score: NDArray[np.float64], member: NDArray[np.bool_]) -> floa
 
 
 def _chance(member: NDArray[np.bool_]) -> float:
-    """Return the variance of an AUC where scores tell nothing and have no ties."""
+    """Return the variance of an AUC of scores that are random and have no ties."""
     n_members = int(member.sum())
     return (len(member) + 1) / (12 * n_members * (len(member) - n_members))
 
@@ -429,7 +414,7 @@ def _features(
 
 
 def _components(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the leading principal components of thumbnails, memberships unseen."""
+    """Return the leading principal components of thumbnails."""
     spread = thumbnail.std(axis=0, dtype=np.float64)
     varying = spread > 0
     centred = thumbnail[:, varying] - thumbnail[:, varying].mean(
@@ -450,8 +435,9 @@ def _tests(
 ) -> list[Difference]:
     """Return every statistic that can be tested, the smallest p-value first.
 
-    Labels, statistics and exact values have a third of ALPHA each, else the many values
-    would drown the labels; within a family the correction is Holm's.
+    Labels, statistics and exact values are three families with a third of ALPHA each,
+    so that the many values cannot drown the labels. Within a family the correction is
+    Holm's.
     """
     p = label_test(label, member)
     families: list[list[Tested]] = [[] if p is None else [(LABELS, p, None)]]
@@ -464,11 +450,11 @@ def _tests(
     for family in families:
         adjusted = len(families) * holm(np.array([p for _, p, _ in family], np.float64))
         tests += [
-            Difference(name, min(float(p), 1.0), auc)
+            Difference(statistic=name, p_value=min(float(p), 1.0), auc=auc)
             for (name, _, auc), p in zip(family, adjusted, strict=True)
         ]
     # Where many p-values vanish, the greatest difference comes first.
-    return sorted(tests, key=lambda one: (one.p_value, -abs((one.auc or 0.5) - 0.5)))
+    return sorted(tests, key=lambda t: (t.p_value, -abs((t.auc or 0.5) - 0.5)))
 
 
 def _tested(
@@ -476,12 +462,12 @@ def _tested(
     statistics: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
 ) -> list[Tested]:
-    found: list[Tested] = []
+    tests: list[Tested] = []
     for name, column in zip(names, statistics.T, strict=True):
         outcome = mann_whitney(column, member)
         if outcome is not None:
-            found.append((name, *outcome))
-    return found
+            tests.append((name, *outcome))
+    return tests
 
 
 def mann_whitney(
@@ -491,12 +477,12 @@ def mann_whitney(
 
     Args:
         statistic: (n_records,) of raw records.
-        member: (n_records,) whether a record is one; both sides present.
+        member: (n_records,) whether a record is a member; both sides present.
 
     Returns:
         The two-sided p-value, with ties and continuity corrected, and the AUC: the
         probability that a member's value exceeds a non-member's, ties counted half.
-        None where nearly all values are one.
+        None where nearly all values are equal.
 
     Source: Mann and Whitney 1947, Annals of Mathematical Statistics 18(1).
     """
@@ -511,11 +497,11 @@ def label_test(
 ) -> float | None:
     """Test whether members have other classes than non-members, by chi-square.
 
-    Classes too rare for it are taken as one.
+    Classes too rare for it are pooled.
 
     Args:
         label: (n_records,) class.
-        member: (n_records,) whether a record is one; both sides present.
+        member: (n_records,) whether a record is a member; both sides present.
 
     Returns:
         The p-value, or None where fewer than two classes are left.
@@ -525,7 +511,7 @@ def label_test(
     order = np.argsort(count, kind="stable")
     rare = count[order] * smaller < EXPECTED
     n_pooled = int(rare.sum())
-    # All rare ones together may still be too few: common ones join them.
+    # All rare classes together may still be too few: common classes join them.
     while n_pooled and n_pooled < len(count):
         if count[order[:n_pooled]].sum() * smaller >= EXPECTED:
             break

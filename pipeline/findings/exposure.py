@@ -1,4 +1,4 @@
-"""Risk: what the attacks say of one record, in figures that mean something by it.
+"""Exposure: what the attacks say of single records, as p-values and probabilities.
 
 A p-value is small, a posterior and a score are high, for a likelier member.
 """
@@ -8,35 +8,35 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from scipy.stats import rankdata
+from scipy.stats import false_discovery_control, rankdata
 from sklearn.isotonic import isotonic_regression
 
 from pipeline.attacks import folds, lira, percentiles
 from pipeline.attacks.moments import Moments
-from pipeline.statistics import corrections, metrics
+from pipeline.statistics import metrics
 
 FOLDS = 5
-# By fewer records a correction of a model's level does more harm than good.
-LEAST_LEVELLED = 50
-# A model weighs on the means that it is levelled by: a round leaves a fourth of that.
-LEVELLING_ROUNDS = 4
+# Of a model with fewer records, an alignment does more harm than good.
+LEAST_ALIGNED = 50
+# A model weighs on the means that it is aligned by; each round leaves a fourth of that.
+ALIGNMENT_ROUNDS = 4
 
 
 # P-values against the references
 
 
-class Level(NamedTuple):
-    """How a model's margins lie to those of the typical reference."""
+class Alignment(NamedTuple):
+    """How to bring a model's margins to those of the typical reference."""
 
-    shift: float  # nats
+    offset: float  # nats
     scale: float
 
-    def off(self, margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    def aligned(self, margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return margins as the typical reference would have them."""
-        return (np.asarray(margin, dtype=np.float64) - self.shift) / self.scale
+        return (np.asarray(margin, dtype=np.float64) - self.offset) / self.scale
 
 
-AS_IT_IS = Level(0.0, 1.0)
+AS_IT_IS = Alignment(0.0, 1.0)
 
 
 def reference_p_values(
@@ -47,20 +47,22 @@ def reference_p_values(
 ) -> NDArray[np.float64]:
     """Return the p-value of each record that the target was not trained on it.
 
-    How far the target's margin lies above the mean of the record's OUT references is
-    compared with how far each OUT reference of any record lies above the mean of that
-    record's other ones. Distances are divided by the record's spread, drawn towards
-    that of all records by as much as few references leave it uncertain: the more there
-    are, the better a p-value holds for records of large and of small spread alike.
-    Pooling lets it be small though references are few. The pool knows a spread from one
-    reference less than the target's does, which errs on the side of large p-values.
+    The distance of the target's margin above the mean of the record's OUT references is
+    compared with a pool: the distance of each OUT reference of any record above the
+    mean of that record's other OUT references. Distances are divided by the record's
+    spread, which is drawn towards that of all records, the more so the fewer references
+    there are. So the more references there are, the better a p-value holds for records
+    of large and of small spread alike. Pooling lets a p-value be small though
+    references are few. The pool knows a spread from one reference less than the target
+    does, which makes p-values rather too large than too small.
 
     A target better fitted than the references would put all its non-members above
-    them. With `nonmember`, mean and mean absolute deviation of each model's margins,
-    over records that it is OUT of, are brought to those of the typical reference. What
-    differs otherwise, as by class, or just for the hard records, is not corrected.
-    Without, a target is taken to be drawn as the references were: p-values are then
-    right over many targets, while those of one are too small or too large together.
+    them. With `nonmember`, the models are aligned: the mean and the mean absolute
+    deviation of each model's margins, over records that it is OUT of, are brought to
+    those of the typical reference. Differences by class, or of the hard records alone,
+    are not corrected. Without `nonmember`, the target is assumed to be drawn as the
+    references were: p-values are then right over many targets, while those of a single
+    target are too small or too large together.
 
     Args:
         target: (n_records,) the target's margin averaged over views, in nats.
@@ -75,102 +77,110 @@ def reference_p_values(
 
     Source: Ye et al. 2022, arXiv:2111.09679, attack R, of which this is the pooled
     form; Smyth 2004, Statistical Applications in Genetics and Molecular Biology 3(1),
-    for the spread; Phipson and Smyth 2010, arXiv:1603.05766, for the added one.
+    for the spread; Phipson and Smyth 2010, arXiv:1603.05766, for the 1 that is added.
     """
-    own_level, *levels = [AS_IT_IS] * (1 + len(references))
+    of_target, *of_references = [AS_IT_IS] * (1 + len(references))
     if nonmember is not None:
-        own_level, levels = _levels(target, references, outside, nonmember)
-    count, mean = outside.sum(axis=0), _mean(references, outside, levels)
+        of_target, of_references = _alignments(target, references, outside, nonmember)
+    models = list(zip(references, outside, of_references, strict=True))
+    count, mean = outside.sum(axis=0), _mean(references, outside, of_references)
     scatter = np.zeros(len(target))
     # Model by model: all together need as much room again as their signals.
-    for margin, own, level in zip(references, outside, levels, strict=True):
-        scatter += np.where(own, level.off(margin) - mean, 0.0) ** 2
+    for margin, out, alignment in models:
+        scatter += np.where(out, alignment.aligned(margin) - mean, 0.0) ** 2
     seen, several = count > 0, count > 1
-    found = np.full(len(target), np.nan)
+    p_values = np.full(len(target), np.nan)
     if not (scatter[several] > 0).any():
-        return found
+        return p_values
 
-    side = Moments(count, mean[:, None], scatter[:, None, None])
-    prior = lira.fitted_prior(side)
+    prior = lira.fitted_prior(Moments(count, mean[:, None], scatter[:, None, None]))
     n = count[seen]
-    away = (own_level.off(target) - mean)[seen]
+    away = (of_target.aligned(target) - mean)[seen]
     z = _standardised(away / np.sqrt(1 + 1 / n), scatter[seen], n - 1, prior)
     ascending = np.sort(z)
     # How many of the pool lie at or above just so many of the targets.
     reached = np.zeros(len(z) + 1, dtype=np.int64)
-    for margin, own, level in zip(references, outside, levels, strict=True):
-        rows = own & several
+    for margin, out, alignment in models:
+        rows = out & several
         n = count[rows]
         # Its distance d from the mean of all is d·n/(n − 1) from that of the others,
         # whose own error makes the variance n/(n − 1) as large.
-        away = (level.off(margin[rows]) - mean[rows]) * np.sqrt(n / (n - 1))
+        away = (alignment.aligned(margin[rows]) - mean[rows]) * np.sqrt(n / (n - 1))
         of_others = np.maximum(scatter[rows] - away**2, 0.0)
-        drawn = _standardised(away, of_others, n - 2, prior)
-        places = np.searchsorted(ascending, np.sort(drawn), side="right")
+        of_pool = _standardised(away, of_others, n - 2, prior)
+        places = np.searchsorted(ascending, np.sort(of_pool), side="right")
         reached += np.bincount(places, minlength=len(reached))
     at_or_above = np.cumsum(reached[::-1])[::-1][1:]
     place = np.searchsorted(ascending, z, side="left")
-    found[seen] = (1 + at_or_above[place]) / (1 + reached.sum())
-    return found
+    p_values[seen] = (1 + at_or_above[place]) / (1 + reached.sum())
+    return p_values
 
 
-def _levels(
+def _alignments(
     target: NDArray[np.floating[Any]],
     references: NDArray[np.floating[Any]],
     outside: NDArray[np.bool_],
     nonmember: NDArray[np.bool_],
-) -> tuple[Level, list[Level]]:
-    """Return the target's level and the references', against the typical reference's.
+) -> tuple[Alignment, list[Alignment]]:
+    """Return what aligns the target, and each reference, with the typical reference.
 
-    A model of too few records is left as it is; all are, if the target is one.
+    A reference with too few records is left as it is. So are all models, if the target
+    has too few.
     """
-    own_level, *levels = [AS_IT_IS] * (1 + len(references))
+    of_target, *of_references = [AS_IT_IS] * (1 + len(references))
     known = nonmember & outside.any(axis=0)
-    enough = outside.sum(axis=1) >= LEAST_LEVELLED
-    if known.sum() < LEAST_LEVELLED or not enough.any():
-        return own_level, levels
-    for _ in range(LEVELLING_ROUNDS):
-        mean = _mean(references, outside, levels)
-        of_mean = {
-            model: _level(references[model], outside[model], mean)
+    enough = outside.sum(axis=1) >= LEAST_ALIGNED
+    if known.sum() < LEAST_ALIGNED or not enough.any():
+        return of_target, of_references
+    for _ in range(ALIGNMENT_ROUNDS):
+        mean = _mean(references, outside, of_references)
+        to_mean = {
+            model: _alignment(references[model], outside[model], mean)
             for model in np.flatnonzero(enough)
         }
         # Noise is averaged out of the mean: any model's margins spread more than it.
-        shift = float(np.mean([one.shift for one in of_mean.values()]))
-        scale = float(np.exp(np.mean([np.log(one.scale) for one in of_mean.values()])))
-        for model, level in of_mean.items():
-            levels[model] = _relative(level, shift, scale)
-        own_level = _relative(_level(target, known, mean), shift, scale)
-    return own_level, levels
+        usual = Alignment(
+            float(np.mean([each.offset for each in to_mean.values()])),
+            float(np.exp(np.mean([np.log(each.scale) for each in to_mean.values()]))),
+        )
+        for model, alignment in to_mean.items():
+            of_references[model] = _relative(alignment, usual)
+        of_target = _relative(_alignment(target, known, mean), usual)
+    return of_target, of_references
 
 
-def _relative(level: Level, shift: float, scale: float) -> Level:
-    """Return a level against one that both are told against the same margins."""
-    ratio = level.scale / scale
-    return Level(level.shift - ratio * shift, ratio)
+def _relative(alignment: Alignment, usual: Alignment) -> Alignment:
+    """Return a model's alignment with the typical reference.
+
+    Args:
+        alignment: of the model with the mean over references.
+        usual: of the typical reference with that mean.
+    """
+    ratio = alignment.scale / usual.scale
+    return Alignment(alignment.offset - ratio * usual.offset, ratio)
 
 
-def _level(
+def _alignment(
     margin: NDArray[np.floating[Any]],
     chosen: NDArray[np.bool_],
     usual: NDArray[np.float64],
-) -> Level:
-    """Return a model's level against the usual margins, over the chosen records."""
+) -> Alignment:
+    """Return a model's alignment with the usual margins, over the chosen records."""
     own, usual = np.asarray(margin[chosen], dtype=np.float64), usual[chosen]
-    spreads = [float(np.abs(one - one.mean()).mean()) for one in (own, usual)]
+    spreads = [float(np.abs(each - each.mean()).mean()) for each in (own, usual)]
     scale = spreads[0] / spreads[1] if min(spreads) > 0 else 1.0
-    return Level(float(own.mean() - scale * usual.mean()), scale)
+    return Alignment(float(own.mean() - scale * usual.mean()), scale)
 
 
 def _mean(
     references: NDArray[np.floating[Any]],
     outside: NDArray[np.bool_],
-    levels: list[Level],
+    alignments: list[Alignment],
 ) -> NDArray[np.float64]:
-    """Return each record's mean over its OUT references; 0 without any."""
+    """Return each record's mean over its OUT references, aligned; 0 without any."""
     total = np.zeros(references.shape[1])
-    for margin, own, level in zip(references, outside, levels, strict=True):
-        total += np.where(own, level.off(margin), 0.0)
+    for margin, out, alignment in zip(references, outside, alignments, strict=True):
+        total += np.where(out, alignment.aligned(margin), 0.0)
     return np.asarray(total / np.maximum(outside.sum(axis=0), 1))
 
 
@@ -191,11 +201,11 @@ def _standardised(
 def conformal_p_values(
     score: NDArray[np.floating[Any]], nonmember_score: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
-    """Return the p-value of each record that it is a non-member like those given.
+    """Return the p-value of each record that it is a non-member like the known ones.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        nonmember_score: (n_nonmembers,) of non-members that are not among the records.
+        nonmember_score: (n_nonmembers,) of known non-members, none among the records.
 
     Returns:
         (n_records,) (1 + number of non-members at or above) / (1 + n_nonmembers).
@@ -218,28 +228,29 @@ def flags(
     evaluation: NDArray[np.bool_],
     rate: float,
 ) -> NDArray[np.bool_]:
-    """Return of which records it is claimed that they are members.
+    """Return which records are claimed to be members.
 
-    A side's records are compared with the non-members of the other side. Of the claims
-    on a side, a share of at most `rate` is false in expectation; the two sides together
-    lie between them, which bounds no expectation but is close to it.
+    The records of each side, attack-train and attack-eval, are compared with the
+    non-members of the other side. On each side, at most the share `rate` of the claims
+    is false in expectation. For both sides together this is not proven, but nearly so:
+    their share of false claims lies between those of the sides.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one; of a side's own records it is not
-            looked at.
+        member: (n_records,) whether a record is a member; a claim does not depend on
+            the memberships of its own side.
         evaluation: (n_records,) whether a record is on the attack-eval side.
         rate: the false-discovery rate of either side, in (0, 1).
 
-    Source: Bates et al. 2023, arXiv:2104.08279, theorem 2: conformal p-values depend on
-    one another so that Benjamini and Hochberg's procedure holds.
+    Source: Benjamini and Hochberg 1995, Journal of the Royal Statistical Society B
+    57(1). Bates et al. 2023, arXiv:2104.08279, theorem 2: conformal p-values depend on
+    one another in such a way that the procedure holds.
     """
-    found = np.zeros(len(score), dtype=bool)
+    claimed = np.zeros(len(score), dtype=bool)
     for side in (evaluation, ~evaluation):
         p = conformal_p_values(score[side], score[~side & ~member])
-        adjusted = corrections.benjamini_hochberg(p)
-        found[side] = adjusted <= rate * (1 + metrics.EPSILON)
-    return found
+        claimed[side] = false_discovery_control(p) <= rate * (1 + metrics.EPSILON)
+    return claimed
 
 
 # The probability of being a member
@@ -254,12 +265,13 @@ def posterior(
 ) -> NDArray[np.float64]:
     """Return the probability that a record is a member, given its score.
 
-    It is the share of members among known records of such a score, as a function that
-    never falls with the score. A known record is judged by those of the other folds.
+    It is the share of members among known records with the same score, made a function
+    that never falls with the score. A known record is judged by those of the other
+    folds.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one; unless known it is not looked at.
+        member: (n_records,) whether a record is a member; read of known records alone.
         known: (n_records,) whose membership may be used.
         prior: the probability before any score is seen, in (0, 1).
         seed: of the folds.
@@ -286,10 +298,10 @@ def posterior(
     if min(n_members, n_others) < 2:
         msg = f"calibration needs 2 of either side, got {n_members} and {n_others}"
         raise ValueError(msg)
-    fold = folds.drawn(sides, FOLDS, seed, "report.posterior")
+    fold_of = folds.drawn(sides, FOLDS, seed, "report.posterior")
     odds = np.empty(len(score))
-    for one in (*range(FOLDS), -1):
-        chosen, judged = known & (fold != one), fold == one
+    for fold in (*range(FOLDS), -1):
+        chosen, judged = known & (fold_of != fold), fold_of == fold
         odds[judged] = _log_odds(score[judged], score[chosen], member[chosen])
     return np.asarray(expit(odds + logit(prior)))
 

@@ -1,18 +1,26 @@
-"""Estimates: what an attack reaches on attack-eval, each figure with its interval."""
+"""Figures: what an attack reaches on attack-eval, each with its interval."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.statistics import bootstrap, intervals, metrics
-from pipeline.statistics.intervals import Interval
+from pipeline.findings.schema import (
+    DivisionFigures,
+    Figures,
+    Rate,
+    Spread,
+    Spreads,
+)
+from pipeline.statistics import intervals, metrics
 
 # False-positive rates at which members are counted, if non-members are enough.
 RATES = (0.1, 0.01, 0.001, 0.0001)
+# The same on repeated divisions.
+REPEATED_RATES = (0.1, 0.01, 0.001)
 # How the intervals come about.
-EXACT = {
+INTERVALS = {
     "auc": "DeLong, on log-odds",
     "accuracy": "Clopper-Pearson",
     "balanced_accuracy": "Newcombe, of Clopper-Pearson limits",
@@ -21,46 +29,43 @@ EXACT = {
     "recall": "Clopper-Pearson",
     "tpr_at_fpr": "Clopper-Pearson, averaged over where the threshold may lie",
 }
-BOOTSTRAP = dict.fromkeys(EXACT, "bootstrap, percentiles")
-
-Figures = dict[str, Any]  # of one attack, as the report has them
 
 
-def exact(
+def figures(
     score: NDArray[np.floating[Any]],
     decision: NDArray[np.bool_],
     member: NDArray[np.bool_],
     confidence: float,
 ) -> Figures:
-    """Return every figure of an attack and the intervals that `intervals` gives.
+    """Return every figure of an attack with its interval.
 
     Args:
         score: (n_records,) higher for a likelier member.
         decision: (n_records,) whether a record was taken for a member, by a threshold
             that was chosen on other records.
-        member: (n_records,) whether a record is one; some are and some are not.
+        member: (n_records,) whether a record is a member; some are and some are not.
         confidence: of the intervals, in (0, 1).
     """
     n, n_others = int(member.sum()), int((~member).sum())
     hits, alarms = int(decision[member].sum()), int(decision[~member].sum())
     right, claims = hits + n_others - alarms, hits + alarms
     advantage = intervals.advantage(hits, n, alarms, n_others, confidence)
-    half = Interval((1 + advantage.low) / 2, (1 + advantage.high) / 2)
-    limits: dict[str, Interval | None] = {
-        "auc": intervals.auc(score, member, confidence),
-        "accuracy": intervals.clopper_pearson(right, n + n_others, confidence),
-        "balanced_accuracy": half,
-        "advantage": advantage,
-        "precision": (
-            intervals.clopper_pearson(hits, claims, confidence) if claims else None
-        ),
-        "recall": intervals.clopper_pearson(hits, n, confidence),
-    }
-    found = _plain(score, decision, member)
-    for name, limit in limits.items():
-        found[f"{name}_interval"] = _listed(limit)
-    found["tpr_at_fpr"] = tpr_at_fpr(score, member, confidence)
-    return found
+    rate = intervals.clopper_pearson
+    return Figures(
+        auc=metrics.auc(score, member),
+        auc_interval=intervals.auc(score, member, confidence),
+        accuracy=metrics.accuracy(decision, member),
+        accuracy_interval=rate(right, n + n_others, confidence),
+        balanced_accuracy=metrics.balanced_accuracy(decision, member),
+        balanced_accuracy_interval=((1 + advantage.low) / 2, (1 + advantage.high) / 2),
+        advantage=metrics.advantage(decision, member),
+        advantage_interval=advantage,
+        precision=metrics.precision(decision, member),
+        precision_interval=rate(hits, claims, confidence) if claims else None,
+        recall=hits / n,
+        recall_interval=rate(hits, n, confidence),
+        tpr_at_fpr=tpr_at_fpr(score, member, confidence),
+    )
 
 
 def exceeds(
@@ -69,13 +74,14 @@ def exceeds(
     threshold: float,
     confidence: float,
 ) -> bool:
-    """Return whether accuracy, precision and recall are above a threshold for certain.
+    """Return whether accuracy, precision and recall surely exceed a threshold.
 
-    And the accuracy above that of a guess, which takes all records for the larger side.
+    The accuracy must also surely exceed that of a guess, which takes all records for
+    the larger side.
 
     Args:
         decision: (n_records,) whether a record was taken for a member.
-        member: (n_records,) whether a record is one; some are and some are not.
+        member: (n_records,) whether a record is a member; some are and some are not.
         threshold: in [0, 1].
         confidence: of the intervals whose lower ends are compared, in (0, 1).
 
@@ -92,121 +98,86 @@ def exceeds(
     return min(lows) > threshold and lows[0] > guess
 
 
-def resampled(
-    score: NDArray[np.floating[Any]],
-    decision: NDArray[np.bool_],
-    member: NDArray[np.bool_],
-    confidence: float,
-    n_resamples: int,
-    seed: int,
-) -> list[Figures]:
-    """Return every figure of each attack, with intervals of the bootstrap.
-
-    Args:
-        score: (n_attacks, n_records) higher for a likelier member.
-        decision: (n_attacks, n_records) whether a record was taken for a member.
-        member: (n_records,) whether a record is one; some are and some are not.
-        confidence: of the intervals, in (0, 1).
-        n_resamples: how many.
-        seed: of the draws.
-    """
-    drawn = bootstrap.resampled(score, decision, member, RATES, n_resamples, seed)
-    found = []
-    for row in range(len(score)):
-        limits = {
-            name: _listed(bootstrap.interval(values[row], confidence))
-            for name, values in drawn.items()
-        }
-        figures = _plain(score[row], decision[row], member)
-        for name in tuple(figures):
-            figures[f"{name}_interval"] = limits[name]
-        figures["tpr_at_fpr"] = tpr_at_fpr(score[row], member, confidence)
-        for rate, told in figures["tpr_at_fpr"].items():
-            if told["value"] is not None:
-                told["interval"] = limits[rate]
-        found.append(figures)
-    return found
-
-
 def tpr_at_fpr(
     score: NDArray[np.floating[Any]], member: NDArray[np.bool_], confidence: float
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Rate]:
     """Return the true-positive rate at each of `RATES`, or why there is none.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one.
+        member: (n_records,) whether a record is a member.
         confidence: of the intervals, in (0, 1).
     """
-    found = {}
-    n_others = int((~member).sum())
-    for rate in RATES:
-        value = metrics.tpr_at_fpr(score, member, rate)
-        found[str(rate)] = (
-            {
-                "value": None,
-                "reason": f"needs {round(1 / rate)} records of the other side, "
-                f"and there are {n_others}",
-            }
-            if value is None
-            else {
-                "value": value,
-                "interval": _listed(
-                    intervals.tpr_at_fpr(score, member, rate, confidence)
-                ),
-            }
-        )
-    return found
+    return {str(rate): _rate(score, member, rate, confidence) for rate in RATES}
 
 
-def spread(draws: Sequence[Mapping[str, Any]], name: str) -> Figures:
-    """Return how much each figure of an attack varies over divisions of the records.
-
-    Args:
-        draws: the attacks' figures of each division, by name.
-        name: of the attack.
-    """
-    own = [draw[name] for draw in draws]
-    rates = own[0]["tpr_at_fpr"]
-    return {
-        **{
-            figure: _summed_up([one[figure] for one in own])
-            for figure in own[0]
-            if figure != "tpr_at_fpr"
-        },
-        "tpr_at_fpr": {
-            rate: _summed_up([one["tpr_at_fpr"][rate] for one in own]) for rate in rates
-        },
-    }
+def _rate(
+    score: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    fpr: float,
+    confidence: float,
+) -> Rate:
+    value = metrics.tpr_at_fpr(score, member, fpr)
+    if value is not None:
+        interval = intervals.tpr_at_fpr(score, member, fpr, confidence)
+        return Rate(value=value, interval=interval, reason=None)
+    reason = (
+        f"needs {round(1 / fpr)} records of the other side, "
+        f"and there are {int((~member).sum())}"
+    )
+    return Rate(value=None, interval=None, reason=reason)
 
 
-def _summed_up(values: Sequence[float | None]) -> dict[str, float] | None:
-    """Return where values lie; None if one of them is undefined."""
-    given = [value for value in values if value is not None]
-    if len(given) < len(values):
-        return None
-    return {
-        "mean": float(np.mean(given)),
-        "deviation": float(np.std(given, ddof=1)),
-        "lowest": min(given),
-        "highest": max(given),
-    }
-
-
-def _plain(
+def on_division(
     score: NDArray[np.floating[Any]],
     decision: NDArray[np.bool_],
     member: NDArray[np.bool_],
-) -> Figures:
-    return {
-        "auc": metrics.auc(score, member),
-        "accuracy": metrics.accuracy(decision, member),
-        "balanced_accuracy": metrics.balanced_accuracy(decision, member),
-        "advantage": metrics.advantage(decision, member),
-        "precision": metrics.precision(decision, member),
-        "recall": metrics.recall(decision, member),
-    }
+) -> DivisionFigures:
+    """Return the figures of an attack whose spread over divisions is reported.
+
+    Args:
+        score: (n_records,) higher for a likelier member, on attack-eval.
+        decision: (n_records,) whether a record was taken for a member.
+        member: (n_records,) whether a record is a member.
+    """
+    return DivisionFigures(
+        auc=metrics.auc(score, member),
+        accuracy=metrics.accuracy(decision, member),
+        precision=metrics.precision(decision, member),
+        recall=metrics.recall(decision, member),
+        tpr_at_fpr={
+            str(rate): metrics.tpr_at_fpr(score, member, rate)
+            for rate in REPEATED_RATES
+        },
+    )
 
 
-def _listed(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else list(interval)
+def spreads(divisions: Sequence[DivisionFigures]) -> Spreads:
+    """Return how much the figures of an attack vary over divisions of the records.
+
+    Args:
+        divisions: the attack's figures on each division, two or more.
+    """
+    return Spreads(
+        auc=_spread([division.auc for division in divisions]),
+        accuracy=_spread([division.accuracy for division in divisions]),
+        precision=_spread([division.precision for division in divisions]),
+        recall=_spread([division.recall for division in divisions]),
+        tpr_at_fpr={
+            rate: _spread([division.tpr_at_fpr[rate] for division in divisions])
+            for rate in divisions[0].tpr_at_fpr
+        },
+    )
+
+
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    """Return how values vary; None if any of them is undefined."""
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(values):
+        return None
+    return Spread(
+        lowest=min(defined),
+        highest=max(defined),
+        mean=float(np.mean(defined)),
+        deviation=float(np.std(defined, ddof=1)),
+    )

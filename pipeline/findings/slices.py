@@ -6,30 +6,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.findings.schema import Slice
 from pipeline.statistics import corrections, intervals, metrics
 
+ONE_SIDED = "has records of one side only"
 
-def told(
+
+def slices(
     kinds: Mapping[str, NDArray[Any]],
     score: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
     confidence: float,
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, tuple[Slice, ...]]:
     """Return how an attack does on each part of the records.
 
-    Parts are many, and the worst of many looks bad by accident: the intervals hold for
-    all of them at once (Bonferroni), and the p-values are Holm's over all.
+    The worst of many parts looks bad by accident. So the intervals hold for all of them
+    at once (Bonferroni), and the p-values are Holm's over all.
 
     Args:
-        kinds: (n_records,) whatever the records are divided by, under its name.
+        kinds: (n_records,) each what the records are divided by, under its name.
         score: (n_records,) of the attack, higher for a likelier member.
-        member: (n_records,) whether a record is one.
+        member: (n_records,) whether a record is a member.
         confidence: with which all intervals together cover, in (0, 1).
 
     Returns:
-        Of each kind its slices in order of their value, with "value", "members",
-        "nonmembers", "auc", "auc_interval" and "p_value"; where that is not to be had,
-        null and the "reason".
+        The slices of each kind in ascending order of their value.
     """
     # By the positions of their records: masks of many slices would take much room.
     parts = [
@@ -38,22 +39,28 @@ def told(
         for value, rows in _divided(values)
     ]
     measured = [rows for *_, rows in parts if 0 < member[rows].sum() < len(rows)]
-    each = 1 - (1 - confidence) / max(len(measured), 1)
+    confidence_each = 1 - (1 - confidence) / max(len(measured), 1)
     p = np.array([metrics.p_value(score[rows], member[rows]) for rows in measured])
     adjusted = iter(corrections.holm(p))
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    out: dict[str, list[Slice]] = {kind: [] for kind in kinds}
     for kind, value, rows in parts:
         n = int(member[rows].sum())
-        about = {"value": value, "members": n, "nonmembers": len(rows) - n}
-        if 0 < n < len(rows):
-            about["auc"] = metrics.auc(score[rows], member[rows])
-            about["auc_interval"] = list(intervals.auc(score[rows], member[rows], each))
-            about["p_value"] = float(next(adjusted))
-        else:
-            about |= {"auc": None, "auc_interval": None, "p_value": None}
-            about["reason"] = "has records of one side only"
-        found[kind].append(about)
-    return found
+        is_measured = 0 < n < len(rows)
+        part = score[rows], member[rows]
+        out[kind].append(
+            Slice(
+                value=value,
+                members=n,
+                nonmembers=len(rows) - n,
+                auc=metrics.auc(*part) if is_measured else None,
+                auc_interval=(
+                    intervals.auc(*part, confidence_each) if is_measured else None
+                ),
+                p_value=float(next(adjusted)) if is_measured else None,
+                reason=None if is_measured else ONE_SIDED,
+            )
+        )
+    return {kind: tuple(of_kind) for kind, of_kind in out.items()}
 
 
 def _divided(values: NDArray[Any]) -> list[tuple[Any, NDArray[np.int64]]]:

@@ -15,9 +15,10 @@ from scipy.optimize import brentq
 
 from pipeline.statistics import metrics
 
-# Of the number of non-members above a threshold, what is as good as impossible.
+# Probability below which a number of non-members above a threshold is left out.
 NEVER = 1e-9
-FEW = 30  # records of a side that tell a variance
+# Departing records of a side with which its variance can be estimated; see `auc`.
+FEW = 30
 
 
 class Interval(NamedTuple):
@@ -50,8 +51,8 @@ def clopper_pearson(hits: int, n_trials: int, confidence: float) -> Interval:
 
     Args:
         hits: of the trials.
-        n_trials: independent, of one rate; or of several, whose mean is meant: then it
-            covers all the more often (Hoeffding 1956).
+        n_trials: independent; of equal rates, or of several rates whose mean is
+            covered, then all the more often (Hoeffding 1956).
         confidence: in (0, 1).
 
     Raises:
@@ -73,15 +74,15 @@ def auc(
 ) -> Interval:
     """Return the interval of the AUC.
 
-    DeLong's variance on the scale of log-odds, with Student's quantile: near 1, and of
-    few records, the plain normal interval covers far less often than it says. Where few
-    records of a side depart from what most of it shows, their variance is not known;
-    then the AUC is taken for a rate of as many trials as the smaller side has records,
-    than which it varies less.
+    It is DeLong's, on the scale of log-odds and with Student's quantile: near 1, and
+    with few records, the plain normal interval covers far less often than it says.
+    Where fewer than `FEW` records of a side depart from the placement that most of the
+    side has, the variance cannot be estimated. Then the limits are those of a rate with
+    as many trials as the smaller side has records, which varies at least as much.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one; some are and some are not.
+        member: (n_records,) whether a record is a member; some are and some are not.
         confidence: in (0, 1).
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3; on
@@ -89,23 +90,23 @@ def auc(
     largest variance of Birnbaum and Klose 1957, Annals of Mathematical Statistics 28.
     """
     sides = metrics.placements(score, member)
-    found, tail = float(sides[0].mean()), (1 - confidence) / 2
+    value, tail = float(sides[0].mean()), (1 - confidence) / 2
     if any(_departing(side) < FEW for side in sides):
         n = min(map(len, sides))
-        low = float(lower_limit(found * n, n, tail))
-        return Interval(low, 1 - float(lower_limit((1 - found) * n, n, tail)))
+        low = float(lower_limit(value * n, n, tail))
+        return Interval(low, 1 - float(lower_limit((1 - value) * n, n, tail)))
     parts = [float(np.var(side, ddof=1)) / len(side) for side in sides]
     variance = sum(parts)
     freedom = variance**2 / sum(
         part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)
     )
     reach = float(stats.t.isf(tail, freedom)) * math.sqrt(variance)
-    centre, step = math.log(found / (1 - found)), reach / (found * (1 - found))
+    centre, step = math.log(value / (1 - value)), reach / (value * (1 - value))
     return Interval(_logistic(centre - step), _logistic(centre + step))
 
 
 def _departing(side: NDArray[np.float64]) -> int:
-    """Return how many records of a side are not placed as most of it is."""
+    """Return how many records depart from the commonest placement of their side."""
     _, counts = np.unique(side, return_counts=True)
     return len(side) - int(counts.max())
 
@@ -115,7 +116,7 @@ def advantage(
 ) -> Interval:
     """Return the interval of the true-positive less the false-positive rate.
 
-    The distances to the two rates' own limits are added in squares.
+    Its reach is the root of the summed squares of the two rates' own reaches.
 
     Args:
         hits: members taken for members.
@@ -135,8 +136,8 @@ def advantage(
     of_outside = clopper_pearson(alarms, n_nonmembers, confidence)
     down = math.hypot(inside - of_inside.low, of_outside.high - outside)
     up = math.hypot(of_inside.high - inside, outside - of_outside.low)
-    found = inside - outside
-    return Interval(max(found - down, -1.0), min(found + up, 1.0))
+    value = inside - outside
+    return Interval(max(value - down, -1.0), min(value + up, 1.0))
 
 
 def tpr_at_fpr(
@@ -145,17 +146,18 @@ def tpr_at_fpr(
     rate: float,
     confidence: float,
 ) -> Interval | None:
-    """Return the interval of the share of members above the threshold of that rate.
+    """Return the interval of the share of members above the threshold of a rate.
 
-    The threshold is that of all non-members there might be, and these few only tell
-    about where it lies: how many of them lie above it is binomial. For each such number
-    the members above are counted, fewest and most; the limits are those of Clopper and
-    Pearson averaged over the numbers. A threshold that is taken for known, or resampled
-    as by the bootstrap, gives intervals far too short where few non-members lie above.
+    The threshold is the one of all possible non-members, and the non-members at hand
+    only show roughly where it lies: the number of them above it is binomial. For each
+    such number, the members above are counted, fewest and most; the limits are those of
+    Clopper and Pearson averaged over the numbers. Intervals that take the threshold as
+    known, or resample it as the bootstrap does, are far too short where few non-members
+    lie above.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one.
+        member: (n_records,) whether a record is a member.
         rate: share of non-members above the threshold.
         confidence: in (0, 1).
 
@@ -169,8 +171,8 @@ def tpr_at_fpr(
     law = stats.binom(n_others, rate)
     above = np.arange(law.ppf(NEVER), law.isf(NEVER) + 1).astype(np.int64)
     weight = law.pmf(above)
-    # With k above it, or tied with it by chance put above, it lies from the next one
-    # up to the k-th.
+    # With k non-members above it, the threshold lies between the next one and the k-th.
+    # Of non-members that tie with it, some may be counted as above.
     kth = others[np.maximum(above - 1, 0)]
     following = others[np.minimum(above, n_others - 1)]
     fewest = np.where(above > 0, n - np.searchsorted(inside, kth, side="right"), 0)

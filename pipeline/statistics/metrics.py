@@ -1,4 +1,4 @@
-"""Metrics: how well scores and decisions tell members from non-members."""
+"""Metrics: how well scores and decisions separate members from non-members."""
 
 import math
 from typing import Any, Literal
@@ -21,7 +21,7 @@ def accuracy(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
 
     Args:
         decision: (n_records,) whether a record was taken for a member.
-        member: (n_records,) whether it is one.
+        member: (n_records,) whether it is a member.
     """
     return float(np.mean(decision == member))
 
@@ -31,7 +31,7 @@ def precision(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float |
 
     Args:
         decision: (n_records,) whether a record was taken for a member.
-        member: (n_records,) whether it is one.
+        member: (n_records,) whether it is a member.
 
     Returns:
         A rate, or None where no record was taken for a member.
@@ -44,7 +44,7 @@ def recall(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float | No
 
     Args:
         decision: (n_records,) whether a record was taken for a member.
-        member: (n_records,) whether it is one.
+        member: (n_records,) whether it is a member.
 
     Returns:
         A rate, or None where there are no members.
@@ -57,7 +57,7 @@ def balanced_accuracy(decision: NDArray[np.bool_], member: NDArray[np.bool_]) ->
 
     Args:
         decision: (n_records,) whether a record was taken for a member.
-        member: (n_records,) whether it is one; some are and some are not.
+        member: (n_records,) whether it is a member; some are and some are not.
     """
     return float(np.mean(decision[member]) + np.mean(~decision[~member])) / 2
 
@@ -67,7 +67,7 @@ def advantage(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
 
     Args:
         decision: (n_records,) whether a record was taken for a member.
-        member: (n_records,) whether it is one; some are and some are not.
+        member: (n_records,) whether it is a member; some are and some are not.
 
     Source: Yeom et al. 2018, arXiv:1709.01604, definition 4.
     """
@@ -79,7 +79,7 @@ def auc(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one.
+        member: (n_records,) whether a record is a member.
 
     Raises:
         ValueError: if members or non-members are missing.
@@ -97,37 +97,34 @@ def auc(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
 
 
 def auc_difference_error(
-    one: NDArray[np.floating[Any]],
-    other: NDArray[np.floating[Any]],
+    score: NDArray[np.floating[Any]],
+    other_score: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
 ) -> float:
     """Return the standard error of the difference of two AUCs on the same records.
 
     Args:
-        one: (n_records,) scores, higher for a likelier member.
-        other: (n_records,) scores of the same records.
-        member: (n_records,) whether a record is one; two of either side or more.
+        score: (n_records,) higher for a likelier member.
+        other_score: (n_records,) another attack's, of the same records.
+        member: (n_records,) whether a record is a member; two of either side or more.
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3.
     """
-    of_one, of_other = placements(one, member), placements(other, member)
-    variances = [
-        float(np.var(a - b, ddof=1)) / len(a)
-        for a, b in zip(of_one, of_other, strict=True)
-    ]
+    sides = zip(placements(score, member), placements(other_score, member), strict=True)
+    variances = [float(np.var(a - b, ddof=1)) / len(a) for a, b in sides]
     return math.sqrt(sum(variances))
 
 
 def placements(
     score: NDArray[np.floating[Any]], member: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how large a share of the other side each record is in order with.
+    """Return the share of the other side that each record is ordered rightly with.
 
-    The mean of either is the AUC, and their variances are its variance.
+    The mean over either side is the AUC, and the variances give the AUC's variance.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one.
+        member: (n_records,) whether a record is a member.
 
     Returns:
         (n_members,) the share of non-members below each member, ties counted half, and
@@ -151,7 +148,7 @@ def tpr_at_fpr(
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one.
+        member: (n_records,) whether a record is a member.
         rate: largest share of non-members above the threshold.
 
     Returns:
@@ -173,17 +170,17 @@ def false_positives_allowed(n_nonmembers: int, rate: float) -> int:
 def p_value(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
     """Return how likely noise is to do as well as these scores.
 
-    Two tests share the level, as a leak may show in the order of all records or in a
-    few members at the top: that of Mann and Whitney, and the number of members among
-    the hundredth of the records that score highest, which is hypergeometric if scores
-    know nothing. Of records that tie for that hundredth the non-members come first.
+    A leak may show in the order of all records or in a few members at the top. So two
+    tests are made: that of Mann and Whitney, and that of the number of members among
+    the hundredth of the records that score highest, which is hypergeometric if the
+    scores are random. Of records that tie for that hundredth, non-members come first.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is one; some are and some are not.
+        member: (n_records,) whether a record is a member; some are and some are not.
 
     Returns:
-        Twice the smaller of the two one-sided p-values, 1 at most.
+        Twice the smaller of the two one-sided p-values (Bonferroni), at most 1.
     """
     n_members, n_top = int(member.sum()), math.ceil(TOP * len(score))
     top = np.lexsort((member, -score))[:n_top]
@@ -193,7 +190,7 @@ def p_value(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> floa
 
 
 def compatibility(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
-    """Return how likely an AUC as far from one half on either side is by accident.
+    """Return the two-sided p-value of an AUC as far from one half.
 
     Args:
         score: (n_records,) any.
@@ -205,10 +202,10 @@ def compatibility(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -
 
 
 def few_differ(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> bool:
-    """Return whether nearly all scores are one and the same.
+    """Return whether nearly all scores are equal.
 
-    Of those that are not, so few are expected on the smaller side that the order of the
-    records is not normally distributed.
+    So few of the other scores are expected on the smaller side that the rank sum is not
+    normally distributed.
 
     Args:
         score: (n_records,) any.
@@ -227,18 +224,19 @@ def _by_order(
 ) -> float:
     if (score == score[0]).all():
         return 1.0
-    # The order decides; infinite or huge scores may stand for it.
+    # Only the order counts; by ranks, scores may be infinite or huge.
     rank = rankdata(score)
     if few_differ(score, member):
         if alternative == "two-sided":
             both = (_by_order(score, member, side) for side in ("greater", "less"))
             return min(1.0, 2 * min(both))
-        # Ties broken against the claim leave an order without ties, whose law is known.
+        # Where ties are broken against the claim there are none left, and the law of an
+        # order without ties is known.
         against = ~member if alternative == "greater" else member
         rank[np.lexsort((against, score))] = np.arange(len(score))
     inside, outside = rank[member], rank[~member]
     # Of many pairs the exact law takes minutes.
     many = len(inside) * len(outside) > MOST_EXACT
     method = "asymptotic" if many else "auto"
-    found = mannwhitneyu(inside, outside, alternative=alternative, method=method)
-    return float(found.pvalue)
+    test = mannwhitneyu(inside, outside, alternative=alternative, method=method)
+    return float(test.pvalue)

@@ -1,0 +1,337 @@
+"""Report: all findings of an audit, and the table of its records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.attacks import catalogue
+from pipeline.config import Report as Settings
+from pipeline.findings import controls, exposure
+from pipeline.findings.figures import INTERVALS, RATES, exceeds, figures, spreads
+from pipeline.findings.figures import tpr_at_fpr as rates
+from pipeline.findings.schema import (
+    Accuracies,
+    AttackFigures,
+    Blind,
+    Bound,
+    Controls,
+    Counts,
+    Division,
+    Epsilon,
+    Provenance,
+    Rate,
+    References,
+    Repeats,
+    Report,
+    Risk,
+    Search,
+    Slices,
+    Target,
+)
+from pipeline.findings.slices import slices
+from pipeline.findings.verdict import verdict
+from pipeline.statistics import corrections, epsilon, metrics
+
+# Where each figure that was picked out of several was chosen, or what corrects for it.
+CHOICES = {
+    "attacks.threshold": "attack-train: the highest balanced accuracy",
+    "attacks.params": "attack-train: the highest accuracy in cross-validation",
+    "attacks.exceeds": "corrected for the number of attacks (Bonferroni)",
+    "attacks.chosen": "attack-train: the highest AUC, the amortised attack's preferred",
+    "attacks.p_value_holm": "corrected for the number of attacks (Holm)",
+    "attacks.tpr_at_fpr": "attack-eval: the threshold, as its interval allows for",
+    "tail": "attack-eval: the threshold, as its interval allows for",
+    "references.rmia_slope": "references: by attacks on one another, or by their means",
+    "epsilon.attack": "attack-train: as attacks.chosen",
+    "epsilon.bounds.chosen": "attack-train: the highest bound there",
+    "slices.attack": "attack-train: as attacks.chosen",
+    "slices.kinds.auc_interval": "corrected for the number of slices (Bonferroni)",
+    "slices.kinds.p_value": "corrected for the number of slices (Holm)",
+    "repeats.strongest": "attack-train of each draw: as attacks.chosen",
+    "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
+    "controls.null.p_value": "corrected for the number of attacks (Bonferroni)",
+    "controls.blind.differing": "corrected for the number of statistics (Holm)",
+    "controls.independence.p_value": "corrected for the number of references "
+    "(Bonferroni)",
+    "controls.independence.agreeing": "corrected for the number of references "
+    "(Bonferroni)",
+    "verdict.methods": "corrected for the number of attacks: attacks.exceeds and "
+    "attacks.p_value_holm",
+}
+TAIL = "loss"  # the attack whose true-negative rates are reported
+# What the numbers ran on, in the report's order; other libraries follow.
+VERSIONS = ("mindspore", "device", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The audited records, ascending by id, and what the attacks say of them."""
+
+    id: NDArray[np.int64]  # (n_records,)
+    label: NDArray[np.int32]  # (n_records,)
+    member: NDArray[np.bool_]  # (n_records,)
+    evaluation: NDArray[np.bool_]  # (n_records,) on the attack-eval side
+    canary: NDArray[np.bool_]  # (n_records,) whether its label was changed
+    correct: NDArray[np.bool_]  # (n_records,) the target puts it into its class
+    group: NDArray[Any] | None  # (n_records,) the user's, if any
+    p_value: NDArray[np.float64]  # (n_records,) as exposure.reference_p_values
+    method: tuple[str, ...]  # (n_methods,)
+    score: NDArray[np.float64]  # (n_methods, n_records) higher for a likelier member
+    decision: NDArray[np.bool_]  # (n_methods, n_records) taken for a member
+
+    def row(self, method: str) -> int:
+        """Return the row of an attack's scores."""
+        return self.method.index(method)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report is made from."""
+
+    audit: str  # its name
+    audited: Audited
+    n_population: int
+    n_duplicates_dropped: int
+    target: Target
+    references: tuple[Accuracies, ...]
+    reference_names: tuple[str, ...]
+    reference_member: NDArray[np.bool_]  # (n_references, n_records) of the audited
+    search: Search
+    blind: Blind
+    origins: Mapping[str, Mapping[str, str]]  # of each stage, as kept with its artifact
+
+
+class Findings(NamedTuple):
+    """What an audit found, of all records and of each."""
+
+    report: Report
+    records: dict[str, NDArray[Any]]  # (n_records,) each column of the table, by name
+
+
+def findings(evidence: Evidence, settings: Settings) -> Findings:
+    """Return the report of an audit, and the table of its records.
+
+    Args:
+        evidence: what the stages left.
+        settings: of the report.
+
+    Raises:
+        ValueError: if attack-train or attack-eval lacks members or non-members.
+    """
+    audited, search = evidence.audited, evidence.search
+    judged = audited.evaluation
+    member = audited.member[judged]
+    n_eval, n_members = len(member), int(member.sum())
+    counts = Counts(
+        members=int(audited.member.sum()),
+        nonmembers=int((~audited.member).sum()),
+        population=evidence.n_population,
+        attack_train=len(audited.id) - n_eval,
+        attack_eval=n_eval,
+        duplicates_dropped=evidence.n_duplicates_dropped,
+        canaries=int(audited.canary.sum()),
+    )
+    attacks = _attacks(audited, search, settings)
+    chosen = search.strongest.chosen
+    score = audited.score[audited.row(chosen)]
+    records = _by_record(audited, score, settings)
+    tested = Controls(
+        null=search.null,
+        blind=evidence.blind,
+        references=controls.resemblance(
+            evidence.target, evidence.references, counts.members, counts.nonmembers
+        ),
+        independence=controls.independence(
+            evidence.reference_member, audited.member, evidence.reference_names
+        ),
+        resolution=controls.resolution(n_eval - n_members, RATES),
+    )
+    report = Report(
+        audit=evidence.audit,
+        controls=tested,
+        target=evidence.target,
+        records=counts,
+        references=References(
+            count=len(evidence.references),
+            models=evidence.references,
+            rmia_slope=search.rmia_slope,
+        ),
+        confidence=settings.confidence,
+        intervals=INTERVALS,
+        tail=_tail(audited, settings.confidence),
+        attacks=attacks,
+        epsilon=_epsilon(audited, chosen, score, settings),
+        slices=Slices(
+            attack=chosen,
+            kinds=slices(
+                {kind: values[judged] for kind, values in _kinds(audited).items()},
+                score[judged],
+                member,
+                settings.confidence,
+            ),
+        ),
+        risk=Risk(
+            records=len(audited.id),
+            flagged=int(records["flagged"].sum()),
+            flagged_members=int((records["flagged"] & audited.member).sum()),
+            false_discoveries=settings.false_discoveries,
+            prior=settings.prior,
+        ),
+        repeats=_repeats(search.repeats),
+        choices=CHOICES,
+        verdict=verdict(
+            attacks,
+            tested,
+            n_members=n_members,
+            n_nonmembers=n_eval - n_members,
+            threshold=settings.threshold,
+            min_records=settings.min_records,
+            confidence=settings.confidence,
+        ),
+        provenance=provenance(evidence.origins),
+    )
+    return Findings(report, records)
+
+
+def provenance(origins: Mapping[str, Mapping[str, str]]) -> Provenance:
+    """Return what the numbers of an audit ran on.
+
+    Args:
+        origins: of each stage, names of the device and of libraries, to versions.
+    """
+    versions: dict[str, list[str]] = {name: [] for name in VERSIONS}
+    for origin in origins.values():
+        for name, version in origin.items():
+            seen = versions.setdefault(name, [])
+            if version not in seen:
+                seen.append(version)
+    return Provenance(
+        versions={name: ", ".join(seen) or None for name, seen in versions.items()},
+        stages={stage: dict(origin) for stage, origin in origins.items()},
+    )
+
+
+def _attacks(
+    audited: Audited, search: Search, settings: Settings
+) -> tuple[AttackFigures, ...]:
+    """Return the figures of each attack, and last those of the strongest again."""
+    judged = audited.evaluation
+    member = audited.member[judged]
+    score, decision = audited.score[:, judged], audited.decision[:, judged]
+    p = np.array([metrics.p_value(own, member) for own in score])
+    holm = corrections.holm(p)
+    confidence_each = 1 - (1 - settings.confidence) / len(score)
+    attacks = [
+        AttackFigures(
+            **dict(attack),
+            **dict(figures(score[row], decision[row], member, settings.confidence)),
+            exceeds=exceeds(decision[row], member, settings.threshold, confidence_each),
+            p_value=float(p[row]),
+            p_value_holm=float(holm[row]),
+            chosen=None,
+        )
+        for row, attack in enumerate(search.attacks)
+    ]
+    chosen = search.strongest.chosen
+    strongest = attacks[audited.row(chosen)].model_copy(
+        update={"method": catalogue.STRONGEST, "chosen": chosen}
+    )
+    return (*attacks, strongest)
+
+
+def _epsilon(
+    audited: Audited, chosen: str, score: NDArray[np.float64], settings: Settings
+) -> Epsilon:
+    """Return the lower bounds of epsilon that the chosen attack shows."""
+    bounds = epsilon.bounds(
+        score,
+        audited.member,
+        ~audited.evaluation,
+        delta=settings.delta,
+        confidence=settings.confidence,
+        seed=settings.seed,
+    )
+    return Epsilon(
+        attack=chosen,
+        delta=settings.delta,
+        confidence=settings.confidence,
+        meaning=epsilon.MEANING,
+        bounds={
+            bound.name: Bound(
+                epsilon=bound.epsilon, chosen=dict(bound.chosen), assumes=bound.assumes
+            )
+            for bound in bounds
+        },
+    )
+
+
+def _tail(audited: Audited, confidence: float) -> dict[str, Rate] | None:
+    """Return how many non-members the loss alone rules out; None if it did not run.
+
+    Members are missing from the tail of high losses: Dodd et al. 2025,
+    arXiv:2510.19773.
+    """
+    if TAIL not in audited.method:
+        return None
+    judged = audited.evaluation
+    score = audited.score[audited.row(TAIL)][judged]
+    return rates(-score, ~audited.member[judged], confidence)
+
+
+def _repeats(divisions: Sequence[Division]) -> Repeats | None:
+    """Return how the figures vary over divisions; None of a single division."""
+    if len(divisions) == 1:
+        return None
+    attacks = [
+        {**division.attacks, catalogue.STRONGEST: division.attacks[division.strongest]}
+        for division in divisions
+    ]
+    return Repeats(
+        draws=len(divisions),
+        strongest=tuple(division.strongest for division in divisions),
+        attacks={
+            name: spreads([each[name] for each in attacks]) for name in attacks[0]
+        },
+    )
+
+
+def _kinds(audited: Audited) -> dict[str, NDArray[Any]]:
+    """Return (n_records,) what the records are divided by, under its name."""
+    kinds: dict[str, NDArray[Any]] = {
+        "class": audited.label,
+        "outcome": np.where(audited.correct, "right", "wrong"),
+    }
+    if audited.group is not None:
+        kinds["group"] = audited.group
+    return kinds
+
+
+def _by_record(
+    audited: Audited, score: NDArray[np.float64], settings: Settings
+) -> dict[str, NDArray[Any]]:
+    """Return the table of the records: how exposed each is, by an attack's scores."""
+    member, evaluation = audited.member, audited.evaluation
+    columns: dict[str, NDArray[Any]] = {
+        "id": audited.id,
+        "label": audited.label,
+        "member": member,
+        "evaluation": evaluation,
+        "canary": audited.canary,
+        "correct": audited.correct,
+    }
+    if audited.group is not None:
+        columns["group"] = audited.group
+    columns["rank"] = exposure.rank(score)
+    columns["p_value"] = audited.p_value
+    columns["posterior"] = exposure.posterior(
+        score, member, ~evaluation, settings.prior, settings.seed
+    )
+    columns["flagged"] = exposure.flags(
+        score, member, evaluation, settings.false_discoveries
+    )
+    for method, own in zip(audited.method, audited.score, strict=True):
+        columns[f"score_{method}"] = own
+    return columns

@@ -1,0 +1,302 @@
+"""The report of made-up scores, without any file."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.config import Report as Settings
+from pipeline.findings import controls, exposure, figures, report, slices
+from pipeline.findings.report import Audited, Evidence
+from pipeline.findings.schema import (
+    Accuracies,
+    AttackChoice,
+    Division,
+    DivisionFigures,
+    Range,
+    Search,
+    Strongest,
+    Target,
+)
+from pipeline.statistics import corrections, epsilon, metrics
+from tests import reports
+
+METHODS = ("loss", "lira_online", "lr")
+N = 800
+SETTINGS = Settings()
+
+
+def evidence(seed: int = 0, shift: float = 1.5, **changed: Any) -> Evidence:
+    """Return three attacks, of which the second finds most."""
+    rng = np.random.default_rng(seed)
+    member, evaluation = rng.random(N) < 0.5, rng.random(N) < 0.5
+    strength = shift * np.array([[0.5], [1.0], [0.7]])
+    score = rng.normal(size=(3, N)) + strength * member
+    audited = Audited(
+        id=np.arange(0, 2 * N, 2),
+        label=rng.integers(0, 4, N).astype(np.int32),
+        member=member,
+        evaluation=evaluation,
+        canary=rng.random(N) < 0.05,
+        correct=rng.random(N) < 0.8,
+        group=None,
+        p_value=rng.random(N),
+        method=METHODS,
+        score=score,
+        decision=score > 0.5,
+    )
+    search = Search(
+        attacks=tuple(
+            AttackChoice(
+                method=name, family=family, params={}, n_candidates=1, threshold=0.5
+            )
+            for name, family in zip(
+                METHODS, ("threshold", "reference", "learned"), strict=True
+            )
+        ),
+        strongest=Strongest(
+            chosen="lira_online", auc_on_attack_train=dict.fromkeys(METHODS, 0.7)
+        ),
+        rmia_slope=None,
+        null=reports.null(),
+        repeats=(division(0.7),),
+        methods=(),
+    )
+    halves = rng.random((2, N)) < 0.5
+    fields: dict[str, Any] = {
+        "audit": "made-up",
+        "audited": audited,
+        "n_population": 7,
+        "n_duplicates_dropped": 3,
+        "target": Target(train_accuracy=0.9, test_accuracy=0.8, checkpoint_sha256=None),
+        "references": 4 * (Accuracies(train_accuracy=0.9, test_accuracy=0.8),),
+        "reference_names": tuple("abcd"),
+        "reference_member": np.concatenate([halves, ~halves]),
+        "search": search,
+        "blind": reports.blind(),
+        "origins": {},
+    }
+    return Evidence(**{**fields, **changed})
+
+
+def division(auc: float) -> Division:
+    attacks = {
+        name: DivisionFigures(
+            auc=auc + place / 100,
+            accuracy=0.6,
+            precision=None,
+            recall=0.5,
+            tpr_at_fpr={"0.1": 0.2},
+        )
+        for place, name in enumerate(METHODS)
+    }
+    return Division(strongest="lira_online", attacks=attacks)
+
+
+def test_the_figures_are_those_of_attack_eval() -> None:
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    audited = basis.audited
+    judged = audited.evaluation
+    member = audited.member[judged]
+    p = np.array([metrics.p_value(own[judged], member) for own in audited.score])
+    for row, attack in enumerate(made.attacks[:-1]):
+        score, decision = audited.score[row][judged], audited.decision[row][judged]
+        assert attack.method == METHODS[row]
+        assert attack.auc == metrics.auc(score, member)
+        assert attack.accuracy == metrics.accuracy(decision, member)
+        assert attack.auc_interval[0] < attack.auc < attack.auc_interval[1]
+        assert attack.p_value == p[row]
+        assert attack.p_value_holm == corrections.holm(p)[row]
+        assert attack.chosen is None
+    assert made.tail is not None
+    assert made.tail["0.1"].value == metrics.tpr_at_fpr(
+        -audited.score[0][judged], ~member, 0.1
+    )
+
+
+def test_the_strongest_is_the_one_chosen_on_attack_train() -> None:
+    made, records = report.findings(evidence(), SETTINGS)
+    second = made.attacks[1]
+    assert made.strongest == second.model_copy(
+        update={"method": "strongest", "chosen": "lira_online"}
+    )
+    assert made.epsilon.attack == made.slices.attack == "lira_online"
+    score = evidence().audited.score[1]
+    assert np.array_equal(records["rank"], exposure.rank(score))
+    assert np.array_equal(records["score_lira_online"], score)
+
+
+def test_the_counts_are_those_of_the_records() -> None:
+    basis = evidence()
+    made, records = report.findings(basis, SETTINGS)
+    audited = basis.audited
+    assert made.records.members + made.records.nonmembers == N
+    assert made.records.members == audited.member.sum()
+    assert made.records.attack_eval == audited.evaluation.sum()
+    assert made.records.attack_train == (~audited.evaluation).sum()
+    assert made.records.population == 7
+    assert made.records.duplicates_dropped == 3
+    assert made.risk.flagged == records["flagged"].sum() > 0
+    both = records["flagged"] & audited.member
+    assert made.risk.flagged_members == both.sum()
+    judged = audited.evaluation & ~audited.member
+    assert made.controls.resolution.nonmembers == judged.sum()
+
+
+def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
+    basis = evidence()
+    made, records = report.findings(basis, SETTINGS)
+    audited, score = basis.audited, basis.audited.score[1]
+    known = ~audited.evaluation
+    bounds = epsilon.bounds(
+        score, audited.member, known, delta=1e-5, confidence=0.95, seed=1
+    )
+    for bound in bounds:
+        assert made.epsilon.bounds[bound.name].epsilon == bound.epsilon > 0
+        assert made.epsilon.bounds[bound.name].chosen == bound.chosen
+    posterior = exposure.posterior(score, audited.member, known, 0.5, 1)
+    assert np.array_equal(records["posterior"], posterior)
+    flags = exposure.flags(score, audited.member, audited.evaluation, 0.1)
+    assert np.array_equal(records["flagged"], flags)
+
+
+def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    audited = basis.audited
+    judged = audited.evaluation
+    kinds = {
+        "class": audited.label[judged],
+        "outcome": np.where(audited.correct[judged], "right", "wrong"),
+    }
+    score, member = audited.score[1][judged], audited.member[judged]
+    assert made.slices.kinds == slices.slices(kinds, score, member, 0.95)
+
+
+def test_rates_exceed_the_threshold_as_one_of_several_attacks() -> None:
+    basis = evidence()
+    audited = basis.audited
+    member = audited.member[audited.evaluation]
+    decision = audited.decision[1][audited.evaluation]
+    alone = [
+        threshold
+        for threshold in np.arange(0.5, 0.9, 0.001)
+        if figures.exceeds(decision, member, threshold, 0.95)
+        and not figures.exceeds(decision, member, threshold, 1 - 0.05 / 3)
+    ]
+    assert alone
+    for threshold, exceeds in ((alone[0] - 0.01, True), (alone[0], False)):
+        made, _ = report.findings(basis, Settings(threshold=threshold))
+        assert made.attacks[1].exceeds is exceeds
+
+
+def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    n_members = int(basis.audited.member.sum())
+    assert n_members != N - n_members
+    assert made.controls.references == controls.resemblance(
+        basis.target, basis.references, n_members, N - n_members
+    )
+
+
+def test_groups_are_slices_and_a_column() -> None:
+    basis = evidence()
+    made, records = report.findings(basis, SETTINGS)
+    assert [*made.slices.kinds] == ["class", "outcome"]
+    assert "group" not in records
+    group = np.array([f"hospital {i % 3}" for i in range(N)])
+    grouped = replace(basis, audited=replace(basis.audited, group=group))
+    made, records = report.findings(grouped, SETTINGS)
+    values = [part.value for part in made.slices.kinds["group"]]
+    assert values == ["hospital 0", "hospital 1", "hospital 2"]
+    assert np.array_equal(records["group"], group)
+
+
+def test_references_that_agree_with_the_target_are_a_caveat() -> None:
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    assert made.controls.independence is not None
+    assert made.controls.independence.passed
+    assert made.verdict.caveats == ()
+    member = basis.audited.member
+    trained = np.stack([basis.reference_member[0], member, ~member, member])
+    agreeing = replace(basis, reference_member=trained)
+    made, _ = report.findings(agreeing, SETTINGS)
+    assert made.controls.independence is not None
+    assert made.controls.independence.agreement == Range(lowest=0.0, highest=1.0)
+    (caveat,) = made.verdict.caveats
+    assert "b (100% alike), c (0% alike), d (100% alike)." in caveat
+    assert made.verdict.sentence.endswith(caveat)
+    assert made.verdict.leaks is True
+
+
+def test_without_references_there_is_nothing_to_control() -> None:
+    nothing = np.empty((0, N), dtype=bool)
+    without = evidence(references=(), reference_names=(), reference_member=nothing)
+    made, _ = report.findings(without, SETTINGS)
+    assert made.controls.references is None
+    assert made.controls.independence is None
+    assert made.references.count == 0
+
+
+def test_repeated_divisions_show_the_spread_of_every_attack() -> None:
+    basis = evidence()
+    made, _ = report.findings(basis, SETTINGS)
+    assert made.repeats is None
+    divisions = (division(0.6), division(0.8))
+    search = basis.search.model_copy(update={"repeats": divisions})
+    made, _ = report.findings(replace(basis, search=search), SETTINGS)
+    assert made.repeats is not None
+    assert [*made.repeats.attacks] == [*METHODS, "strongest"]
+    auc = made.repeats.attacks["strongest"].auc
+    assert auc is not None
+    assert (auc.lowest, auc.highest) == pytest.approx((0.61, 0.81))
+    assert made.repeats.strongest == ("lira_online", "lira_online")
+
+
+def test_the_tail_is_that_of_the_loss_and_missing_without_it() -> None:
+    basis = evidence()
+    other = replace(basis.audited, method=("margin", *METHODS[1:]))
+    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    assert made.tail is None
+
+
+def test_the_versions_are_those_of_the_numbers() -> None:
+    origins = {
+        "blind": {"numpy": "1.26.4", "scikit-learn": "1.7.0"},
+        "features": {"device": "Ascend", "mindspore": "2.10.0"},
+        "attack": {"numpy": "1.26.5", "scikit-learn": "1.7.0", "scipy": "1.11.0"},
+    }
+    made, _ = report.findings(evidence(origins=origins), SETTINGS)
+    assert made.provenance.stages == origins
+    # Of two versions none is hidden.
+    assert made.provenance.versions == {
+        "mindspore": "2.10.0",
+        "device": "Ascend",
+        "scikit-learn": "1.7.0",
+        "numpy": "1.26.4, 1.26.5",
+        "scipy": "1.11.0",
+    }
+
+
+def test_signals_made_elsewhere_have_no_device() -> None:
+    versions = report.provenance({"attack": {"numpy": "1.26.4"}}).versions
+    assert versions["device"] is None
+    assert versions["mindspore"] is None
+
+
+def test_a_seed_decides_what_is_drawn_and_nothing_else() -> None:
+    (first, table), (again, same) = (
+        report.findings(evidence(), SETTINGS) for _ in range(2)
+    )
+    assert first == again
+    assert np.array_equal(table["posterior"], same["posterior"])
+    other, changed = report.findings(evidence(), Settings(seed=2))
+    assert other.attacks == first.attacks
+    assert other.slices == first.slices
+    # The folds of the calibration.
+    differing = [n for n in table if not np.array_equal(table[n], changed[n])]
+    assert differing == ["posterior"]
