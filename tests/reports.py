@@ -3,8 +3,8 @@
 from typing import Any
 
 from pipeline.audit import terminal
+from pipeline.cache.kinds import Accuracies
 from pipeline.findings.schema import (
-    Accuracies,
     AttackFigures,
     Blind,
     Bound,

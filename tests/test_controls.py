@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.cache.kinds import Accuracies
 from pipeline.findings import controls
-from pipeline.findings.schema import Accuracies, Range, Resemblance, Target
+from pipeline.findings.schema import Range, Resemblance, Target
 
 
 def test_shuffled_memberships_keep_the_numbers_of_each_side() -> None:

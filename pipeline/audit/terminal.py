@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cache.kinds import Accuracies
 from pipeline.findings.schema import (
-    Accuracies,
     AttackFigures,
     Blind,
     Controls,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from pipeline import draws
+from pipeline.cache.kinds import Accuracies
 from pipeline.findings.schema import (
-    Accuracies,
     Agreement,
     Comparison,
     Independence,

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.attacks import catalogue
+from pipeline.cache.kinds import Accuracies
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure
 from pipeline.findings.figures import INTERVALS, RATES, exceeds, figures, spreads
 from pipeline.findings.figures import tpr_at_fpr as rates
 from pipeline.findings.schema import (
-    Accuracies,
     AttackFigures,
     Blind,
     Bound,
