@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import cli, draws
 from pipeline.cache import arrays, documents, files, keys, kinds, shards
@@ -20,7 +21,7 @@ def compute(job: Job) -> str:
     settings = job.section(Target)
     records = arrays.upstream(job, "records", kinds.Records)
 
-    digest = accuracies = None
+    digest = measured = None
     origin: dict[str, str] = {}
     if settings.network is None:
         line = "was run elsewhere"
@@ -30,15 +31,15 @@ def compute(job: Job) -> str:
         line = f"{settings.checkpoint} fits {settings.network}"
     else:
         assert settings.training is not None  # the config has a checkpoint or a recipe
-        accuracies = train(job, settings, settings.training, records)
+        measured = train(job, settings, settings.training, records)
         digest = files.sha256(job.folder("target") / CHECKPOINT)
         origin = keys.origin("checkpoint", settings.training.device)
         line = (
-            f"accuracy {accuracies.train_accuracy:.3f} in training, "
-            f"{accuracies.test_accuracy:.3f} outside"
+            f"accuracy {measured.train_accuracy:.3f} in training, "
+            f"{measured.test_accuracy:.3f} outside"
         )
 
-    target = kinds.Target(checkpoint_sha256=digest, accuracies=accuracies)
+    target = kinds.Target(checkpoint_sha256=digest, accuracies=measured)
     documents.write(job.artifact("target"), target, key=job.key, origin=origin)
     return line
 
@@ -96,6 +97,18 @@ def train(
     blocks = shards.row_blocks(len(records.id), BATCH_SIZE)
     outputs = extraction.outputs(extractor, data, records, blocks, ["identity"])
     predicted = np.concatenate([block.logits[:, 0].argmax(axis=1) for block in outputs])
+    return accuracies(predicted, records)
+
+
+def accuracies(
+    predicted: NDArray[np.int64], records: kinds.Records
+) -> kinds.Accuracies:
+    """Return how often predicted classes are right, of members and of non-members.
+
+    Args:
+        predicted: (n_records,) classes.
+        records: all of them; a population counts on neither side.
+    """
     right = predicted == records.label
     return kinds.Accuracies(
         train_accuracy=float(right[records.member].mean()),

@@ -4,7 +4,9 @@
 `test_golden.py` compares them.
 """
 
+import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import config, draws
-from pipeline.cache import arrays, documents, kinds
+from pipeline.attacks import learned
+from pipeline.audit import experiment, search
+from pipeline.cache import arrays, documents, keys, kinds
 from pipeline.data import selection, sources
+from pipeline.findings import blind, controls, exposure
+from pipeline.findings.report import findings
 from pipeline.signals import margins, recalibration
-from stages import features, records
-from tests import jobs
+from stages import features, records, target
+from tests import jobs, views
+from tests.test_findings import evidence
 
 NOTED = Path(__file__).with_suffix(".json")
 
@@ -70,10 +77,14 @@ def of_records() -> Golden:
     content = np.array([f"{i % 55:032d}" for i in range(n)], dtype="S32")
     chosen = [
         records.choose(
-            config.Data(source="digits", canaries=0.3, population=5, **more),
+            config.Data(source="digits", canaries=0.3, **more),
             sources.Catalogue(label, side, content, 3),
         )
-        for more in ({}, {"members": 12, "nonmembers": 9}, {"choose": "first"})
+        for more in (
+            {},
+            {"members": 12, "nonmembers": 9, "population": 3},
+            {"choose": "first"},
+        )
         for side in (None, np.arange(n) < 30)
     ]
     fields = [
@@ -202,13 +213,13 @@ def of_features() -> Golden:
             n_source=np.array(70),
         )
         references = kinds.References(n, member[1:])
-        target = kinds.Target(checkpoint_sha256=None, accuracies=None)
+        nothing = kinds.Target(checkpoint_sha256=None, accuracies=None)
         none = kinds.Checkpoints(file=(), checkpoint_sha256=())
         for stage, artifact in (("records", audited), ("references", references)):
             arrays.write(
                 job.artifact(stage), artifact, key=job.key_of(stage), origin={}
             )
-        documents.write(job.artifact("target"), target, key=job.key_of("target"))
+        documents.write(job.artifact("target"), nothing, key=job.key_of("target"))
         documents.write(
             job.folder("references") / "references.json",
             none,
@@ -224,3 +235,135 @@ def of_features() -> Golden:
             ),
             0.0,
         )
+
+
+def of_target() -> Golden:
+    """How the accuracies of a target are counted, from a network that is known."""
+    logits, label, member = signals(n_models=1, n_records=80)
+    n = np.arange(80)
+    chosen = kinds.Records(
+        id=n,
+        label=label,
+        member=member[0],
+        population=~member[0] & (n >= 70),
+        canary=n < 0,
+        content=np.full(80, b""),
+        duplicates_dropped=np.array(0),
+        n_classes=np.array(4),
+        n_source=np.array(80),
+    )
+    found = target.accuracies(logits[0, :, 0].argmax(axis=1), chosen)
+    return Golden(flat([found.train_accuracy, found.test_accuracy]), 0.0)
+
+
+def of_blind() -> Golden:
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (160, 6, 6, 1)).astype(np.uint8)
+    label = (np.arange(160) % 4).astype(np.int32)
+    member = rng.random(160) < 0.5
+    numbers = []
+    for shift in (0, 40):
+        shown = np.where(member[:, None, None, None], images // 2 + shift, images // 2)
+        outcome = blind.baseline(
+            blind.description(shown.astype(np.uint8)), label, member, 1
+        )
+        assert outcome.interval is not None
+        numbers += [outcome.auc, *outcome.interval, outcome.statistics]
+        numbers += [d.p_value for d in outcome.differing if d.p_value is not None]
+        numbers += [d.auc for d in outcome.differing if d.auc is not None]
+    return Golden([float(number or 0.0) for number in numbers], 1e-6)
+
+
+def of_fit() -> Golden:
+    rng = np.random.default_rng(4)
+    member = rng.random(150) < 0.5
+    features = rng.normal(size=(150, 4)) + member[:, None] * [1.0, 0.5, 0.0, 0.0]
+    train, others = features[:100], features[100:]
+    numbers: list[float] = []
+    for method, params in {
+        "lr": {"C": 0.5},
+        "knn": {"n_neighbors": 5},
+        "mlp": {"hidden_layer_sizes": [8], "max_iter": 20},
+        "rf": {"n_estimators": 10, "max_depth": 3},
+        "gbm": {"max_iter": 10},
+    }.items():
+        classifier = learned.estimator(method, params, 1)
+        said = learned.judge(classifier, train, member[:100], others)
+        numbers += flat(said.score, said.decision, [said.converged])
+    folds = search.fold_sides(member, 3, 1)
+    candidates = search.sample([{"C": float(c)} for c in range(1, 9)], 3, 1)
+    numbers += flat(*(rows for fold in folds for rows in fold))
+    return Golden(numbers + flat([c["C"] for c in candidates]), 1e-6)
+
+
+def of_attack() -> Golden:
+    """The scores, readings and thresholds of every attack, and who is the strongest."""
+    view = views.drawn(n_models=6, n_records=80, population=20, n_views=2)
+    settings = config.Attack()
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = experiment.run(settings, view, Path(folder))
+    numbers: list[float] = []
+    for name, scored in outcome.scored.items():
+        reading = [] if scored.reading is None else scored.reading
+        threshold = outcome.decided[name].threshold or 0.0
+        numbers += flat(scored.score, reading, [threshold, outcome.auc[name]])
+    numbers.append(float([*outcome.scored].index(outcome.strongest)))
+    p_value = exposure.reference_p_values(
+        view.phi[:, 0],
+        view.references.mean(axis=2),
+        view.out_models,
+        ~view.division.member & view.attack_train,
+    )
+    shuffled = controls.shuffled(
+        view.division.member, (view.attack_train, ~view.attack_train), 1
+    )
+    return Golden(numbers + flat(p_value, shuffled), 1e-4)
+
+
+def of_report() -> Golden:
+    """Every number of the report of drawn scores, and of the table of the records."""
+    report, table = findings(evidence(), config.Report())
+    numbers: list[float] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list | tuple):
+            for inner in value:
+                walk(inner)
+        elif isinstance(value, bool | int | float):
+            numbers.append(float(value))
+
+    walk(report.model_dump(mode="json", exclude={"schema_", "provenance"}))
+    return Golden(flat(numbers) + flat(*table.values()), 1e-6)
+
+
+RUNS: dict[str, Callable[[], Golden]] = {
+    "records": of_records,
+    "blind": of_blind,
+    "split": of_split,
+    "target": of_target,
+    "references": of_references,
+    "features": of_features,
+    "attack": of_attack,
+    "report": of_report,
+    "checkpoint": of_checkpoint,
+    "outputs": of_outputs,
+    "signals": of_signals,
+    "fit": of_fit,
+}
+
+
+def note() -> None:
+    """Write the numbers of every kind beside its version."""
+    noted = {}
+    for kind, run in RUNS.items():
+        golden = run()
+        about = {"version": keys.KINDS[kind].version, "origin": keys.origin(kind)}
+        noted[kind] = {**about, **golden._asdict()}
+    NOTED.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    note()
