@@ -11,7 +11,7 @@ from pipeline.audit import terminal
 from pipeline.cache import documents, files, keys, plan, store, tables
 from pipeline.config import Report as Settings
 from pipeline.data import membership
-from pipeline.findings.report import Audited, Evidence, findings
+from pipeline.findings.report import Audited, Inputs, findings
 from pipeline.findings.schema import Accuracies, Blind, Search, Target
 
 WIDTH = 80  # columns of report.txt
@@ -20,10 +20,10 @@ WIDTH = 80  # columns of report.txt
 def compute(job: plan.Job) -> str:
     """Write report.txt, the table of the records, then report.json."""
     settings = job.section(Settings)
-    evidence = read(job, settings)
+    inputs = read(job, settings)
     timings = json.loads((job.folder("attack") / plan.TIMINGS).read_text())
 
-    report, records = findings(evidence, settings)
+    report, records = findings(inputs, settings)
     text = terminal.text(report, WIDTH)
 
     folder, origin = job.folder("report"), keys.origin("report")
@@ -35,7 +35,7 @@ def compute(job: plan.Job) -> str:
     return report.verdict.status
 
 
-def read(job: plan.Job, settings: Settings) -> Evidence:
+def read(job: plan.Job, settings: Settings) -> Inputs:
     """Read all that the report is made from."""
     records = store.upstream(job, "records", store.Records)
     scores = store.upstream(job, "attack", store.Scores)
@@ -54,7 +54,7 @@ def read(job: plan.Job, settings: Settings) -> Evidence:
     on_device = {"device": features["device"], "mindspore": features["mindspore"]}
 
     audited = ~records.population
-    return Evidence(
+    return Inputs(
         audit=job.run.name,
         audited=Audited(
             id=scores.id,

@@ -1,7 +1,10 @@
 """The report's records: what is written is read back, and nothing else is."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from pipeline.findings.schema import (
 from pipeline.record import Record
 from tests import reports
 
+PROJECT = Path(__file__).parents[1]
 RECORDS = [
     kind
     for kind in vars(schema).values()
@@ -183,3 +187,19 @@ def test_a_report_of_another_schema_is_refused() -> None:
 def test_a_report_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         full_report().audit = "other"  # type: ignore[misc]
+
+
+def test_a_report_is_read_without_loading_anything_heavy() -> None:
+    code = (
+        "import sys, pipeline.findings.schema\n"
+        "print(*{'numpy', 'mindspore', 'sklearn', 'h5py', 'scipy', 'joblib'}"
+        " & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "\n"
