@@ -63,7 +63,7 @@ def fair(
         even: both sides have as many records of each class; else labels are drawn.
 
     Returns:
-        Of n_draws: "failed"; "by_classifier", by the classifier; "named", by a statistic; and
+        Of n_draws: "failed"; of these "by_classifier" and "named", by a statistic; and
         "auc", of each draw.
     """
     counts: dict[str, Any] = {"failed": 0, "by_classifier": 0, "named": 0, "auc": []}
