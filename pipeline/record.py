@@ -7,5 +7,9 @@ class Record(BaseModel):
     """A frozen tree of data with a schema; what it does not know, it refuses."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
     )

@@ -16,7 +16,7 @@ from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.view import View
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
-from pipeline.cache import arrays, documents, keys, kinds, shards
+from pipeline.cache import arrays, documents, keys, kinds, shards, summaries
 from pipeline.cache.stages import SEARCH, TIMINGS
 from pipeline.cache.stamps import Job
 from pipeline.config import Attack
@@ -75,7 +75,7 @@ def compute(job: Job) -> str:
     )
     folder, origin = job.folder("attack"), keys.origin("attack")
     documents.write(folder / SEARCH, table, key=job.key, origin=origin)
-    timings = kinds.Timings(seconds=seconds)
+    timings = summaries.Timings(seconds=seconds)
     documents.write(folder / TIMINGS, timings, key=job.key)
     p_value = reference_p_values(view)
     correct = shard.logits[:, 0].argmax(axis=1) == shard.label

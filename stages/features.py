@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.cache import arrays, documents, files, keys, kinds, shards
+from pipeline.cache import arrays, documents, files, keys, kinds, shards, summaries
 from pipeline.cache.stages import CHECKPOINT, REFERENCES
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, Target
@@ -93,11 +93,11 @@ def models_of(job: Job, settings: Features, n_references: int) -> list[Model]:
     fix = job.remake("references")
     checkpoints = documents.read(
         job.folder("references") / REFERENCES,
-        kinds.Checkpoints,
+        summaries.Checkpoints,
         key=job.key_of("references"),
         fix=fix,
     )
-    target = documents.upstream(job, "target", kinds.Target)
+    target = documents.upstream(job, "target", summaries.Target)
     weights = [target.checkpoint_sha256, *checkpoints.checkpoint_sha256]
     # Models that were run elsewhere are known by their places in the file of arrays,
     # whose digest is in the key of the records.
@@ -214,7 +214,7 @@ def summed_up(
     n_blocks: int,
     records: kinds.Records,
     member: NDArray[np.bool_],
-) -> tuple[kinds.Complete, dict[str, str]]:
+) -> tuple[summaries.Complete, dict[str, str]]:
     """Return what the shards show at a glance, and what all of them ran on.
 
     All of it is read from the shards, so it is the same whenever they were made.
@@ -245,7 +245,7 @@ def summed_up(
             of_target = tuple(float(right[side].mean()) for side in sides)
             continue
         accuracies.append(
-            kinds.Accuracies(
+            summaries.Accuracies(
                 train_accuracy=rate(right, trained_on),
                 test_accuracy=rate(right, ~trained_on),
             )
@@ -255,7 +255,7 @@ def summed_up(
         if other != origin:
             problem = f"ran on {told(other)}, but {first} on {told(origin)}"
             raise AuditError(path, problem, f"run `rm -r {path.parent}`, then {fix}")
-    complete = kinds.Complete(
+    complete = summaries.Complete(
         shards=n_blocks,
         shard_rows=job.section(Features).shard_rows,
         records=len(records.id),
@@ -348,7 +348,7 @@ def checkpoint(job: Job, target: Target, model: int) -> Path:
     if model:
         table = folder / REFERENCES
         all_of_them = documents.read(
-            table, kinds.Checkpoints, key=job.key_of(stage), fix=fix
+            table, summaries.Checkpoints, key=job.key_of(stage), fix=fix
         )
         path = shards.reference_path(job, all_of_them.file[model - 1])
         expected = all_of_them.checkpoint_sha256[model - 1]
@@ -356,7 +356,7 @@ def checkpoint(job: Job, target: Target, model: int) -> Path:
         path = folder / CHECKPOINT
         path = path if target.checkpoint is None else Path(target.checkpoint)
         table = job.artifact(stage)
-        expected = documents.upstream(job, stage, kinds.Target).checkpoint_sha256
+        expected = documents.upstream(job, stage, summaries.Target).checkpoint_sha256
     # MindSpore loads a checkpoint with a flipped bit without a word.
     if not path.exists() or files.sha256(path) != expected:
         problem = f"is not the checkpoint that {table.name} names"

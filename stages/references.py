@@ -1,6 +1,7 @@
 """Train the references on halves of the records, or check those that are given."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from numpy.typing import NDArray
 
 from pipeline import cli, draws
 from pipeline.attacks import coverage
-from pipeline.cache import arrays, documents, files, keys, kinds, shards
+from pipeline.cache import arrays, documents, files, keys, kinds, shards, summaries
 from pipeline.cache.stages import REFERENCES
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, References, Target, Training
 from pipeline.data import membership, modules, own, preprocessing, selection, sources
 from pipeline.errors import AuditError
+from pipeline.findings import controls
+from pipeline.findings.schema import Agreement
 
 
 def compute(job: Job) -> str:
@@ -42,7 +45,9 @@ def compute(job: Job) -> str:
         origin = keys.origin("checkpoint", recipe_of(job, settings).device)
         line = f"{n_trained} of {settings.count} trained"
 
-    checkpoints = kinds.Checkpoints(file=tuple(names), checkpoint_sha256=tuple(digests))
+    checkpoints = summaries.Checkpoints(
+        file=tuple(names), checkpoint_sha256=tuple(digests)
+    )
     documents.write(
         job.folder("references") / REFERENCES, checkpoints, key=job.key, origin=origin
     )
@@ -75,6 +80,12 @@ def remark(names: list[str], member: NDArray[np.bool_], records: kinds.Records) 
     label = records.label[audited]
     for remark in coverage.remarks(names, member[:, audited], label):
         cli.note(f"references {remark}")
+    for agreement in agreeing(names, member, records):
+        cli.note(
+            f"references: the memberships of {agreement.reference} agree with the "
+            f"target's for {agreement.agreement:.0%} of the records, which is no "
+            "accident"
+        )
 
 
 def own_member(
@@ -110,7 +121,7 @@ def own_digests(job: Job, paths: list[Path], records: kinds.Records) -> list[str
     devices.start("auto")
     n_classes = target.n_classes or int(records.n_classes)
     network = networks.build(str(target.network), n_classes)
-    of_target = documents.upstream(job, "target", kinds.Target).checkpoint_sha256
+    of_target = documents.upstream(job, "target", summaries.Target).checkpoint_sha256
     digests = []
     for path in paths:
         checkpoints.load(network, path)
@@ -121,13 +132,33 @@ def own_digests(job: Job, paths: list[Path], records: kinds.Records) -> list[str
     return digests
 
 
+def agreeing(
+    names: Sequence[str], member: NDArray[np.bool_], records: kinds.Records
+) -> tuple[Agreement, ...]:
+    """Return the references whose memberships depend on the target's."""
+    audited = ~records.population
+    control = controls.independence(member[:, audited], records.member[audited], names)
+    return () if control is None else control.agreeing
+
+
 def check(member: NDArray[np.bool_], records: kinds.Records) -> None:
-    """Refuse a half that lacks a class: its reference would not be like the target."""
+    """Refuse halves by which references would be no measure of the target.
+
+    Raises:
+        AuditError: if a half lacks a class, or depends on the target's memberships.
+    """
+    names = [shards.reference_name(model) for model in range(len(member))]
+    for agreement in agreeing(names, member, records):
+        problem = (
+            f"would agree with the target on {agreement.agreement:.0%} of the "
+            "memberships, where independent draws agree on about half"
+        )
+        fix = "change references.seed or data.seed"
+        raise AuditError(f"references ({agreement.reference})", problem, fix)
     classes = np.unique(records.label)
-    for model, half in enumerate(member):
+    for name, half in zip(names, member, strict=True):
         missing = np.setdiff1d(classes, records.label[half])
         if len(missing):
-            name = shards.reference_name(model)
             problem = f"would be trained without class {missing[0]}"
             fix = "audit more records (data.members), or change references.seed"
             raise AuditError(f"references ({name})", problem, fix)
@@ -148,7 +179,7 @@ def trained(
             digest = files.sha256(path)
             documents.write(
                 path.with_suffix(".json"),
-                kinds.Checkpoint(checkpoint_sha256=digest),
+                summaries.Checkpoint(checkpoint_sha256=digest),
                 key=key_of(job, settings, model, member[model]),
                 origin=keys.origin("checkpoint", recipe_of(job, settings).device),
             )
@@ -251,7 +282,7 @@ def whole(
     key = key_of(job, settings, model, half)
     try:
         checkpoint = documents.read(
-            path.with_suffix(".json"), kinds.Checkpoint, key=key, fix=""
+            path.with_suffix(".json"), summaries.Checkpoint, key=key, fix=""
         )
     except AuditError:
         return None

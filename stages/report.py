@@ -7,13 +7,22 @@ from numpy.typing import NDArray
 
 from pipeline import cli
 from pipeline.audit import terminal
-from pipeline.cache import arrays, documents, files, keys, kinds, shards, tables
+from pipeline.cache import (
+    arrays,
+    documents,
+    files,
+    keys,
+    kinds,
+    shards,
+    summaries,
+    tables,
+)
 from pipeline.cache.stages import REFERENCES, SEARCH, TEXT, TIMINGS
 from pipeline.cache.stamps import Job
 from pipeline.config import Report as Settings
 from pipeline.data import membership
 from pipeline.errors import AuditError
-from pipeline.findings.report import Audited, Evidence, findings
+from pipeline.findings.report import Audited, Inputs, findings
 from pipeline.findings.schema import Blind, Search, Target
 
 WIDTH = 80  # columns of report.txt
@@ -22,10 +31,10 @@ WIDTH = 80  # columns of report.txt
 def compute(job: Job) -> str:
     """Write report.txt, the table of the records, then report.json."""
     settings = job.section(Settings)
-    evidence = read(job, settings)
+    inputs = read(job, settings)
     timings = timings_of(job)
 
-    report, records = findings(evidence, settings)
+    report, records = findings(inputs, settings)
     text = terminal.text(report, WIDTH)
 
     folder, origin = job.folder("report"), keys.origin("report")
@@ -38,15 +47,15 @@ def compute(job: Job) -> str:
     return report.verdict.status
 
 
-def read(job: Job, settings: Settings) -> Evidence:
+def read(job: Job, settings: Settings) -> Inputs:
     """Read all that the report is made from."""
     records = arrays.upstream(job, "records", kinds.Records)
     scores = arrays.upstream(job, "attack", kinds.Scores)
     reference_member = arrays.upstream(job, "references", kinds.References).member
-    target = documents.upstream(job, "target", kinds.Target)
+    target = documents.upstream(job, "target", summaries.Target)
     features, of_features = documents.read_with_origin(
         job.artifact("features"),
-        kinds.Complete,
+        summaries.Complete,
         key=job.key_of("features"),
         fix=job.remake("features"),
     )
@@ -61,7 +70,7 @@ def read(job: Job, settings: Settings) -> Evidence:
     )
 
     audited = ~records.population
-    return Evidence(
+    return Inputs(
         audit=job.run.name,
         audited=Audited(
             id=scores.id,
@@ -100,18 +109,18 @@ def reference_names(job: Job, n_references: int) -> tuple[str, ...]:
     """Return the references' file names, or their numbers if they have no files."""
     checkpoints = documents.read(
         job.folder("references") / REFERENCES,
-        kinds.Checkpoints,
+        summaries.Checkpoints,
         key=job.key_of("references"),
         fix=job.remake("references"),
     )
     return checkpoints.file or tuple(map(shards.reference_name, range(n_references)))
 
 
-def timings_of(job: Job) -> kinds.Timings | None:
+def timings_of(job: Job) -> summaries.Timings | None:
     """Read how long the attacks took, which decides nothing; None if that is lost."""
     path = job.folder("attack") / TIMINGS
     try:
-        return documents.read(path, kinds.Timings, key=job.key_of("attack"), fix="")
+        return documents.read(path, summaries.Timings, key=job.key_of("attack"), fix="")
     except AuditError as error:
         where, problem, _ = error.args
         cli.note(f"{where} {problem}: how long the attacks took is not known")

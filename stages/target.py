@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli, draws
-from pipeline.cache import arrays, documents, files, keys, kinds, shards
+from pipeline.cache import arrays, documents, files, keys, kinds, shards, summaries
 from pipeline.cache.stages import CHECKPOINT
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Target, Training
@@ -39,7 +39,7 @@ def compute(job: Job) -> str:
             f"{measured.test_accuracy:.3f} outside"
         )
 
-    target = kinds.Target(checkpoint_sha256=digest, accuracies=measured)
+    target = summaries.Target(checkpoint_sha256=digest, accuracies=measured)
     documents.write(job.artifact("target"), target, key=job.key, origin=origin)
     return line
 
@@ -57,7 +57,7 @@ def check(settings: Target, records: kinds.Records) -> None:
 
 def train(
     job: Job, settings: Target, recipe: Training, records: kinds.Records
-) -> kinds.Accuracies:
+) -> summaries.Accuracies:
     """Train the network on the members, save it, and return its accuracies."""
     from pipeline.models import (
         checkpoints,
@@ -102,7 +102,7 @@ def train(
 
 def accuracies(
     predicted: NDArray[np.int64], records: kinds.Records
-) -> kinds.Accuracies:
+) -> summaries.Accuracies:
     """Return how often predicted classes are right, of members and of non-members.
 
     Args:
@@ -110,7 +110,7 @@ def accuracies(
         records: all of them; a population counts on neither side.
     """
     right = predicted == records.label
-    return kinds.Accuracies(
+    return summaries.Accuracies(
         train_accuracy=float(right[records.member].mean()),
         test_accuracy=float(right[records.nonmember].mean()),
     )

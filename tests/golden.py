@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from pipeline import config, draws
 from pipeline.attacks import learned
 from pipeline.audit import experiment, search
-from pipeline.cache import arrays, documents, keys, kinds
+from pipeline.cache import arrays, documents, keys, kinds, summaries
 from pipeline.data import selection, sources
 from pipeline.findings import blind, controls, exposure
 from pipeline.findings.report import findings
 from pipeline.signals import margins, recalibration
 from stages import features, records, target
 from tests import jobs, views
-from tests.test_findings import evidence
+from tests.test_findings import inputs
 
 NOTED = Path(__file__).with_suffix(".json")
 
@@ -213,8 +213,8 @@ def of_features() -> Golden:
             n_source=np.array(70),
         )
         references = kinds.References(n, member[1:])
-        nothing = kinds.Target(checkpoint_sha256=None, accuracies=None)
-        none = kinds.Checkpoints(file=(), checkpoint_sha256=())
+        nothing = summaries.Target(checkpoint_sha256=None, accuracies=None)
+        none = summaries.Checkpoints(file=(), checkpoint_sha256=())
         for stage, artifact in (("records", audited), ("references", references)):
             arrays.write(
                 job.artifact(stage), artifact, key=job.key_of(stage), origin={}
@@ -226,7 +226,7 @@ def of_features() -> Golden:
             key=job.key_of("references"),
         )
         features.compute(job)
-        summary = documents.upstream(job, "features", kinds.Complete)
+        summary = documents.upstream(job, "features", summaries.Complete)
         return Golden(
             flat(
                 [summary.shards, summary.records, summary.views, summary.n_classes],
@@ -322,7 +322,7 @@ def of_attack() -> Golden:
 
 def of_report() -> Golden:
     """Every number of the report of drawn scores, and of the table of the records."""
-    report, table = findings(evidence(), config.Report())
+    report, table = findings(inputs(), config.Report())
     numbers: list[float] = []
 
     def walk(value: Any) -> None:
@@ -335,7 +335,7 @@ def of_report() -> Golden:
         elif isinstance(value, bool | int | float):
             numbers.append(float(value))
 
-    walk(report.model_dump(mode="json", exclude={"schema_", "provenance"}))
+    walk(report.model_dump(mode="json", exclude={"schema_version", "provenance"}))
     return Golden(flat(numbers) + flat(*table.values()), 1e-6)
 
 

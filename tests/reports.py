@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.audit import terminal
-from pipeline.cache.kinds import Accuracies
+from pipeline.cache.summaries import Accuracies
 from pipeline.findings.schema import (
     AttackFigures,
     Blind,

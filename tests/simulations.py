@@ -66,9 +66,9 @@ def covered(
     """Count the draws whose interval covers the truth."""
     hits = 0
     for score, member in cell.draws(n_draws, seed):
-        found = interval(score, member)
-        assert found is not None
-        hits += found.low <= truth <= found.high
+        ends = interval(score, member)
+        assert ends is not None
+        hits += ends.low <= truth <= ends.high
     return Counted(hits, n_draws)
 
 
@@ -116,14 +116,14 @@ def decisions_covered(
         decision = score > threshold
         right, alarms = int(decision[member].sum()), int(decision[~member].sum())
         rate = intervals.clopper_pearson
-        found = {
+        limits = {
             "accuracy": rate(right + n_others - alarms, n + n_others, 0.95),
             "precision": rate(right, right + alarms, 0.95),
             "recall": rate(right, n, 0.95),
             "advantage": intervals.advantage(right, n, alarms, n_others, 0.95),
         }
-        for name, one in found.items():
-            hits[name] += one.low <= truth[name] <= one.high
+        for name, (low, high) in limits.items():
+            hits[name] += low <= truth[name] <= high
     return {name: Counted(count, n_draws) for name, count in hits.items()}
 
 
@@ -145,16 +145,16 @@ class TiedCell(NamedTuple):
 
 def tied_auc_covered(cell: TiedCell, n_draws: int, seed: int) -> Counted:
     """Count the draws whose interval of the AUC covers one half."""
-    found = [intervals.auc(*one, 0.95) for one in cell.draws(n_draws, seed)]
-    return Counted(sum(one.low <= 0.5 <= one.high for one in found), n_draws)
+    limits = [intervals.auc(*draw, 0.95) for draw in cell.draws(n_draws, seed)]
+    return Counted(sum(low <= 0.5 <= high for low, high in limits), n_draws)
 
 
 def false_p_values(
     cell: Cell | TiedCell, level: float, n_draws: int, seed: int
 ) -> Counted:
     """Count the draws of noise that are significant."""
-    found = [metrics.p_value(*one) for one in cell.draws(n_draws, seed)]
-    return Counted(sum(p <= level for p in found), n_draws)
+    p_values = [metrics.p_value(*draw) for draw in cell.draws(n_draws, seed)]
+    return Counted(sum(p <= level for p in p_values), n_draws)
 
 
 def failed_null_controls(

@@ -63,28 +63,27 @@ def fair(
         even: both sides have as many records of each class; else labels are drawn.
 
     Returns:
-        Of n_draws: "failed"; "told", by the classifier; "named", by a statistic; and
+        Of n_draws: "failed"; of these "by_classifier" and "named", by a statistic; and
         "auc", of each draw.
     """
-    counts: dict[str, Any] = {"failed": 0, "told": 0, "named": 0, "auc": []}
+    counts: dict[str, Any] = {"failed": 0, "by_classifier": 0, "named": 0, "auc": []}
     for rng in np.random.default_rng(seed).spawn(n_draws):
         described = blind.description(images(n, rng))
         label, member = rng.integers(0, n_classes, n), half(n, rng)
         if even:
             label[member] = label[~member] = np.arange(n // 2) % n_classes
-        found = blind.baseline(described, label, member, seed)
-        count(counts, found)
+        count(counts, blind.baseline(described, label, member, seed))
     return counts
 
 
-def count(counts: dict[str, Any], found: Blind) -> None:
+def count(counts: dict[str, Any], outcome: Blind) -> None:
     """Add an outcome to the counts."""
-    assert found.interval is not None
-    low = [one.p_value or 1.0 for one in found.differing]
-    counts["failed"] += found.passed is False
-    counts["told"] += found.interval[0] > 0.5
+    assert outcome.interval is not None
+    low = [differing.p_value or 1.0 for differing in outcome.differing]
+    counts["failed"] += outcome.passed is False
+    counts["by_classifier"] += outcome.interval[0] > 0.5
     counts["named"] += bool(low) and min(low) < blind.ALPHA
-    counts["auc"].append(found.auc)
+    counts["auc"].append(outcome.auc)
 
 
 def fold_variances(
@@ -129,8 +128,8 @@ def cifar(folder: Path) -> tuple[Images, NDArray[np.int32], NDArray[np.bool_]]:
     catalogue = sources.catalogue(data)
     assert catalogue.member is not None
     ids = np.arange(len(catalogue.label))
-    (found,) = sources.blocks(data, [ids], [catalogue.content])
-    return found, catalogue.label, catalogue.member
+    (shown,) = sources.blocks(data, [ids], [catalogue.content])
+    return shown, catalogue.label, catalogue.member
 
 
 def on_cifar(
@@ -179,7 +178,7 @@ def on_cifar(
 
     # The first draw is that of configs/cifar100-small.toml, duplicates aside.
     sides = (pool, np.flatnonzero(~in_train))
-    counts: dict[str, Any] = {"failed": 0, "told": 0, "named": 0, "auc": []}
+    counts: dict[str, Any] = {"failed": 0, "by_classifier": 0, "named": 0, "auc": []}
     for data_seed in range(1, 1 + n_fair):
         rngs = np.random.default_rng(data_seed).spawn(2)
         rows = np.sort(
@@ -194,7 +193,7 @@ def on_cifar(
         count(counts, blind.baseline(described, label[rows], in_train[rows], seed))
     outcome["train and test"] = counts
 
-    counts = {"failed": 0, "told": 0, "named": 0, "auc": []}
+    counts = {"failed": 0, "by_classifier": 0, "named": 0, "auc": []}
     for rng in np.random.default_rng(seed).spawn(n_fair):
         rows = np.sort(rng.choice(pool, n, replace=False))
         described = blind.description(shown[rows])
@@ -207,5 +206,5 @@ def timed(
 ) -> dict[str, Any]:
     """Return the summary of a baseline, and the processor time that all of it took."""
     start = process_time()
-    found = blind.baseline(blind.description(shown), label, member, seed)
-    return found.model_dump() | {"seconds": process_time() - start}
+    outcome = blind.baseline(blind.description(shown), label, member, seed)
+    return outcome.model_dump() | {"seconds": process_time() - start}

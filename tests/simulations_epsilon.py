@@ -90,7 +90,7 @@ def _audited(
     rng = np.random.default_rng(seed)
     # Sorted by side, as real records may be: their order must not help.
     member = np.arange(n_members + n_nonmembers) < n_members
-    found: dict[str, list[float]] = {}
+    epsilons: dict[str, list[float]] = {}
     for _ in range(n_draws):
         audit = epsilon.bounds(
             mechanism(member, rng),
@@ -101,7 +101,7 @@ def _audited(
             seed=int(rng.integers(2**32)),
         )
         for bound in audit:
-            found.setdefault(bound.name, []).append(bound.epsilon)
+            epsilons.setdefault(bound.name, []).append(bound.epsilon)
     return {
         name: Tally(
             n_draws,
@@ -109,5 +109,5 @@ def _audited(
             float(np.median(values)),
             truth,
         )
-        for name, values in found.items()
+        for name, values in epsilons.items()
     }

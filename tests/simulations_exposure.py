@@ -155,7 +155,7 @@ def discoveries(
     rate: float,
     n_records: int = 1000,
     members: float = 0.5,
-    found: float = 1.0,
+    exposed: float = 1.0,
     evaluation: float = 0.25,
 ) -> Discoveries:
     """Return what claims come to where a share of members scores higher.
@@ -167,14 +167,14 @@ def discoveries(
         rate: asked for.
         n_records: how many.
         members: share of the records that are members.
-        found: share of the members that scores higher; the others are as non-members.
+        exposed: share of the members that scores higher; the others are as non-members.
         evaluation: share of the records on the attack-eval side.
     """
     false, power, some = [], [], []
     for rng in np.random.default_rng(seed).spawn(n_draws):
         member = rng.permutation(n_records) < members * n_records
         side = rng.permutation(n_records) < evaluation * n_records
-        higher = member & (rng.random(n_records) < found)
+        higher = member & (rng.random(n_records) < exposed)
         score = rng.normal(size=n_records) + separation * higher
         flag = exposure.flags(score, member, side, rate)
         rows = (side, ~side, np.ones(n_records, dtype=bool))
@@ -204,7 +204,7 @@ def calibration(
     n_known: int,
     n_judged: int = 4000,
     members: float = 0.5,
-    found: float = 1.0,
+    exposed: float = 1.0,
     heavy: bool = False,
 ) -> Calibration:
     """Return how posteriors fare where scores are those of two normal distributions.
@@ -218,7 +218,7 @@ def calibration(
         n_known: records whose membership is known.
         n_judged: others.
         members: share of the records that are members.
-        found: share of the members that scores higher; the others are as non-members.
+        exposed: share of the members that scores higher; the others are as non-members.
         heavy: whether scores go to and beyond ±1e5, in the same order.
     """
     rows = []
@@ -227,8 +227,8 @@ def calibration(
         known = np.arange(n) < n_known
         member = rng.random(n) < members
         member[known] = np.arange(n_known) < round(members * n_known)
-        score = rng.normal(size=n) + separation * (member & (rng.random(n) < found))
-        true = truth(score, separation, members, found)
+        score = rng.normal(size=n) + separation * (member & (rng.random(n) < exposed))
+        true = truth(score, separation, members, exposed)
         shown = np.sinh(4 * score) if heavy else score
         posterior = exposure.posterior(shown, member, known, members, seed)
         row = []
@@ -249,9 +249,9 @@ def calibration(
 
 
 def truth(
-    score: NDArray[np.float64], separation: float, members: float, found: float
+    score: NDArray[np.float64], separation: float, members: float, exposed: float
 ) -> NDArray[np.float64]:
     """Return the posterior by Bayes' rule, for scores as in `calibration`."""
     ratio = np.exp(separation * score - separation**2 / 2)
-    odds = np.log(found * ratio + (1 - found))
+    odds = np.log(exposed * ratio + (1 - exposed))
     return np.asarray(special.expit(special.logit(members) + odds))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.cache.kinds import Accuracies
+from pipeline.cache.summaries import Accuracies
 from pipeline.findings import controls
 from pipeline.findings.schema import Range, Resemblance, Target
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from pipeline.cache import documents, keys, kinds
+from pipeline.cache import documents, keys, summaries
 from pipeline.errors import AuditError
 from pipeline.record import Record
 
@@ -19,13 +19,13 @@ class Weather(Record):
     place: str
     rain: tuple[float, ...]
     wind: float | None = None
-    inner: dict[str, kinds.Accuracies] = Field(default_factory=dict)
+    inner: dict[str, summaries.Accuracies] = Field(default_factory=dict)
 
 
 WEATHER = Weather(
     place="½",
     rain=(1.0, 0.1, 1e-300),
-    inner={"a": kinds.Accuracies(train_accuracy=1.0, test_accuracy=None)},
+    inner={"a": summaries.Accuracies(train_accuracy=1.0, test_accuracy=None)},
 )
 
 
@@ -110,7 +110,7 @@ def test_any_changed_character_is_noticed(old: str, new: str, path: Path) -> Non
 
 def test_a_document_of_another_record_is_refused(path: Path) -> None:
     with pytest.raises(AuditError, match="is corrupt"):
-        documents.read(path, kinds.Checkpoint, key="k", fix=FIX)
+        documents.read(path, summaries.Checkpoint, key="k", fix=FIX)
 
 
 def test_numbers_that_are_not_finite_are_not_written(tmp_path: Path) -> None:

@@ -312,19 +312,19 @@ def test_a_sides_own_memberships_do_not_matter_to_its_flags() -> None:
 
 @pytest.mark.simulation
 @pytest.mark.parametrize(
-    ("separation", "members", "found"),
+    ("separation", "members", "exposed"),
     [(3.0, 0.5, 1.0), (3.0, 0.2, 1.0), (5.0, 0.5, 0.2)],
 )
 def test_the_false_share_of_claims_stays_below_the_rate(
     separation: float,
     members: float,
-    found: float,
+    exposed: float,
     n_draws: int,
     tell: Callable[..., None],
 ) -> None:
     rate = 0.2
     out = simulations.discoveries(
-        n_draws, 4, separation, rate, members=members, found=found
+        n_draws, 4, separation, rate, members=members, exposed=exposed
     )
     most = rate * (1 - members) + ERRORS * error_of(out.false_share)
     tell(
@@ -332,7 +332,7 @@ def test_the_false_share_of_claims_stays_below_the_rate(
         ", ".join(f"{share:.3f}" for share in out.false_share.mean(axis=0)),
     )
     assert (out.false_share.mean(axis=0) <= most).all()
-    assert (out.power.mean(axis=0) > 0.5 * found).all()
+    assert (out.power.mean(axis=0) > 0.5 * exposed).all()
 
 
 def test_pure_noise_is_seldom_flagged() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure, figures, report, slices
-from pipeline.findings.report import Audited, Evidence
+from pipeline.findings.report import Audited, Inputs
 from pipeline.findings.schema import (
     Accuracies,
     AttackChoice,
@@ -27,7 +27,7 @@ N = 800
 SETTINGS = Settings()
 
 
-def evidence(seed: int = 0, shift: float = 1.5, **changed: Any) -> Evidence:
+def inputs(seed: int = 0, shift: float = 1.5, **changed: Any) -> Inputs:
     """Return three attacks, of which the second finds most."""
     rng = np.random.default_rng(seed)
     member, evaluation = rng.random(N) < 0.5, rng.random(N) < 0.5
@@ -77,7 +77,7 @@ def evidence(seed: int = 0, shift: float = 1.5, **changed: Any) -> Evidence:
         "blind": reports.blind(),
         "origins": {},
     }
-    return Evidence(**{**fields, **changed})
+    return Inputs(**{**fields, **changed})
 
 
 def division(auc: float) -> Division:
@@ -95,7 +95,7 @@ def division(auc: float) -> Division:
 
 
 def test_the_figures_are_those_of_attack_eval() -> None:
-    basis = evidence()
+    basis = inputs()
     made, _ = report.findings(basis, SETTINGS)
     audited = basis.audited
     judged = audited.evaluation
@@ -117,19 +117,19 @@ def test_the_figures_are_those_of_attack_eval() -> None:
 
 
 def test_the_strongest_is_the_one_chosen_on_attack_train() -> None:
-    made, records = report.findings(evidence(), SETTINGS)
+    made, records = report.findings(inputs(), SETTINGS)
     second = made.attacks[1]
     assert made.strongest == second.model_copy(
         update={"method": "strongest", "chosen": "lira_online"}
     )
     assert made.epsilon.attack == made.slices.attack == "lira_online"
-    score = evidence().audited.score[1]
+    score = inputs().audited.score[1]
     assert np.array_equal(records["rank"], exposure.rank(score))
     assert np.array_equal(records["score_lira_online"], score)
 
 
 def test_the_counts_are_those_of_the_records() -> None:
-    basis = evidence()
+    basis = inputs()
     made, records = report.findings(basis, SETTINGS)
     audited = basis.audited
     assert made.records.members + made.records.nonmembers == N
@@ -146,7 +146,7 @@ def test_the_counts_are_those_of_the_records() -> None:
 
 
 def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
-    basis = evidence()
+    basis = inputs()
     made, records = report.findings(basis, SETTINGS)
     audited, score = basis.audited, basis.audited.score[1]
     known = ~audited.evaluation
@@ -163,7 +163,7 @@ def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
 
 
 def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
-    basis = evidence()
+    basis = inputs()
     made, _ = report.findings(basis, SETTINGS)
     audited = basis.audited
     judged = audited.evaluation
@@ -176,7 +176,7 @@ def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
 
 
 def test_rates_exceed_the_threshold_as_one_of_several_attacks() -> None:
-    basis = evidence()
+    basis = inputs()
     audited = basis.audited
     member = audited.member[audited.evaluation]
     decision = audited.decision[1][audited.evaluation]
@@ -193,7 +193,7 @@ def test_rates_exceed_the_threshold_as_one_of_several_attacks() -> None:
 
 
 def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
-    basis = evidence()
+    basis = inputs()
     made, _ = report.findings(basis, SETTINGS)
     n_members = int(basis.audited.member.sum())
     assert n_members != N - n_members
@@ -203,7 +203,7 @@ def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
 
 
 def test_groups_are_slices_and_a_column() -> None:
-    basis = evidence()
+    basis = inputs()
     made, records = report.findings(basis, SETTINGS)
     assert [*made.slices.kinds] == ["class", "outcome"]
     assert "group" not in records
@@ -216,7 +216,7 @@ def test_groups_are_slices_and_a_column() -> None:
 
 
 def test_references_that_agree_with_the_target_are_a_caveat() -> None:
-    basis = evidence()
+    basis = inputs()
     made, _ = report.findings(basis, SETTINGS)
     assert made.controls.independence is not None
     assert made.controls.independence.passed
@@ -235,7 +235,7 @@ def test_references_that_agree_with_the_target_are_a_caveat() -> None:
 
 def test_without_references_there_is_nothing_to_control() -> None:
     nothing = np.empty((0, N), dtype=bool)
-    without = evidence(references=(), reference_names=(), reference_member=nothing)
+    without = inputs(references=(), reference_names=(), reference_member=nothing)
     made, _ = report.findings(without, SETTINGS)
     assert made.controls.references is None
     assert made.controls.independence is None
@@ -243,7 +243,7 @@ def test_without_references_there_is_nothing_to_control() -> None:
 
 
 def test_repeated_divisions_show_the_spread_of_every_attack() -> None:
-    basis = evidence()
+    basis = inputs()
     made, _ = report.findings(basis, SETTINGS)
     assert made.repeats is None
     divisions = (division(0.6), division(0.8))
@@ -258,7 +258,7 @@ def test_repeated_divisions_show_the_spread_of_every_attack() -> None:
 
 
 def test_the_tail_is_that_of_the_loss_and_missing_without_it() -> None:
-    basis = evidence()
+    basis = inputs()
     other = replace(basis.audited, method=("margin", *METHODS[1:]))
     made, _ = report.findings(replace(basis, audited=other), SETTINGS)
     assert made.tail is None
@@ -270,7 +270,7 @@ def test_the_versions_are_those_of_the_numbers() -> None:
         "features": {"device": "Ascend", "mindspore": "2.10.0"},
         "attack": {"numpy": "1.26.5", "scikit-learn": "1.7.0", "scipy": "1.11.0"},
     }
-    made, _ = report.findings(evidence(origins=origins), SETTINGS)
+    made, _ = report.findings(inputs(origins=origins), SETTINGS)
     assert made.provenance.stages == origins
     # Of two versions none is hidden.
     assert made.provenance.versions == {
@@ -290,11 +290,11 @@ def test_signals_made_elsewhere_have_no_device() -> None:
 
 def test_a_seed_decides_what_is_drawn_and_nothing_else() -> None:
     (first, table), (again, same) = (
-        report.findings(evidence(), SETTINGS) for _ in range(2)
+        report.findings(inputs(), SETTINGS) for _ in range(2)
     )
     assert first == again
     assert np.array_equal(table["posterior"], same["posterior"])
-    other, changed = report.findings(evidence(), Settings(seed=2))
+    other, changed = report.findings(inputs(), Settings(seed=2))
     assert other.attacks == first.attacks
     assert other.slices == first.slices
     # The folds of the calibration.

@@ -211,11 +211,11 @@ def test_an_attack_killed_goes_on_to_the_same_bytes(
 
 def test_the_report_has_its_schema(finished: Checkout) -> None:
     report = json.loads((finished.run / "report" / "report.json").read_text())
-    assert report["schema_version"] == 4
+    assert report["schema"] == 4
     assert [*report] == [
         "key",
         "origin",
-        "schema_version",
+        "schema",
         "audit",
         "controls",
         "target",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import config
 from pipeline.attacks import catalogue
-from pipeline.cache import documents, files, kinds
+from pipeline.cache import documents, files, kinds, summaries
 from pipeline.cache.stages import REFERENCES
 from pipeline.cache.stamps import Job
 from pipeline.data import selection, sources
@@ -36,6 +36,54 @@ def test_more_references_leave_the_first_as_they_are() -> None:
 
 def test_no_references_are_no_rows() -> None:
     assert selection.halves(50, 0, seed=3).shape == (0, 50)
+
+
+def many_records(member: NDArray[np.bool_]) -> kinds.Records:
+    n = len(member)
+    return told_records(
+        id=np.arange(n),
+        label=(np.arange(n) % 2).astype(np.int32),
+        member=member,
+        population=np.zeros(n, dtype=bool),
+        canary=np.zeros(n, dtype=bool),
+        content=np.full(n, b""),
+        n_source=np.array(n),
+    )
+
+
+@pytest.mark.parametrize(("turned", "share"), [(False, "89%"), (True, "11%")])
+def test_halves_that_depend_on_the_targets_memberships_are_refused(
+    turned: bool, share: str
+) -> None:
+    """What two draws from one random stream look like."""
+    rng = np.random.default_rng(0)
+    member = rng.permutation(400) < 200
+    half = np.where(np.arange(400) < 44, ~member, member) ^ turned
+    others = selection.halves(400, 2, 1)
+    with pytest.raises(AuditError) as caught:
+        references.check(np.vstack((others, half)), many_records(member))
+    assert str(caught.value) == (
+        f"references (reference-002): would agree with the target on {share} of the "
+        "memberships, where independent draws agree on about half. Fix: change "
+        "references.seed or data.seed."
+    )
+    references.check(others, many_records(member))
+
+
+def test_dependence_of_own_references_on_the_target_gets_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    member = np.random.default_rng(0).permutation(60) < 30
+    independent = selection.halves(60, 2, 1)[0]
+    np.save(tmp_path / "membership.npy", np.vstack((independent, member)))
+    settings = config.References(folder=str(tmp_path))
+    data = config.Data(source="digits")
+    names = ["a.ckpt", "b.ckpt"]
+    references.own_member(settings, data, many_records(member), names)
+    assert capsys.readouterr().err.splitlines() == [
+        "note: references: the memberships of b.ckpt agree with the target's for 100% "
+        "of the records, which is no accident"
+    ]
 
 
 def test_a_half_without_a_class_is_refused_before_any_training() -> None:
@@ -257,7 +305,7 @@ def own_job(run: Path, folder: Path, target: str = "0") -> Job:
 
 
 def with_target(job: Job, digest: str) -> None:
-    target = kinds.Target(checkpoint_sha256=digest, accuracies=None)
+    target = summaries.Target(checkpoint_sha256=digest, accuracies=None)
     documents.write(job.artifact("target"), target, key=job.key_of("target"))
 
 
@@ -315,7 +363,9 @@ def test_the_target_among_the_references_is_refused(tmp_path: Path) -> None:
 def test_features_refuse_an_own_checkpoint_that_has_changed(tmp_path: Path) -> None:
     path = cnn_digits(tmp_path / "a.ckpt")
     job = own_job(tmp_path / "run", tmp_path)
-    table = kinds.Checkpoints(file=("a.ckpt",), checkpoint_sha256=(files.sha256(path),))
+    table = summaries.Checkpoints(
+        file=("a.ckpt",), checkpoint_sha256=(files.sha256(path),)
+    )
     documents.write(
         job.folder("references") / REFERENCES, table, key=job.key_of("references")
     )

@@ -22,7 +22,7 @@ from tests.conftest import Checkout
 # Of the report's numbers these were counted, measured or configured; nothing that they
 # depend on was picked from several.
 PLAIN = [
-    "schema_version",
+    "schema",
     "confidence",
     "controls.blind.auc",
     "controls.blind.interval",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.cache import arrays, documents, kinds, shards
+from pipeline.cache import arrays, documents, kinds, shards, summaries
 from pipeline.cache.stamps import Job
 from pipeline.errors import AuditError
 from tests import jobs
@@ -55,10 +55,10 @@ def test_a_shard_of_other_inputs_is_refused_by_name(tmp_path: Path) -> None:
         shards.joined(paths, key="k", fix=FIX)
 
 
-def complete(n_references: int = 0, **more: Any) -> kinds.Complete:
+def complete(n_references: int = 0, **more: Any) -> summaries.Complete:
     names = ["target", *map(shards.reference_name, range(n_references))]
-    accuracies = kinds.Accuracies(train_accuracy=1.0, test_accuracy=0.5)
-    return kinds.Complete(
+    accuracies = summaries.Accuracies(train_accuracy=1.0, test_accuracy=0.5)
+    return summaries.Complete(
         **{
             "shards": 2,
             "shard_rows": 2,
@@ -74,7 +74,7 @@ def complete(n_references: int = 0, **more: Any) -> kinds.Complete:
     )
 
 
-def finished_features(run: Path, document: kinds.Complete) -> Job:
+def finished_features(run: Path, document: summaries.Complete) -> Job:
     """Return the job of an attack on features that are complete."""
     job = jobs.job("attack", run)
     path, key = job.artifact("features"), job.key_of("features")
@@ -159,7 +159,7 @@ def test_a_refusal_of_a_document_upstream_names_the_command_that_makes_it(
     job = jobs.job("attack", tmp_path)
     path = job.artifact("features")
     with pytest.raises(AuditError) as caught:
-        documents.upstream(job, "features", kinds.Complete)
+        documents.upstream(job, "features", summaries.Complete)
     assert str(caught.value) == (
         f"{path}: is missing. Fix: run `rm -f {path} && make features CONFIG=x.toml`."
     )

@@ -34,7 +34,8 @@ def write(
         AuditError: if the disk is full or cannot be written.
         ValueError: if a number is not finite.
     """
-    content = {KEY: key, ORIGIN: dict(origin or {}), **record.model_dump(mode="json")}
+    fields = record.model_dump(mode="json", by_alias=True)
+    content = {KEY: key, ORIGIN: dict(origin or {}), **fields}
     content[DIGEST] = keys.digest(content)
     files.write_json(path, content)
 

@@ -1,4 +1,4 @@
-"""Kinds: what the files between the stages hold.
+"""Kinds: the arrays of the files between the stages, kept as HDF5.
 
 artifacts/README.md tells the formats.
 """
@@ -8,10 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pipeline.record import Record
-
-# Arrays, in HDF5
 
 
 @dataclass(frozen=True)
@@ -89,55 +85,3 @@ class Scores:
     # (n_methods, n_records) what the score means, in [0, 1], where it means something:
     # a p-value, or RMIA's share; else NaN.
     reading: NDArray[np.float64]
-
-
-# Records, in JSON
-
-
-class Accuracies(Record):
-    """How often a model is right, as far as it was asked; rates in [0, 1]."""
-
-    train_accuracy: float | None  # on audited records that it was trained on
-    test_accuracy: float | None  # on those that it was not
-
-
-class Target(Record):
-    """The model under audit. Nothing is known of one that was run elsewhere."""
-
-    checkpoint_sha256: str | None
-    # Of a target that was trained here, before any augmentation of members.
-    accuracies: Accuracies | None
-
-
-class Checkpoint(Record):
-    """A reference that was trained here."""
-
-    checkpoint_sha256: str
-
-
-class Checkpoints(Record):
-    """The files of all references, and their digests; none of those run elsewhere."""
-
-    file: tuple[str, ...]
-    checkpoint_sha256: tuple[str, ...]
-
-
-class Timings(Record):
-    """How long the attacks took. It is another at each run, and decides nothing."""
-
-    seconds: dict[str, float]
-
-
-class Complete(Record):
-    """That no shard is missing, and what the shards show at a glance."""
-
-    shards: int  # of each model
-    shard_rows: int  # records in each but the last
-    records: int
-    views: int
-    n_classes: int
-    folders: dict[str, str]  # key of the shards in each
-    # Of the target on members and on non-members, as the features saw them.
-    train_accuracy: float
-    test_accuracy: float
-    references: tuple[Accuracies, ...]

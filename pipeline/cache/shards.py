@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache import arrays, documents
-from pipeline.cache.kinds import Complete, References, ReferenceShard, Shard
+from pipeline.cache.kinds import References, ReferenceShard, Shard
 from pipeline.cache.stamps import Job
+from pipeline.cache.summaries import Complete
 
 TARGET = "target"  # the folder of the target's shards
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from pipeline import draws
-from pipeline.cache.kinds import Accuracies
+from pipeline.cache.summaries import Accuracies
 from pipeline.findings.schema import (
     Agreement,
     Comparison,
@@ -170,7 +170,8 @@ def independence(
         return None
     n_records, n_members = len(member), int(member.sum())
     n_trained = reference_member.sum(axis=1)
-    n_both = (reference_member & member).sum(axis=1)
+    # Row by row: all together need as much room again as the memberships.
+    n_both = np.array([np.count_nonzero(row & member) for row in reference_member])
     law = hypergeom(n_records, n_members, n_trained)
     tails = np.minimum(law.cdf(n_both), law.sf(n_both - 1))
     corrected = np.minimum(2 * tails * len(names), 1.0)

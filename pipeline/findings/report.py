@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.attacks import catalogue
-from pipeline.cache.kinds import Accuracies
+from pipeline.cache.summaries import Accuracies
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure
 from pipeline.findings.figures import INTERVALS, RATES, exceeds, figures, spreads
@@ -88,7 +88,7 @@ class Audited:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Inputs:
     """All that a report is made from."""
 
     audit: str  # its name
@@ -111,27 +111,27 @@ class Findings(NamedTuple):
     records: dict[str, NDArray[Any]]  # (n_records,) each column of the table, by name
 
 
-def findings(evidence: Evidence, settings: Settings) -> Findings:
+def findings(inputs: Inputs, settings: Settings) -> Findings:
     """Return the report of an audit, and the table of its records.
 
     Args:
-        evidence: what the stages left.
+        inputs: what the stages left.
         settings: of the report.
 
     Raises:
         ValueError: if attack-train or attack-eval lacks members or non-members.
     """
-    audited, search = evidence.audited, evidence.search
+    audited, search = inputs.audited, inputs.search
     judged = audited.evaluation
     member = audited.member[judged]
     n_eval, n_members = len(member), int(member.sum())
     counts = Counts(
         members=int(audited.member.sum()),
         nonmembers=int((~audited.member).sum()),
-        population=evidence.n_population,
+        population=inputs.n_population,
         attack_train=len(audited.id) - n_eval,
         attack_eval=n_eval,
-        duplicates_dropped=evidence.n_duplicates_dropped,
+        duplicates_dropped=inputs.n_duplicates_dropped,
         canaries=int(audited.canary.sum()),
     )
     attacks = _attacks(audited, search, settings)
@@ -140,23 +140,23 @@ def findings(evidence: Evidence, settings: Settings) -> Findings:
     records = _by_record(audited, score, settings)
     tested = Controls(
         null=search.null,
-        blind=evidence.blind,
+        blind=inputs.blind,
         references=controls.resemblance(
-            evidence.target, evidence.references, counts.members, counts.nonmembers
+            inputs.target, inputs.references, counts.members, counts.nonmembers
         ),
         independence=controls.independence(
-            evidence.reference_member, audited.member, evidence.reference_names
+            inputs.reference_member, audited.member, inputs.reference_names
         ),
         resolution=controls.resolution(n_eval - n_members, RATES),
     )
     report = Report(
-        audit=evidence.audit,
+        audit=inputs.audit,
         controls=tested,
-        target=evidence.target,
+        target=inputs.target,
         records=counts,
         references=References(
-            count=len(evidence.references),
-            models=evidence.references,
+            count=len(inputs.references),
+            models=inputs.references,
             rmia_slope=search.rmia_slope,
         ),
         confidence=settings.confidence,
@@ -191,7 +191,7 @@ def findings(evidence: Evidence, settings: Settings) -> Findings:
             min_records=settings.min_records,
             confidence=settings.confidence,
         ),
-        provenance=provenance(evidence.origins),
+        provenance=provenance(inputs.origins),
     )
     return Findings(report, records)
 

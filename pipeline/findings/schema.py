@@ -7,9 +7,9 @@ there.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
-from pipeline.cache.kinds import Accuracies
+from pipeline.cache.summaries import Accuracies
 from pipeline.record import Record
 
 Ends = tuple[float, float]  # of an interval
@@ -308,7 +308,9 @@ class Provenance(Record):
 class Report(Record):
     """The findings of an audit."""
 
-    schema_version: Literal[4] = 4  # raised when the fields change
+    # "schema" in the file, a name that pydantic keeps for itself. Raised when the
+    # fields change.
+    schema_version: Literal[4] = Field(default=4, alias="schema")
     audit: str
     controls: Controls
     target: Target
