@@ -129,11 +129,11 @@ class Target(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _checkpoint_needs_no_training(cls, given: Any) -> Any:
+    def _checkpoint_needs_no_training(cls, settings: Any) -> Any:
         # Else an edit of a recipe that is not used would rerun the inference.
-        if isinstance(given, dict) and given.get("checkpoint") is not None:
-            return {k: v for k, v in given.items() if k != "training"}
-        return given
+        if isinstance(settings, dict) and settings.get("checkpoint") is not None:
+            return {k: v for k, v in settings.items() if k != "training"}
+        return settings
 
 
 class References(Section):
@@ -154,11 +154,11 @@ class References(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_models_need_no_seed(cls, given: Any) -> Any:
+    def _own_models_need_no_seed(cls, settings: Any) -> Any:
         # Else an edit of a seed that is not used would rerun the attacks.
-        if isinstance(given, dict) and given.get("folder") is not None:
-            return {k: v for k, v in given.items() if k != "seed"}
-        return given
+        if isinstance(settings, dict) and settings.get("folder") is not None:
+            return {k: v for k, v in settings.items() if k != "seed"}
+        return settings
 
     @model_validator(mode="after")
     def _own_or_trained_here(self) -> "References":
@@ -248,10 +248,10 @@ class Attack(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _unused_without_random_search(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("search", "grid") == "grid":
-            return {k: v for k, v in given.items() if k != "n_iter"}
-        return given
+    def _unused_without_random_search(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and settings.get("search", "grid") == "grid":
+            return {k: v for k, v in settings.items() if k != "n_iter"}
+        return settings
 
     @field_validator("methods")
     @classmethod
@@ -315,9 +315,9 @@ class Config(Section):
                 raise ValueError(msg)
             for name in ("references", "features.views"):
                 section, _, setting = name.partition(".")
-                given = getattr(self, section)
-                if given != type(given)() and (
-                    not setting or given.views != Features().views
+                own = getattr(self, section)
+                if own != type(own)() and (
+                    not setting or own.views != Features().views
                 ):
                     msg = f"{name}: must be left out; they come from the file of arrays"
                     raise ValueError(msg)
@@ -349,7 +349,7 @@ def load(path: Path, data: str | None = None) -> Config:
             missing, or of a wrong type or range.
     """
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problem = "does not exist"
         raise AuditError(path, problem, "pass CONFIG=a file in configs/") from None
@@ -358,10 +358,10 @@ def load(path: Path, data: str | None = None) -> Config:
         raise AuditError(path, problem, "pass CONFIG=a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise AuditError(path, f"is not TOML: {error}", "correct that line") from None
-    if data is not None and isinstance(given.get("data"), dict):
-        given["data"]["path"] = data
+    if data is not None and isinstance(content.get("data"), dict):
+        content["data"]["path"] = data
     try:
-        config = Config.model_validate(given)
+        config = Config.model_validate(content)
     except ValidationError as error:
         raise _explained(path, error) from None
     for method in config.attack.methods:
@@ -409,23 +409,23 @@ def _check_needs(attack: Attack, n_pairs: int) -> None:
                 raise ValueError(f"{msg} {problem}; {fix}, or leave it out")
 
 
-def _all_known(given: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    for name in given:
+def _all_known(listed: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    for name in listed:
         if name not in known:
             msg = f"names {name!r}; {grids.nearest(name, known)}"
             raise ValueError(msg)
-        if given.count(name) > 1:
+        if listed.count(name) > 1:
             msg = f"names {name!r} twice; name it once"
             raise ValueError(msg)
-    return given
+    return listed
 
 
-def _name_or_function(given: str, known: tuple[str, ...]) -> str:
-    file, _, function = given.rpartition(":")
-    if given in known or (file.endswith(".py") and function.isidentifier()):
-        return given
-    advice = grids.nearest(given, known)
-    msg = f"is {given!r}; {advice}, or file.py:function of your own"
+def _name_or_function(name: str, known: tuple[str, ...]) -> str:
+    file, _, function = name.rpartition(":")
+    if name in known or (file.endswith(".py") and function.isidentifier()):
+        return name
+    advice = grids.nearest(name, known)
+    msg = f"is {name!r}; {advice}, or file.py:function of your own"
     raise ValueError(msg)
 
 

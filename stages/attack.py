@@ -3,7 +3,6 @@
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
@@ -61,17 +60,14 @@ def compute(job: Job) -> str:
 
     uses_slope = {*catalogue.RMIA} & {*outcome.scored}
     table = schema.Search(
-        attacks=tuple(
-            schema.AttackChoice(**experiment.described(name, outcome))
-            for name in outcome.scored
-        ),
+        attacks=tuple(experiment.described(name, outcome) for name in outcome.scored),
         strongest=schema.Strongest(
             chosen=outcome.strongest, auc_on_attack_train=outcome.auc
         ),
         rmia_slope=rmia.slope(view) if uses_slope else None,
         null=null,
         repeats=tuple(repeats),
-        methods=tuple(learned(search.summary(choice)) for choice in outcome.learned),
+        methods=tuple(map(search.summary, outcome.learned)),
     )
     folder, origin = job.folder("attack"), keys.origin("attack")
     documents.write(folder / SEARCH, table, key=job.key, origin=origin)
@@ -144,12 +140,6 @@ def measured(
             for name, scored in outcome.scored.items()
         },
     )
-
-
-def learned(summary: dict[str, Any]) -> schema.Learned:
-    """Return the cross-validation of a learned attack as a record."""
-    candidates = tuple(schema.Candidate(**each) for each in summary["candidates"])
-    return schema.Learned(**{**summary, "candidates": candidates})
 
 
 def reference_p_values(view: View) -> NDArray[np.float64]:

@@ -253,7 +253,7 @@ def summed_up(
     first, origin = origins[0]
     for path, other in origins:
         if other != origin:
-            problem = f"ran on {told(other)}, but {first} on {told(origin)}"
+            problem = f"ran on {phrase(other)}, but {first} on {phrase(origin)}"
             raise AuditError(path, problem, f"run `rm -r {path.parent}`, then {fix}")
     complete = summaries.Complete(
         shards=n_blocks,
@@ -269,7 +269,7 @@ def summed_up(
     return complete, origin
 
 
-def told(origin: dict[str, str]) -> str:
+def phrase(origin: dict[str, str]) -> str:
     """Return what a shard ran on as a phrase."""
     return ", ".join(f"{name} {value}" for name, value in origin.items())
 

@@ -100,11 +100,11 @@ def drawn_population(
     audited = content[nonmembers] if content[0] else content[:0]
     taken = np.concatenate((known, audited))
     count = settings.population
-    found, _ = selection.first_distinct(left, content[left], taken, count)
-    if len(found) < count:
-        problem = f"is {count}, but {len(found)} records are left for it"
+    population, _ = selection.first_distinct(left, content[left], taken, count)
+    if len(population) < count:
+        problem = f"is {count}, but {len(population)} records are left for it"
         raise AuditError("data.population", problem, "lower it, or give more data")
-    return found
+    return population
 
 
 def counts(

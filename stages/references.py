@@ -42,7 +42,8 @@ def compute(job: Job) -> str:
         check(member, records)
         names = [checkpoint_name(model) for model in range(len(member))]
         digests, n_trained = trained(job, settings, records, member)
-        origin = keys.origin("checkpoint", recipe_of(job, settings).device)
+        if names:
+            origin = keys.origin("checkpoint", recipe_of(job, settings).device)
         line = f"{n_trained} of {settings.count} trained"
 
     checkpoints = summaries.Checkpoints(
@@ -63,13 +64,13 @@ def given_member(data: Data, records: kinds.Records) -> NDArray[np.bool_]:
     Raises:
         AuditError: if one of them is the target itself.
     """
-    found = sources.signals(data)
-    names = [f"model {model}" for model in range(1, len(found.member))]
-    for name, logits in zip(names, found.logits[1:], strict=True):
-        if np.array_equal(logits, found.logits[0]):
+    signals = sources.signals(data)
+    names = [f"model {model}" for model in range(1, len(signals.member))]
+    for name, logits in zip(names, signals.logits[1:], strict=True):
+        if np.array_equal(logits, signals.logits[0]):
             problem = f"has the target's own logits as {name}"
             raise AuditError(data.path, problem, "take that model out")
-    member = found.member[1:, records.id]
+    member = signals.member[1:, records.id]
     remark(names, member, records)
     return member
 

@@ -22,12 +22,12 @@ def main() -> None:
     goal, make = sys.argv[1:]
     path, data = cli.audit()
     run = runs.folder(path)
-    # An error of the config is found before anything is written.
-    config.load(path, data)
+    digests = Digests(runs.digests(run))
+    # A wrong setting or a missing file is found before anything is written.
+    stamps.stamps(config.load(path, data), digests)
 
     runs.claim(run, path)
     runs.hold(run, lambda: cli.note(f"another make is at work in {run}; waiting"))
-    digests = Digests(runs.digests(run))
     settings = devices.resolved(config.load(path, data), runs.devices(run), save=True)
     present = stamps.stamps(settings, digests)
 

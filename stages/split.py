@@ -14,8 +14,8 @@ def compute(job: Job) -> str:
     """Write which records are on which side of the attack, at every draw."""
     settings, data = job.section(Split), job.section(Data)
     records = arrays.upstream(job, "records", kinds.Records)
-    given = sources.signals(data).train if data.source == "arrays" else None
-    if given is not None and settings.repeats > 1:
+    train = sources.signals(data).train if data.source == "arrays" else None
+    if train is not None and settings.repeats > 1:
         problem = f"is {settings.repeats}, but the array 'train' gives one division"
         raise AuditError("split.repeats", problem, "leave one of the two out")
 
@@ -29,8 +29,8 @@ def compute(job: Job) -> str:
             settings.seed,
             draw,
         )
-        if given is None
-        else ~given[ids]
+        if train is None
+        else ~train[ids]
         for draw in range(settings.repeats)
     ]
     split = kinds.Split(ids, np.stack(draws))

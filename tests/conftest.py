@@ -1,5 +1,6 @@
 """A tiny audit in a checkout of its own, run through make as a user would."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -121,10 +122,14 @@ class Checkout:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without what an outer make leaves in it."""
+    """Return the environment without what an outer make leaves in it.
+
+    One job an audit: tests run on every processor already.
+    """
     outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
-    variables = ("CONFIG", "DATA", "JOBS", "PYTHON")
-    return {k: v for k, v in os.environ.items() if k not in (*outer, *variables)}
+    variables = ("CONFIG", "DATA", "PYTHON")
+    kept = {k: v for k, v in os.environ.items() if k not in (*outer, *variables)}
+    return {**kept, "JOBS": "1"}
 
 
 def new_checkout(folder: Path) -> Checkout:
@@ -142,11 +147,17 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The tiny audit, finished; to be copied, not changed."""
-    made = new_checkout(tmp_path_factory.mktemp("finished") / "checkout")
-    assert made.ran("audit") == list(STAGES)
-    return made
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
+    """The tiny audit, finished once for all workers; to be copied, not changed."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    folder, done = base / "finished", base / "finished.done"
+    with (base / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            assert new_checkout(folder).ran("audit") == list(STAGES)
+            done.touch()
+    return Checkout(folder)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pipeline.attacks.view import Scored, View
 from pipeline.audit import experiment, search
 from pipeline.config import Attack
 from pipeline.errors import AuditError
+from pipeline.findings.schema import Null
 from pipeline.statistics import metrics
 from stages import attack
 from tests import views
@@ -91,7 +92,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Run]:
     return run
 
 
-def null_control(run: Run, seed: int = 1) -> dict[str, Any]:
+def null_control(run: Run, seed: int = 1) -> Null:
     """The stage's own null control, on memberships that come as the stage has them."""
     seeded = run.settings.model_copy(update={"seed": seed})
     view, division = run.audit.view, run.audit.division
@@ -184,8 +185,8 @@ def test_the_null_control_passes_on_a_sound_audit(
 ) -> None:
     for seed in range(3):
         null = null_control(ran(leak), seed)
-        assert null["passed"], null
-        assert {*null["attacks"]} == {*ALL, "knn", "stacked"}
+        assert null.passed, null
+        assert {*null.attacks} == {*ALL, "knn", "stacked"}
 
 
 def leaking(
@@ -199,7 +200,7 @@ def test_the_null_control_fails_where_eval_records_leak_into_fitting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, how = audit(), settings(("loss",), methods=LEARNED["methods"][:1])
-    assert null_control(newly_ran(drawn, how, tmp_path / "sound"))["passed"]
+    assert null_control(newly_ran(drawn, how, tmp_path / "sound")).passed
 
     # Broken on purpose: classifiers are fitted on the records that they judge, too.
     def fitted_on_all(key: str, fit: search.Fit, setting: search.Setting) -> Any:
@@ -219,8 +220,8 @@ def test_the_null_control_fails_where_eval_records_leak_into_fitting(
     monkeypatch.setattr(attack, "withholding", leaking)
     monkeypatch.setattr(search, "_fit", fitted_on_all)
     null = null_control(newly_ran(drawn, how, tmp_path / "broken"))
-    assert not null["passed"]
-    assert null["attacks"]["knn"]["auc"] > 0.6 > null["attacks"]["loss"]["auc"]
+    assert not null.passed
+    assert null.attacks["knn"].auc > 0.6 > null.attacks["loss"].auc
 
 
 def test_the_null_control_fails_where_an_attack_is_given_what_it_is_judged_by(
@@ -234,11 +235,11 @@ def test_the_null_control_fails_where_an_attack_is_given_what_it_is_judged_by(
         monkeypatch, "loss", Entry("threshold", "toy:score", informed=True), peeking
     )
     run = newly_ran(audit(), settings(("loss", "margin")), tmp_path)
-    assert null_control(run)["passed"]
+    assert null_control(run).passed
     monkeypatch.setattr(attack, "withholding", leaking)
     null = null_control(run)
-    assert not null["passed"]
-    assert null["attacks"]["margin"]["p_value"] > 0.01
+    assert not null.passed
+    assert null.attacks["margin"].p_value > 0.01
 
 
 def register(
@@ -271,7 +272,7 @@ def test_an_attack_is_its_module_and_an_entry(
     assert [*outcome.scored] == ["toy", "lr"]
     assert np.array_equal(outcome.scored["toy"].score, toy(drawn.view).score)
     assert not outcome.scored["toy"].informed
-    assert experiment.described("toy", outcome)["family"] == "toys"
+    assert experiment.described("toy", outcome).family == "toys"
     judged = drawn.division.attack_eval
     for scored in outcome.scored.values():
         assert metrics.auc(scored.score[judged], drawn.member[judged]) > 0.55
@@ -349,16 +350,16 @@ def test_an_attack_is_described_by_what_was_chosen_for_it(
 ) -> None:
     outcome = ran(2.0).outcome
     loss, knn = (experiment.described(name, outcome) for name in ("loss", "knn"))
-    assert loss == {
+    assert loss.model_dump() == {
         "method": "loss",
         "family": "threshold",
         "params": {},
         "n_candidates": 1,
         "threshold": outcome.decided["loss"].threshold,
     }
-    assert knn["family"] == "learned"
-    assert knn["params"] in ({"n_neighbors": 1}, {"n_neighbors": 5})
-    assert (knn["n_candidates"], knn["threshold"]) == (2, None)
+    assert knn.family == "learned"
+    assert knn.params in ({"n_neighbors": 1}, {"n_neighbors": 5})
+    assert (knn.n_candidates, knn.threshold) == (2, None)
 
 
 def test_scores_that_are_not_finite_are_refused(

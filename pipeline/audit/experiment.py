@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pipeline.audit import search
 from pipeline.cache import files, keys
 from pipeline.config import Attack, AttackMethod
 from pipeline.errors import AuditError, LacksError
+from pipeline.findings.schema import AttackChoice
 from pipeline.signals import margins
 from pipeline.statistics import metrics
 
@@ -147,21 +148,17 @@ def strongest(
     return best if is_beaten else catalogue.FAVOURITE
 
 
-def described(name: str, outcome: Outcome) -> dict[str, Any]:
-    """Return the name, family, parameters and threshold of an attack, as JSON."""
+def described(name: str, outcome: Outcome) -> AttackChoice:
+    """Return what was chosen for an attack on attack-train."""
     choices = {choice.name: choice for choice in outcome.learned}
-    if choice := choices.get(name):
-        family, params = "learned", choice.best.params
-        n_candidates = len(choice.trials)
-    else:
-        family, params, n_candidates = catalogue.family_of(name), {}, 1
-    return {
-        "method": name,
-        "family": family,
-        "params": params,
-        "n_candidates": n_candidates,
-        "threshold": outcome.decided[name].threshold,
-    }
+    choice = choices.get(name)
+    return AttackChoice(
+        method=name,
+        family="learned" if choice else catalogue.family_of(name),
+        params=choice.best.params if choice else {},
+        n_candidates=len(choice.trials) if choice else 1,
+        threshold=outcome.decided[name].threshold,
+    )
 
 
 def wanted(settings: Attack) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from pipeline.attacks.grids import Candidate
 from pipeline.cache import documents, keys
 from pipeline.data import modules
 from pipeline.errors import AuditError
+from pipeline.findings import schema
 from pipeline.record import Record
 from pipeline.statistics import metrics
 
@@ -274,23 +275,23 @@ def features_path(folder: Path, name: str) -> Path:
     return folder / f"features-{name}.npy"
 
 
-def summary(choice: Choice) -> dict[str, Any]:
-    """Return the whole cross-validation table of a method as JSON."""
-    return {
-        "name": choice.name,
-        "method": choice.method,
-        "best_params": choice.best.params,
-        "candidates": [
-            {
-                "params": trial.params,
-                "mean_accuracy": trial.mean_accuracy,
-                "accuracy": trial.accuracy,
-                "auc": trial.auc,
-                "converged": trial.converged,
-            }
+def summary(choice: Choice) -> schema.Learned:
+    """Return the whole cross-validation table of a learned attack as a record."""
+    return schema.Learned(
+        name=choice.name,
+        method=choice.method,
+        best_params=choice.best.params,
+        candidates=tuple(
+            schema.Candidate(
+                params=trial.params,
+                mean_accuracy=trial.mean_accuracy,
+                accuracy=trial.accuracy,
+                auc=trial.auc,
+                converged=trial.converged,
+            )
             for trial in choice.trials
-        ],
-    }
+        ),
+    )
 
 
 def sample(candidates: Sequence[Candidate], n_iter: int, seed: int) -> list[Candidate]:

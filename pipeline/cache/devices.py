@@ -48,8 +48,8 @@ def resolved(config: Config, memory: Path, *, save: bool) -> Config:
         return config
     device = usable(memory, save=save)
 
-    def named(given: str) -> str:
-        return device if given == "auto" else given
+    def named(name: str) -> str:
+        return device if name == "auto" else name
 
     changes: dict[str, Any] = {
         name: getattr(config, name).model_copy(

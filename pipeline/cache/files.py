@@ -71,19 +71,19 @@ def write(path: Path, content: bytes) -> None:
 
 def sha256(path: Path) -> str:
     """Return the digest of a file's content, in hexadecimal."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()
 
 
-def check_key(path: Path, found: object, key: str, fix: str) -> None:
+def check_key(path: Path, present: object, key: str, fix: str) -> None:
     """Refuse a file whose key is not the expected one.
 
     Raises:
         AuditError: naming both keys.
     """
-    if found != key:
-        problem = f"was made from other inputs ({found!s:.8}, not {key:.8})"
+    if present != key:
+        problem = f"was made from other inputs ({present!s:.8}, not {key:.8})"
         raise AuditError(path, problem, fix)

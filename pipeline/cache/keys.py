@@ -84,10 +84,10 @@ def key(
 def origin(kind: str, device: str | None = None) -> dict[str, str]:
     """Return what the numbers of a kind run on: device and versions, by name."""
     names = KINDS[kind].libraries
-    found = {name: installed(name) for name in names}
+    versions = {name: installed(name) for name in names}
     if device is not None:
-        found |= {DEVICE: device, ON_DEVICE: installed(ON_DEVICE)}
-    return dict(sorted(found.items()))
+        versions |= {DEVICE: device, ON_DEVICE: installed(ON_DEVICE)}
+    return dict(sorted(versions.items()))
 
 
 @cache

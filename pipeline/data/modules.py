@@ -55,11 +55,11 @@ def function(name: str) -> Callable[[], Any]:
     except (Exception, SystemExit) as error:
         problem = f"does not import ({summary(error)})"
         raise AuditError(path, problem, f"make `python {path}` run") from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
+    named = getattr(module, attribute, None)
+    if not callable(named):
         problem = f"has no function {attribute!r}"
         raise AuditError(path, problem, "define it, or name another")
-    return found  # type: ignore[no-any-return]
+    return named  # type: ignore[no-any-return]
 
 
 def call(name: str) -> Any:
@@ -89,14 +89,14 @@ def sources(path: Path) -> list[Path]:
     An audit that noticed only the named file would keep stale results after an edit
     of its neighbour.
     """
-    found: dict[Path, None] = {}
+    reached: dict[Path, None] = {}
     waiting = [path]
     while waiting:
         current = waiting.pop()
-        if current not in found:
-            found[current] = None
+        if current not in reached:
+            reached[current] = None
             waiting += _imported(current, path.parent)
-    return sorted(found)
+    return sorted(reached)
 
 
 def code_digest(path: Path) -> str:

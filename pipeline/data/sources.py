@@ -60,11 +60,11 @@ def catalogue(data: Data) -> Catalogue:
             to the contract, or its order changes from reading to reading.
     """
     if data.source == "arrays":
-        given = signals(data)
-        unknown = np.zeros(len(given.label), dtype=f"S{2 * HASH_BYTES}")
-        n_classes = given.logits.shape[-1]
-        member, population = given.member[0], given.population
-        return Catalogue(given.label, member, unknown, n_classes, population)
+        models = signals(data)
+        unknown = np.zeros(len(models.label), dtype=f"S{2 * HASH_BYTES}")
+        n_classes = models.logits.shape[-1]
+        member, population = models.member[0], models.population
+        return Catalogue(models.label, member, unknown, n_classes, population)
     if modules.is_function(data.source):
         return _users_catalogue(data.source)
     if data.source == "digits":
@@ -93,10 +93,10 @@ def blocks(
     Raises:
         AuditError: if a record is not the one it was when the audit chose it.
     """
-    for found, expected in zip(_raw_blocks(data, ids), content, strict=True):
-        if not np.array_equal(hashes(found), expected):
+    for block, expected in zip(_raw_blocks(data, ids), content, strict=True):
+        if not np.array_equal(hashes(block), expected):
             raise _unrepeatable(data.source)
-        yield found
+        yield block
 
 
 def hashes(images: Iterable[NDArray[Any]]) -> NDArray[np.bytes_]:
@@ -113,9 +113,9 @@ def channels_normalised_by(data: Data) -> tuple[tuple[float, ...], tuple[float, 
     n_channels = 3 if cifar else 1
     mean = data.mean or (CIFAR_MEAN if cifar else (0.0,))
     std = data.std or (CIFAR_STD if cifar else (1.0,))
-    for name, given in (("mean", mean), ("std", std)):
-        if len(given) != n_channels:
-            problem = f"has {len(given)} values"
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != n_channels:
+            problem = f"has {len(values)} values"
             raise AuditError(f"data.{name}", problem, f"give {n_channels}")
     return mean, std
 
@@ -244,8 +244,8 @@ def _users_batches(
 
 def _users_catalogue(source: str) -> Catalogue:
     first, again = _users_scan(source), _users_scan(source)
-    for one, other in zip(first, again, strict=True):
-        if not np.array_equal(one, other):
+    for before, after in zip(first, again, strict=True):
+        if not np.array_equal(before, after):
             raise _unrepeatable(source)
     label, content, member = first
     if not len(label):
@@ -355,18 +355,18 @@ def inputs(data: Data, n_records: int) -> NDArray[Any] | None:
             empty, or not finite.
     """
     path = Path(str(data.path))
-    found = _arrays(path, ("inputs",)).get("inputs")
-    if found is None:
+    array = _arrays(path, ("inputs",)).get("inputs")
+    if array is None:
         return None
-    is_number = any(np.issubdtype(found.dtype, k) for k in (np.floating, np.integer))
-    if not is_number or found.shape[:1] != (n_records,) or not found.size:
-        problem = f"has inputs of type {found.dtype} and shape {found.shape}"
+    is_number = any(np.issubdtype(array.dtype, k) for k in (np.floating, np.integer))
+    if not is_number or array.shape[:1] != (n_records,) or not array.size:
+        problem = f"has inputs of type {array.dtype} and shape {array.shape}"
         fix = f"give floats or integers ({n_records}, ...), or leave them out"
         raise AuditError(path, problem, fix)
-    if found.dtype == np.uint8:
-        return found
+    if array.dtype == np.uint8:
+        return array
     with np.errstate(over="ignore"):
-        ready = found.astype(np.float32)
+        ready = array.astype(np.float32)
     if not np.isfinite(ready).all():
         problem = "has inputs that are NaN or infinite as float32"
         raise AuditError(path, problem, "correct the records")

@@ -46,7 +46,7 @@ def load(network: nn.Cell, path: Path) -> None:
     if not path.is_file():
         raise AuditError(path, "does not exist", "correct target.checkpoint")
     try:
-        found = ms.load_checkpoint(str(path), format=form)
+        parameters = ms.load_checkpoint(str(path), format=form)
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         problem = "is truncated or not a checkpoint"
         fix = (
@@ -54,13 +54,13 @@ def load(network: nn.Cell, path: Path) -> None:
         )
         raise AuditError(path, problem, fix) from error
     own = {name: tensor.shape for name, tensor in network.parameters_dict().items()}
-    given = {
+    saved = {
         name: tuple(getattr(tensor, "shape", ()))
-        for name, tensor in found.items()
+        for name, tensor in parameters.items()
         if not _is_training_state(name, own)
     }
-    _check_parameters(path, own, given)
-    ms.load_param_into_net(network, {name: found[name] for name in own})
+    _check_parameters(path, own, saved)
+    ms.load_param_into_net(network, {name: parameters[name] for name in own})
 
 
 def _is_training_state(name: str, own: Mapping[str, Any]) -> bool:
@@ -74,27 +74,27 @@ def _is_training_state(name: str, own: Mapping[str, Any]) -> bool:
 
 
 def _check_parameters(
-    path: Path, own: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+    path: Path, own: Mapping[str, tuple[int, ...]], saved: Mapping[str, tuple[int, ...]]
 ) -> None:
     # MindSpore itself loads what fits and leaves the rest at its random start.
     differences = {
-        "lacks": [name for name in own if name not in given],
-        "has besides": [name for name in given if name not in own],
+        "lacks": [name for name in own if name not in saved],
+        "has besides": [name for name in saved if name not in own],
         "has in another shape": [
-            f"{name} {given[name]} for {own[name]}"
+            f"{name} {saved[name]} for {own[name]}"
             for name in own
-            if name in given and given[name] != own[name]
+            if name in saved and saved[name] != own[name]
         ],
     }
-    told = [
+    problems = [
         f"{verb} {', '.join(names[:NAMES_SHOWN])}"
         + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
         for verb, names in differences.items()
         if names
     ]
-    if told:
+    if problems:
         fix = "set target.network to the network that this checkpoint was saved from"
-        raise AuditError(path, "; ".join(told), f"{fix}, or give another")
+        raise AuditError(path, "; ".join(problems), f"{fix}, or give another")
 
 
 def save(network: nn.Cell, path: Path) -> None:

@@ -40,12 +40,12 @@ def outputs(
     ids = [records.id[rows] for rows in blocks]
     content = [records.content[rows] for rows in blocks]
     images = sources.blocks(data, ids, content)
-    for rows, found in zip(blocks, images, strict=True):
+    for rows, block in zip(blocks, images, strict=True):
         shown = []
         for name in views:
             draws = [] if augmentation is None else [augmentation[rows]]
             draws += [preprocessing.view(name, len(rows))] * (name != "identity")
-            ready = preprocessing.inputs(found, data, devices.resize, draws)
+            ready = preprocessing.inputs(block, data, devices.resize, draws)
             shown.append(extractor(ready, records.label[rows]))
         logits, margins = zip(*shown, strict=True)
         yield inference.Outputs(np.stack(logits, axis=1), np.stack(margins, axis=1))

@@ -75,8 +75,8 @@ def extractor(
             n_own = min(batch_size, len(label) - first)
             # Past the end the last record repeats.
             rows = np.minimum(rows, len(label) - 1)
-            found = run(cell, ms.Tensor(images[rows]), ms.Tensor(label[rows]))
-            logits, margin = (tensor.asnumpy()[:n_own] for tensor in found)
+            outputs = run(cell, ms.Tensor(images[rows]), ms.Tensor(label[rows]))
+            logits, margin = (tensor.asnumpy()[:n_own] for tensor in outputs)
             _check_logits(logits, label[rows][:n_own])
             yield Outputs(logits, margin)
 
