@@ -15,7 +15,7 @@ from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.view import View
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
-from pipeline.cache import arrays, documents, keys, kinds, shards, summaries
+from pipeline.cache import arrays, documents, kinds, shards, summaries
 from pipeline.cache.stages import SEARCH, TIMINGS
 from pipeline.cache.stamps import Job
 from pipeline.config import Attack
@@ -69,8 +69,8 @@ def compute(job: Job) -> str:
         repeats=tuple(repeats),
         methods=tuple(map(search.summary, outcome.learned)),
     )
-    folder, origin = job.folder("attack"), keys.origin("attack")
-    documents.write(folder / SEARCH, table, key=job.key, origin=origin)
+    folder = job.folder("attack")
+    documents.write(folder / SEARCH, table, key=job.key, origin=job.origin)
     timings = summaries.Timings(seconds=seconds)
     documents.write(folder / TIMINGS, timings, key=job.key)
     p_value = reference_p_values(view)
@@ -78,7 +78,7 @@ def compute(job: Job) -> str:
     # A million records of many references leave little room for their scores.
     del view, shard
     scores = assembled(records, division, outcome, correct, p_value)
-    arrays.write(job.artifact("attack"), scores, key=job.key, origin=origin)
+    arrays.write(job.artifact("attack"), scores, key=job.key, origin=job.origin)
     n_candidates = sum(len(choice.trials) for choice in outcome.learned)
     return (
         f"{len(outcome.scored)} attacks, {n_candidates} candidates of "

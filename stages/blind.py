@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.cache import arrays, documents, keys, shards
+from pipeline.cache import arrays, documents, shards
 from pipeline.cache.kinds import Records
 from pipeline.cache.stamps import Job
 from pipeline.config import Blind as Settings
@@ -37,8 +37,7 @@ def compute(job: Job) -> str:
         settings.seed,
     )
 
-    origin = keys.origin("blind")
-    documents.write(job.artifact("blind"), outcome, key=job.key, origin=origin)
+    documents.write(job.artifact("blind"), outcome, key=job.key, origin=job.origin)
     return sentence(outcome)
 
 

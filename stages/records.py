@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.cache import arrays, keys
+from pipeline.cache import arrays
 from pipeline.cache.kinds import Records
 from pipeline.cache.stamps import Job
 from pipeline.config import Data
@@ -19,8 +19,7 @@ def compute(job: Job) -> str:
 
     records = choose(settings, catalogue)
 
-    origin = keys.origin("records")
-    arrays.write(job.artifact("records"), records, key=job.key, origin=origin)
+    arrays.write(job.artifact("records"), records, key=job.key, origin=job.origin)
     sides = f"{records.member.sum()} members, {records.nonmember.sum()} non-members"
     if records.population.any():
         sides += f", {records.population.sum()} of a population"

@@ -54,7 +54,7 @@ def compute(job: Job) -> str:
     )
     references = kinds.References(records.id, member)
     path = job.artifact("references")
-    arrays.write(path, references, key=job.key, origin=keys.origin("references"))
+    arrays.write(path, references, key=job.key, origin=job.origin)
     return line
 
 

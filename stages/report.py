@@ -11,7 +11,6 @@ from pipeline.cache import (
     arrays,
     documents,
     files,
-    keys,
     kinds,
     shards,
     summaries,
@@ -37,12 +36,12 @@ def compute(job: Job) -> str:
     report, records = findings(inputs, settings)
     text = terminal.text(report, WIDTH)
 
-    folder, origin = job.folder("report"), keys.origin("report")
+    folder = job.folder("report")
     if timings is not None:
         documents.write(folder / TIMINGS, timings, key=job.key)
     tables.write(folder, records, key=job.key)
     files.write_text(folder / TEXT, text)
-    documents.write(job.artifact("report"), report, key=job.key, origin=origin)
+    documents.write(job.artifact("report"), report, key=job.key, origin=job.origin)
     print(text)
     return report.verdict.status
 

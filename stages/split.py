@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline import cli
-from pipeline.cache import arrays, keys, kinds
+from pipeline.cache import arrays, kinds
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Split
 from pipeline.data import selection, sources
@@ -40,8 +40,7 @@ def compute(job: Job) -> str:
             problem = f"leaves {name} without members or without non-members"
             raise AuditError("split", problem, "audit more records (data.members)")
 
-    origin = keys.origin("split")
-    arrays.write(job.artifact("split"), split, key=job.key, origin=origin)
+    arrays.write(job.artifact("split"), split, key=job.key, origin=job.origin)
     drawn = f", drawn {settings.repeats} times" if settings.repeats > 1 else ""
     n_eval = int(held_out.sum())
     return f"{len(ids) - n_eval} attack-train, {n_eval} attack-eval{drawn}"

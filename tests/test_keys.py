@@ -50,7 +50,7 @@ def test_the_version_of_a_kind_is_in_its_keys_and_in_no_other(
     ("library", "changed"),
     [
         ("mindspore", {*keys.KINDS}),  # as a device is named
-        ("scikit-learn", {"records", "blind", "attack", "report", "fit"}),
+        ("scikit-learn", {"blind", "attack", "report", "fit"}),
         ("scipy", {"blind", "attack", "report", "signals", "fit"}),
     ],
 )

@@ -232,6 +232,14 @@ def test_signals_made_elsewhere_depend_on_no_device_and_not_on_mindspore() -> No
         assert not {"device", "mindspore"} & {*stamp["origin"]}
 
 
+def test_records_depend_on_the_library_that_they_come_with_and_no_other() -> None:
+    Path("signals.npz").write_bytes(b"0")
+    Path("arrays.toml").write_text('[data]\nsource = "arrays"\npath = "signals.npz"\n')
+    given = stamps.stamps(config.load(Path("arrays.toml")), Digests(RUN / "d.json"))
+    assert [*present()["records"]["origin"]] == ["numpy", "scikit-learn"]
+    assert [*given["records"]["origin"]] == ["numpy"]
+
+
 def test_a_users_datasets_depend_on_mindspore() -> None:
     Path("my_data.py").write_text("def datasets(): ...\n")
     now = present(('"digits"', '"my_data.py:datasets"'))

@@ -48,6 +48,11 @@ class Job:
         """The key of the stage's artifact."""
         return self.key_of(self.stage)
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the stage's own numbers run on: names of device and libraries."""
+        return dict(self.stamps[self.stage]["origin"])
+
     def key_of(self, stage: str) -> str:
         """Return the key that the artifact of a stage must have."""
         return keys.digest(self.stamps[stage])
@@ -104,9 +109,9 @@ def stamps(config: Config, digests: Digests) -> dict[str, Stamp]:
             inputs=inputs,
             device=_device(name, config),
         )
-        if name in ("records", "blind") and modules.is_function(config.data.source):
-            # A user's pipeline computes its records by MindSpore.
-            made[name]["origin"][keys.ON_DEVICE] = keys.installed(keys.ON_DEVICE)
+        if name in ("records", "blind"):
+            for library in _libraries(config.data.source):
+                made[name]["origin"][library] = keys.installed(library)
     return made
 
 
@@ -143,6 +148,13 @@ def _settings(stage: Stage, config: Config) -> dict[str, dict[str, Any]]:
         else:
             sections[section] = settings
     return sections
+
+
+def _libraries(source: str) -> tuple[str, ...]:
+    """Return the libraries that the records of a source come from, or pass through."""
+    if modules.is_function(source):
+        return (keys.ON_DEVICE,)
+    return ("scikit-learn",) if source == "digits" else ()
 
 
 def _device(stage: str, config: Config) -> str | None:
