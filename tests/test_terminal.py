@@ -82,11 +82,11 @@ def test_the_controls_stand_before_any_result() -> None:
     text = shown(report(attack()))
     expected = (
         "Controls "
-        "null passed 2 attacks on shuffled memberships: AUC .471 to .525, p .410 "
+        "null passed 2 attacks, shuffled memberships: AUC .471 to .525, p .410 "
         "blind passed without the model AUC .503 .487-.519 "
         "references passed accuracy .999 against .985 in training, .333 against .550 "
         "outside "
-        "independence passed memberships .493 to .507 alike with the target's, p .620 "
+        "independence passed agreement with the target's members .493 to .507, p .620 "
         "resolution 440 non-members measure false-positive rates from 0.0023 up "
     )
     assert expected in text
@@ -117,9 +117,9 @@ def test_references_that_agree_with_the_target_are_named() -> None:
         agreeing=agreeing,
     )
     made = report(attack(), controls=controls(independence=failed))
-    assert row(made, "independence").startswith("independence FAILED memberships .1")
+    assert row(made, "independence").startswith("independence FAILED agreement with")
     assert (
-        "memberships .108 to .892 alike with the target's, p <.001: reference-000 "
+        "agreement with the target's members .108 to .892, p <.001: reference-000 "
         ".892, reference-001 .108 and 1 more"
     ) in shown(made)
 
