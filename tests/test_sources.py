@@ -32,6 +32,17 @@ def test_digits_are_those_of_scikit_learn_in_one_pool() -> None:
     assert (found.member, found.n_classes) == (None, 10)
 
 
+def test_digits_without_scikit_learn_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(Data(source="digits"))
+    assert str(caught.value) == (
+        "data.source: digits need scikit-learn. Fix: install it."
+    )
+
+
 def test_digits_are_scaled_to_bytes_without_rounding() -> None:
     ids = np.array([0, 5, 1796])
     digits = load_digits().images[ids]
