@@ -557,23 +557,20 @@ def test_missing_data_are_named(checkout: Checkout) -> None:
     assert "data.path: nowhere does not exist" in error
 
 
-def test_a_shard_of_another_model_is_refused_with_the_mend(audited: Checkout) -> None:
-    path = audited.run / "features" / "target" / "00001.h5"
+def test_shards_of_another_model_or_corrupt_are_refused_with_the_mend(
+    audited: Checkout,
+) -> None:
+    folder = audited.run / "features" / "target"
     complete = json.loads((audited.run / "features" / "complete.json").read_text())
     shard, origin = store.read_with_origin(
-        path, kinds.Shard, key=complete["folders"]["target"], fix=""
+        folder / "00001.h5", kinds.Shard, key=complete["folders"]["target"], fix=""
     )
-    store.write(path, shard, key="0" * 64, origin=origin)
+    store.write(folder / "00001.h5", shard, key="0" * 64, origin=origin)
     audited.edit("folds = 3", "folds = 4")
     error = error_of(audited, "audit")
     assert "features/target/00001.h5: was made from other inputs" in error
-    mended(audited, error)
-
-
-def test_a_corrupt_shard_is_refused_with_the_mend(audited: Checkout) -> None:
-    shard = audited.run / "features" / "target" / "00000.h5"
-    shard.write_bytes(shard.read_bytes()[:1000])
-    audited.edit("folds = 3", "folds = 4")
+    path = folder / "00000.h5"
+    path.write_bytes(path.read_bytes()[:1000])
     error = error_of(audited, "audit")
     assert "features/target/00000.h5: is corrupt" in error
     mended(audited, error)
