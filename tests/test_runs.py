@@ -116,6 +116,20 @@ def test_a_config_that_was_moved_keeps_its_folder() -> None:
     )
 
 
+def test_a_folder_of_a_version_without_marks_is_known_by_its_stamps() -> None:
+    path = config("configs/k.toml")
+    stamps = Path("artifacts/k/stamps")
+    stamps.mkdir(parents=True)
+    arguments = "CONFIG=configs/k.toml DATA=there"
+    (stamps / "paths.json").write_text(json.dumps({"arguments": arguments}))
+    with pytest.raises(AuditError, match="holds the artifacts of configs/k.toml"):
+        runs.check(Path("artifacts/k"), config("others/k.toml"))
+    runs.claim(Path("artifacts/k"), path)
+    mark = json.loads(Path("artifacts/k/audit.json").read_text())
+    assert mark["config"] == "configs/k.toml"
+    assert runs.remove(Path("artifacts/k"), path)
+
+
 def foreign(kind: str) -> Path:
     """Make something at the place of a run that is none."""
     run = Path("artifacts/k")
@@ -125,6 +139,9 @@ def foreign(kind: str) -> Path:
         (run / "thesis.txt").write_text("precious")
     elif kind == "a file":
         run.write_text("precious")
+    elif kind == "stamps of another program":
+        (run / "stamps").mkdir(parents=True)
+        (run / "stamps" / "paths.json").write_text('{"arguments": ["CONFIG=k"]}')
     elif kind == "another mark":
         run.mkdir()
         (run / "audit.json").write_text('{"format": "other", "config": "k.toml"}')
@@ -137,7 +154,14 @@ def foreign(kind: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "kind", ["a folder of the user's", "a file", "another mark", "a link"]
+    "kind",
+    [
+        "a folder of the user's",
+        "a file",
+        "another mark",
+        "stamps of another program",
+        "a link",
+    ],
 )
 def test_what_the_project_did_not_make_is_neither_used_nor_removed(kind: str) -> None:
     run = foreign(kind)

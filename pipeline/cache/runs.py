@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +70,7 @@ def claim(run: Path, config: Path) -> None:
         AuditError: as `check`, or if the folder cannot be written.
     """
     check(run, config)
-    if not run.exists() or _owner(run) != config:
+    if not (run / MARK).exists() or _owner(run) != config:
         files.write_json(run / MARK, {"format": FORMAT, "config": str(config)})
 
 
@@ -118,9 +119,15 @@ def _owner(run: Path) -> Path | None:
     """Return the config that a folder is marked with; None if it is not marked."""
     if run.is_symlink():
         return None
+    mark, before = run / MARK, run / "stamps" / "paths.json"
     try:
-        content = json.loads((run / MARK).read_text(encoding="utf-8"))
-        is_ours = content["format"] == FORMAT
-        return Path(content["config"]) if is_ours else None
-    except (OSError, ValueError, KeyError, TypeError):
+        if mark.exists():
+            content = json.loads(mark.read_text(encoding="utf-8"))
+            is_ours = content["format"] == FORMAT
+            return Path(content["config"]) if is_ours else None
+        # Before there were marks, the arguments of make stood beside the stamps.
+        content = json.loads(before.read_text(encoding="utf-8"))
+        name, _, path = shlex.split(content["arguments"])[0].partition("=")
+        return Path(path) if name == "CONFIG" else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
