@@ -122,7 +122,7 @@ def test_a_folder_of_a_version_without_marks_is_known_by_its_stamps() -> None:
     stamps.mkdir(parents=True)
     arguments = "CONFIG=configs/k.toml DATA=there"
     (stamps / "paths.json").write_text(json.dumps({"arguments": arguments}))
-    with pytest.raises(AuditError, match="holds the artifacts of configs/k.toml"):
+    with pytest.raises(AuditError, match="holds the artifacts of configs"):
         runs.check(Path("artifacts/k"), config("others/k.toml"))
     runs.claim(Path("artifacts/k"), path)
     mark = json.loads(Path("artifacts/k/audit.json").read_text())
