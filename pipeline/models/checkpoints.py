@@ -6,7 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mindspore as ms
+import numpy as np
 from mindspore import nn
+from numpy.typing import NDArray
 
 from pipeline.cache import files
 from pipeline.data.modules import summary
@@ -39,8 +41,8 @@ def load(network: nn.Cell, path: Path) -> None:
         path: a .ckpt or .safetensors file. Optimizer state in it is passed over.
 
     Raises:
-        AuditError: if the file is missing or corrupt, or its parameters are not those
-            of the network.
+        AuditError: if the file is missing or corrupt, its parameters are not those of
+            the network, or one is not finite.
     """
     form = "safetensors" if path.suffix == ".safetensors" else "ckpt"
     if not path.is_file():
@@ -60,6 +62,7 @@ def load(network: nn.Cell, path: Path) -> None:
         if not _is_training_state(name, own)
     }
     _check_parameters(path, own, saved)
+    _check_finite(path, network, parameters)
     ms.load_param_into_net(network, {name: parameters[name] for name in own})
 
 
@@ -95,6 +98,28 @@ def _check_parameters(
     if problems:
         fix = "set target.network to the network that this checkpoint was saved from"
         raise AuditError(path, "; ".join(problems), f"{fix}, or give another")
+
+
+def _check_finite(path: Path, network: nn.Cell, saved: Mapping[str, Any]) -> None:
+    # ReLU on CPU turns NaN into 0, so the logits would not show it.
+    for name, parameter in network.parameters_dict().items():
+        values = _values(saved[name])
+        bad = ~np.isfinite(values)
+        if not bad.any():
+            continue
+        # A network may hold infinities of its own, as in a mask of attention.
+        bad &= values != _values(parameter)
+        if bad.any():
+            kind = "NaN" if np.isnan(values[bad]).any() else "infinite"
+            problem = f"has {bad.sum()} of {bad.size} values of {name} that are {kind}"
+            fix = "give a checkpoint of before its training diverged, or a whole copy"
+            raise AuditError(path, problem, fix)
+
+
+def _values(parameter: Any) -> NDArray[Any]:
+    # NumPy has no bfloat16.
+    wide = parameter.dtype == ms.bfloat16
+    return np.asarray((parameter.astype(ms.float32) if wide else parameter).asnumpy())
 
 
 def save(network: nn.Cell, path: Path) -> None:

@@ -85,4 +85,4 @@ def _are_probabilities(part: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
 
 def _exponentials(part: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     # What is above 0 is no logarithm of a probability, however far above.
-    return np.exp(np.minimum(part.astype(np.float64), 1.0))
+    return np.asarray(np.exp(np.minimum(part.astype(np.float64), 1.0)))
