@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -493,6 +494,80 @@ def test_the_state_of_the_optimizer_is_passed_over(tmp_path: Path) -> None:
     loaded = Linear()
     checkpoints.load(loaded, tmp_path / "a.ckpt")
     assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
+
+
+def groups(parameters: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {"params": parameters[:1], "lr": 0.1},
+        {"params": parameters[1:], "lr": 0.2},
+    ]
+
+
+OPTIMIZERS: dict[str, Callable[[list[Any]], nn.Cell]] = {
+    "Momentum, by group": lambda p: nn.Momentum(groups(p), 0.1, 0.9),
+    "SGD": lambda p: nn.SGD(p, 0.1, momentum=0.9),
+    "Adam": lambda p: nn.Adam(p, use_amsgrad=True),
+    "AdamWeightDecay": nn.AdamWeightDecay,
+    "AdaMax": nn.AdaMax,
+    "Lamb": lambda p: nn.Lamb(p, 0.1),
+    "RMSProp": lambda p: nn.RMSProp(p, 0.1, centered=True),
+    "FTRL": nn.FTRL,
+    "Adagrad": nn.Adagrad,
+    "Adadelta": nn.Adadelta,
+    "AdaFactor": nn.AdaFactor,
+    "ASGD": nn.ASGD,
+    "Rprop": nn.Rprop,
+    "LARS": lambda p: nn.LARS(nn.Momentum(p, 0.1, 0.9)),
+    "mint Adam": lambda p: ms.mint.optim.Adam(p, amsgrad=True),
+    "mint AdamW": ms.mint.optim.AdamW,
+    "mint SGD": lambda p: ms.mint.optim.SGD(p, lr=0.1, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_every_optimizer_is_passed_over(name: str, tmp_path: Path) -> None:
+    def fresh() -> nn.Cell:
+        return nn.SequentialCell(nn.Dense(6, 4), nn.BatchNorm1d(4), nn.Dense(4, 5))
+
+    network = fresh()
+    optimizer = OPTIMIZERS[name](network.trainable_params())
+    ms.save_checkpoint(
+        [
+            {"name": each, "data": parameter}
+            for each, parameter in {
+                **network.parameters_dict(),
+                **optimizer.parameters_dict(),
+            }.items()
+        ],
+        str(tmp_path / "a.ckpt"),
+    )
+    saved = ms.load_checkpoint(str(tmp_path / "a.ckpt"))
+    assert len(saved) > len(network.parameters_dict())
+    loaded = fresh()
+    checkpoints.load(loaded, tmp_path / "a.ckpt")
+    for each, parameter in loaded.parameters_dict().items():
+        expected = network.parameters_dict()[each].asnumpy()
+        assert np.array_equal(parameter.asnumpy(), expected)
+
+
+def test_the_state_of_loss_scaling_is_passed_over(tmp_path: Path) -> None:
+    network = Linear()
+    step = nn.TrainOneStepWithLossScaleCell(
+        nn.WithLossCell(network, nn.CrossEntropyLoss()),
+        nn.Lamb(network.trainable_params(), 0.1),
+        nn.DynamicLossScaleUpdateCell(2**12, 2, 1000),
+    )
+    ms.save_checkpoint(step, str(tmp_path / "a.ckpt"))
+    assert "scale_sense" in ms.load_checkpoint(str(tmp_path / "a.ckpt"))
+    loaded = Linear(2.0)
+    checkpoints.load(loaded, tmp_path / "a.ckpt")
+    assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
+
+
+@pytest.mark.parametrize("name", ["exp_avg.b", "mu_b", "learning_rate_group_x"])
+def test_what_only_looks_like_state_is_refused(name: str, tmp_path: Path) -> None:
+    checkpoints.save(Other({"a": (2,), name: (2,)}), tmp_path / "a.ckpt")
+    assert f"has besides {name}" in refusal(Other({"a": (2,)}), tmp_path / "a.ckpt")
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -14,9 +14,18 @@ from pipeline.cache import files
 from pipeline.data.modules import summary
 from pipeline.errors import AuditError
 
-# Scalars and per-parameter state that MindSpore's optimizers and callbacks add to a
-# checkpoint; they play no part in inference.
-TRAINING_STATE = ("moments.", "moment1.", "moment2.", "accum.", "stat.", "vhat.")
+# State that MindSpore's optimizers, loss scaling and callbacks add to a checkpoint; it
+# plays no part in inference. Of each parameter, what stands before its name:
+TRAINING_STATE = (
+    *("moments.", "accum.", "stat."),  # Momentum, SGD, Adagrad, LARS
+    *("moment1.", "moment2.", "vhat."),  # Adam, AdaMax
+    *("adam_m.", "adam_v.", "lamb_m.", "lamb_v."),  # AdamWeightDecay, Lamb
+    *("mean_grad.", "mean_square.", "moment."),  # RMSProp
+    *("linear.", "accum_update."),  # FTRL, Adadelta
+    *("mu_", "eta_", "ax_.", "prev.", "step_size."),  # ASGD, Rprop
+    *("exp_avg.", "exp_avg_sq.", "exp_avg_sq_"),  # AdaFactor and mindspore.mint.optim
+    *("exp_avg_sq_row_", "exp_avg_sq_col_", "max_exp_avg_sq.", "momentum_buf."),
+)
 TRAINING_SCALARS = (
     "learning_rate",
     "momentum",
@@ -24,12 +33,20 @@ TRAINING_SCALARS = (
     "step_num",
     "epoch_num",
     "loss_scale",
+    "scale_sense",
     "weight_decay",
     "beta1_power",
     "beta2_power",
     "current_iterator_step",
     "last_overflow_iterator_step",
+    "fake_lr",
+    "fake_param",
+    "afactor_step",
+    "state_step",
+    "step_t",
 )
+# Each group of parameters has a learning rate of its own.
+GROUP_RATE = "learning_rate_group_"
 NAMES_SHOWN = 3  # of the parameters that do not fit a network
 
 
@@ -73,7 +90,8 @@ def _is_training_state(name: str, own: Mapping[str, Any]) -> bool:
         name.startswith(prefix) and name.removeprefix(prefix) in own
         for prefix in TRAINING_STATE
     )
-    return state or name in TRAINING_SCALARS
+    rate = name.startswith(GROUP_RATE) and name.removeprefix(GROUP_RATE).isdigit()
+    return state or rate or name in TRAINING_SCALARS
 
 
 def _check_parameters(
