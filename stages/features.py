@@ -328,10 +328,16 @@ def network_source(job: Job, records: kinds.Records) -> Source:
         if not blocks:
             return
         # One graph for all models: each gives it its weights.
-        checkpoints.load(network, checkpoint(job, target, model))
-        yield from extraction.outputs(
+        path = checkpoint(job, target, model)
+        checkpoints.load(network, path)
+        shown = extraction.outputs(
             extractor, data, records, blocks, settings.views, how
         )
+        for place, (rows, block) in enumerate(zip(blocks, shown, strict=True)):
+            if place == 0:
+                _, distinct = np.unique(records.content[rows], return_index=True)
+                inference.check_scale(block.logits[distinct], path)
+            yield block
 
     return source
 

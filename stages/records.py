@@ -23,7 +23,10 @@ def compute(job: Job) -> str:
     sides = f"{records.member.sum()} members, {records.nonmember.sum()} non-members"
     if records.population.any():
         sides += f", {records.population.sum()} of a population"
-    return f"{sides}, {records.duplicates_dropped} duplicates dropped"
+    left_out = "".join(
+        f", {remark}" for remark in remarks(settings, catalogue, records)
+    )
+    return f"{sides}, {records.duplicates_dropped} duplicates dropped{left_out}"
 
 
 def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
@@ -41,6 +44,7 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
     others = ids if side is None else ids[~side]
     if catalogue.population is not None:
         others = others[~catalogue.population[others]]
+    check_sides(settings, catalogue, len(pool), len(others))
     n_members, n_others = counts(settings, len(pool), len(others), side is None)
     members = selection.ordered(pool, settings.choose, settings.seed, "data.members")[
         :n_members
@@ -57,10 +61,15 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
         others, content[others], known, n_others
     )
     if len(nonmembers) < n_others:
-        if settings.members or settings.nonmembers:
+        if settings.nonmembers:
             problem = f"is {n_others}, but {len(nonmembers)} differ from every member"
             raise AuditError("data.nonmembers", problem, "lower it")
-        members = members[: len(nonmembers)]
+        if not len(nonmembers):
+            problem = "has no non-member that differs from every member"
+            fix = "add records that the target was not trained on"
+            raise AuditError(f"data ({settings.source})", problem, fix)
+        if not settings.members:
+            members = members[: len(nonmembers)]
     population = (
         drawn_population(settings, content, others, known, nonmembers)
         if catalogue.population is None
@@ -106,29 +115,90 @@ def drawn_population(
     return population
 
 
+def check_sides(
+    settings: Data, catalogue: sources.Catalogue, n_members: int, n_nonmembers: int
+) -> None:
+    """Refuse a source that has one side only, the population left aside."""
+    where, n = f"data ({settings.source})", len(catalogue.label)
+    if not n_members:
+        problem = f"has no members: none of its {n:,} records is marked as one"
+        raise AuditError(where, problem, "add records that the target was trained on")
+    if not n_nonmembers:
+        population = catalogue.population
+        beside = population is not None and population.any()
+        others = "members or of the population" if beside else "members"
+        problem = f"has no non-members: all of its {n:,} records are {others}"
+        fix = "add records that the target was not trained on"
+        raise AuditError(where, problem, fix)
+
+
 def counts(
     settings: Data, n_pool: int, n_others: int, one_pool: bool
 ) -> tuple[int, int]:
     """Return how many members and non-members to audit.
 
-    One number given holds for both sides; none given, the sides are made equal.
+    A number of one side holds for the other too, as far as that has so many records;
+    without any number, the sides are made equal.
 
     Raises:
-        AuditError: if the source holds fewer.
+        AuditError: if the source holds fewer of what a number asks for.
     """
     left = n_others - settings.population
+    if left < 1:
+        problem = f"is {settings.population}, but there are {n_others:,} non-members"
+        raise AuditError("data.population", problem, "lower it, or give more data")
     most = left // 2 if one_pool else min(n_pool, left)
-    n_members = settings.members or settings.nonmembers or most
-    n_nonmembers = settings.nonmembers or settings.members or most
-    available = {
-        "members": (n_members, n_pool),
-        "nonmembers": (n_nonmembers, n_others - (n_members if one_pool else 0)),
-    }
-    for name, (wanted, there) in available.items():
-        if wanted > there or not wanted:
-            problem = f"is {wanted}, but {settings.source} has {there} left for it"
+
+    def as_many(wanted: int, there: int, population: int) -> int:
+        return wanted if wanted <= there else max(there - population, 0)
+
+    n_members, n_nonmembers = settings.members, settings.nonmembers
+    if n_members is None:
+        there = n_pool - (n_nonmembers or 0 if one_pool else 0)
+        population = settings.population if one_pool else 0
+        n_members = as_many(n_nonmembers or most, there, population)
+    there = n_others - (n_members if one_pool else 0)
+    if n_nonmembers is None:
+        n_nonmembers = as_many(settings.members or most, there, settings.population)
+    available = {"members": (n_members, n_pool), "nonmembers": (n_nonmembers, there)}
+    for name, (wanted, has) in available.items():
+        if getattr(settings, name) is not None and wanted > has:
+            problem = f"is {wanted}, but {settings.source} has {has} left for it"
             raise AuditError(f"data.{name}", problem, "lower it, or give more data")
+    if not n_members or not n_nonmembers:
+        side = "non-members" if n_members else "members"
+        problem = f"leaves no {side} to audit of {settings.source}"
+        names = [name for name in (*available, "population") if getattr(settings, name)]
+        where = f"data.{names[0]}" if names else f"data ({settings.source})"
+        raise AuditError(where, problem, "lower it, or give more data")
     return n_members, n_nonmembers
+
+
+def remarks(
+    settings: Data, catalogue: sources.Catalogue, records: Records
+) -> list[str]:
+    """Return what the user might not expect of the number of records, as phrases."""
+    n_members, n_others = int(records.member.sum()), int(records.nonmember.sum())
+    if (settings.members is None) != (settings.nonmembers is None):
+        if n_members == n_others:
+            return []
+        fewer, more = "members", "non-members"
+        if n_others < n_members:
+            fewer, more = more, fewer
+        return [f"fewer {fewer} than {more} as there are no more"]
+    if settings.members is not None or catalogue.member is None:
+        return []
+    in_source = int(catalogue.member.sum())
+    others = len(catalogue.label) - in_source - int(records.population.sum())
+    left_out = {
+        "members": in_source - n_members,
+        "non-members": others - n_others - int(records.duplicates_dropped),
+    }
+    return [
+        f"{count:,} {side} left out to make the sides equal"
+        for side, count in left_out.items()
+        if count > 0
+    ]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from pipeline.data import preprocessing, sources
 
 # For the accuracy of a target trained here; it changes no artifact but its last bits.
 BATCH_SIZE = 256
+# A checkpoint that is given is tried on few records, before references are trained.
+N_TRIED, TRIED_BATCH_SIZE = 96, 32
 
 
 def compute(job: Job) -> str:
@@ -26,7 +28,7 @@ def compute(job: Job) -> str:
     if settings.network is None:
         line = "was run elsewhere"
     elif settings.checkpoint is not None:
-        check(settings, records)
+        check(settings, job.section(Data), records)
         digest = files.sha256(Path(settings.checkpoint))
         line = f"{settings.checkpoint} fits {settings.network}"
     else:
@@ -44,15 +46,23 @@ def compute(job: Job) -> str:
     return line
 
 
-def check(settings: Target, records: kinds.Records) -> None:
-    """Refuse a checkpoint that does not fit its network."""
+def check(settings: Target, data: Data, records: kinds.Records) -> None:
+    """Refuse a checkpoint that does not fit its network, or what gives no logits."""
     # Here and below: signals made elsewhere need no MindSpore at all.
-    from pipeline.models import checkpoints, devices, networks
+    from pipeline.models import checkpoints, devices, extraction, inference, networks
 
     devices.start("auto")
     n_classes = settings.n_classes or int(records.n_classes)
     network = networks.build(str(settings.network), n_classes)
-    checkpoints.load(network, Path(str(settings.checkpoint)))
+    path = Path(str(settings.checkpoint))
+    checkpoints.load(network, path)
+    extractor = inference.extractor(
+        network, precision="float32", batch_size=TRIED_BATCH_SIZE
+    )
+    rows = np.arange(min(N_TRIED, len(records.id)))
+    (tried,) = extraction.outputs(extractor, data, records, [rows], ["identity"])
+    _, distinct = np.unique(records.content[rows], return_index=True)
+    inference.check_scale(tried.logits[distinct], path)
 
 
 def train(
@@ -96,8 +106,9 @@ def train(
     extractor = inference.extractor(network, precision="float32", batch_size=BATCH_SIZE)
     blocks = shards.row_blocks(len(records.id), BATCH_SIZE)
     outputs = extraction.outputs(extractor, data, records, blocks, ["identity"])
-    predicted = np.concatenate([block.logits[:, 0].argmax(axis=1) for block in outputs])
-    return accuracies(predicted, records)
+    logits = np.concatenate([block.logits[:, 0] for block in outputs])
+    inference.check_scale(logits, "target.network")
+    return accuracies(logits.argmax(axis=1), records)
 
 
 def accuracies(

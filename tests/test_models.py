@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,254 @@ def test_half_precision_is_near_the_whole() -> None:
     whole = extractor(Linear())(images, label)
     assert not np.array_equal(half.logits, whole.logits)
     np.testing.assert_allclose(half.logits, whole.logits, atol=0.05)
+
+
+def test_the_last_batch_is_filled_up_with_other_records() -> None:
+    images, label = drawn(19)
+    batches: list[Any] = []
+    run = inference.run
+
+    def spy(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
+        batches.append(inputs[0].asnumpy())
+        return run(cell, *inputs)
+
+    inference.run = spy
+    try:
+        extractor(Linear())(images, label)
+    finally:
+        inference.run = run
+    assert np.array_equal(batches[0], images[:16])
+    assert np.array_equal(batches[1], np.concatenate((images[16:], images[:13])))
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 31])
+def test_a_records_outputs_do_not_depend_on_what_fills_its_batch(n: int) -> None:
+    """The first records fill the last batch, and these are others each time."""
+    images, label = drawn(60)
+    extract = extractor(Linear())
+    rng = np.random.default_rng(n)
+    shown = []
+    for _ in range(3):
+        first = rng.permutation(60)[:16]
+        rows = np.concatenate((first, np.arange(n)))
+        shown.append(extract(images[rows], label[rows]).logits[16:])
+    np.testing.assert_allclose(shown[1], shown[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(shown[2], shown[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n", "size"), [(1, 4), (2, 4), (3, 4), (4, 4), (7, 4), (8, 4), (9, 4), (30, 4)]
+)
+def test_other_company_is_another_set_of_records(n: int, size: int) -> None:
+    in_sequence = [set(range(k, min(k + size, n))) for k in range(0, n, size)]
+    found = inference.other_company(n, size)
+    for rows in found:
+        assert len(rows) <= size
+        assert len(set(rows.tolist())) == len(rows)
+        assert set(rows.tolist()) not in in_sequence or n == 1
+    if n < 2 * size:
+        assert sorted(np.concatenate(found)) == list(range(n))
+    else:
+        # Spread over the batches.
+        (rows,) = found
+        assert max(len(batch & set(rows.tolist())) for batch in in_sequence) <= 2
+
+
+class Unsteady(nn.Cell):
+    """A network whose outputs are no function of the record alone."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.calls = ms.Parameter(ms.Tensor(0.0), name="calls", requires_grad=False)
+
+    def construct(self, x: Any) -> Any:
+        if self.kind == "dropout":
+            return ms.ops.dropout(x, p=0.5, training=True)
+        if self.kind == "statistics":
+            mean = x.sum(axis=0, keepdims=True) / len(x)
+            return (x - mean) / ((x - mean) ** 2).sum(axis=0, keepdims=True) ** 0.5
+        if self.kind == "largest":
+            return x / x.max()
+        if self.kind == "state":
+            self.calls += 1
+            return x + self.calls * x.sum(axis=1, keepdims=True) * x
+        return x + ms.ops.standard_normal(x.shape)
+
+
+@pytest.mark.parametrize("n", [12, 16, 20, 41])
+@pytest.mark.parametrize(
+    "kind", ["dropout", "statistics", "largest", "state", "sampling"]
+)
+def test_outputs_that_change_with_company_or_chance_are_refused(
+    kind: str, n: int
+) -> None:
+    with pytest.raises(AuditError) as caught:
+        extractor(Unsteady(kind))(*drawn(n))
+    where, problem, fix = caught.value.args
+    assert where == "target.network"
+    assert problem.startswith("gives outputs that differ by up to ")
+    assert problem.endswith(" when the same records are read again in other batches")
+    assert fix == (
+        "make its outputs a function of the record alone: no dropout or batch "
+        "statistics in evaluation (training=True), no sampling or state in "
+        "construct, no sum over the batch"
+    )
+
+
+def test_records_are_read_again_once_per_network() -> None:
+    calls: list[int] = []
+    run = inference.run
+
+    def spy(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
+        calls.append(1)
+        return run(cell, *inputs)
+
+    extract = extractor(Linear())
+    inference.run = spy
+    try:
+        extract(*drawn(41))
+        assert len(calls) == 3 + 1
+        extract(*drawn(41))
+        assert len(calls) == 3 + 1 + 3
+    finally:
+        inference.run = run
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("n", [1, 2, 15, 33])
+def test_sound_networks_are_not_taken_for_unsteady_ones(n: int, precision: str) -> None:
+    network = nn.SequentialCell(
+        nn.Dense(6, 64),
+        nn.BatchNorm1d(64),
+        nn.ReLU(),
+        nn.Dropout(p=0.5),
+        nn.Dense(64, 5),
+    )
+    found = extractor(network, precision=precision)(*drawn(n))
+    assert found.logits.shape == (n, 5)
+
+
+class PythonOnly(nn.Cell):
+    """A network that only Python can run, as it asks for values on its way."""
+
+    def __init__(self, kind: str = "sound") -> None:
+        super().__init__()
+        self.inner = Linear()
+        self.kind = kind
+
+    def construct(self, x: Any) -> Any:
+        largest = float(x.asnumpy().max())
+        if self.kind == "broken" or largest != largest:
+            return x.no_such_method()
+        return self.inner(x)
+
+
+def test_a_network_that_cannot_be_compiled_runs_in_pynative_mode(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images, label = drawn()
+    found = extractor(PythonOnly())(images, label)
+    expected = images.astype(np.float64) @ Linear().matrix
+    np.testing.assert_allclose(found.logits, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        found.margin, margins.margin(expected, label), atol=1e-5, rtol=1e-5
+    )
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "note: target.network cannot be compiled in graph mode and runs in PyNative "
+        "mode, which may be slower ("
+    )
+
+
+def test_a_network_that_runs_in_no_mode_is_refused_in_pythons_words() -> None:
+    with pytest.raises(AuditError) as caught:
+        extractor(PythonOnly("broken"))(*drawn())
+    where, problem, fix = caught.value.args
+    assert where == "target.network"
+    assert problem.startswith("fails on inputs of shape (16, 6) (AttributeError: ")
+    assert "no_such_method" in problem
+    assert fix == (
+        "return (n, n_classes) logits of inputs of this shape, or give others "
+        "(data.image_size, or your own datasets)"
+    )
+    assert ms.get_context("mode") == ms.GRAPH_MODE
+
+
+# Outputs on another scale than logits
+
+
+class Ending(nn.Cell):
+    """A network with something after its logits."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.inner = Linear()
+        self.kind = kind
+
+    def construct(self, x: Any) -> Any:
+        logits = self.inner(x)
+        if self.kind == "softmax":
+            return ms.ops.softmax(logits, -1)
+        if self.kind == "log-softmax":
+            return ms.ops.log_softmax(logits, -1)
+        if self.kind == "negated":
+            return -ms.ops.log_softmax(logits, -1)
+        if self.kind == "one-hot":
+            largest = logits.max(axis=1, keepdims=True)
+            return (logits == largest).astype(ms.float32)
+        if self.kind == "constant":
+            return ms.ops.zeros_like(logits) + 3
+        return logits
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (
+            "softmax",
+            "target.network: gives probabilities, which lie in [0, 1] and sum to 1, as "
+            "logits. Fix: remove the softmax at its end, or return its logarithm "
+            "(log_softmax).",
+        ),
+        (
+            "negated",
+            "target.network: gives negative log-probabilities as logits. Fix: return "
+            "log-probabilities or logits, of the opposite sign.",
+        ),
+        (
+            "one-hot",
+            "target.network: gives decisions, a 1 for one class and 0 for all others, "
+            "as logits. Fix: return the logits from which they are decided.",
+        ),
+        (
+            "constant",
+            "target.network: gives the same outputs for every record. Fix: check that "
+            "its weights are trained and the records are its own inputs.",
+        ),
+        ("log-softmax", None),
+        ("nothing", None),
+    ],
+)
+def test_a_network_that_gives_no_logits_is_refused(
+    kind: str, line: str | None, precision: str
+) -> None:
+    said = extractor(Ending(kind), precision=precision)(*drawn())
+    if line is None:
+        inference.check_scale(said.logits, "target.network")
+        return
+    with pytest.raises(AuditError) as caught:
+        inference.check_scale(said.logits, "target.network")
+    assert str(caught.value) == line
+
+
+def test_log_probabilities_of_a_network_have_the_margins_of_its_logits() -> None:
+    images, label = drawn()
+    found = extractor(Ending("log-softmax"))(images, label)
+    expected = extractor(Ending("nothing"))(images, label)
+    np.testing.assert_allclose(found.margin, expected.margin, atol=1e-5)
 
 
 class Odd(nn.Cell):
@@ -247,6 +496,80 @@ def test_the_state_of_the_optimizer_is_passed_over(tmp_path: Path) -> None:
     assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
 
 
+def groups(parameters: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {"params": parameters[:1], "lr": 0.1},
+        {"params": parameters[1:], "lr": 0.2},
+    ]
+
+
+OPTIMIZERS: dict[str, Callable[[list[Any]], nn.Cell]] = {
+    "Momentum, by group": lambda p: nn.Momentum(groups(p), 0.1, 0.9),
+    "SGD": lambda p: nn.SGD(p, 0.1, momentum=0.9),
+    "Adam": lambda p: nn.Adam(p, use_amsgrad=True),
+    "AdamWeightDecay": nn.AdamWeightDecay,
+    "AdaMax": nn.AdaMax,
+    "Lamb": lambda p: nn.Lamb(p, 0.1),
+    "RMSProp": lambda p: nn.RMSProp(p, 0.1, centered=True),
+    "FTRL": nn.FTRL,
+    "Adagrad": nn.Adagrad,
+    "Adadelta": nn.Adadelta,
+    "AdaFactor": nn.AdaFactor,
+    "ASGD": nn.ASGD,
+    "Rprop": nn.Rprop,
+    "LARS": lambda p: nn.LARS(nn.Momentum(p, 0.1, 0.9)),
+    "mint Adam": lambda p: ms.mint.optim.Adam(p, amsgrad=True),
+    "mint AdamW": ms.mint.optim.AdamW,
+    "mint SGD": lambda p: ms.mint.optim.SGD(p, lr=0.1, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_every_optimizer_is_passed_over(name: str, tmp_path: Path) -> None:
+    def fresh() -> nn.Cell:
+        return nn.SequentialCell(nn.Dense(6, 4), nn.BatchNorm1d(4), nn.Dense(4, 5))
+
+    network = fresh()
+    optimizer = OPTIMIZERS[name](network.trainable_params())
+    ms.save_checkpoint(
+        [
+            {"name": each, "data": parameter}
+            for each, parameter in {
+                **network.parameters_dict(),
+                **optimizer.parameters_dict(),
+            }.items()
+        ],
+        str(tmp_path / "a.ckpt"),
+    )
+    saved = ms.load_checkpoint(str(tmp_path / "a.ckpt"))
+    assert len(saved) > len(network.parameters_dict())
+    loaded = fresh()
+    checkpoints.load(loaded, tmp_path / "a.ckpt")
+    for each, parameter in loaded.parameters_dict().items():
+        expected = network.parameters_dict()[each].asnumpy()
+        assert np.array_equal(parameter.asnumpy(), expected)
+
+
+def test_the_state_of_loss_scaling_is_passed_over(tmp_path: Path) -> None:
+    network = Linear()
+    step = nn.TrainOneStepWithLossScaleCell(
+        nn.WithLossCell(network, nn.CrossEntropyLoss()),
+        nn.Lamb(network.trainable_params(), 0.1),
+        nn.DynamicLossScaleUpdateCell(2**12, 2, 1000),
+    )
+    ms.save_checkpoint(step, str(tmp_path / "a.ckpt"))
+    assert "scale_sense" in ms.load_checkpoint(str(tmp_path / "a.ckpt"))
+    loaded = Linear(2.0)
+    checkpoints.load(loaded, tmp_path / "a.ckpt")
+    assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
+
+
+@pytest.mark.parametrize("name", ["exp_avg.b", "mu_b", "learning_rate_group_x"])
+def test_what_only_looks_like_state_is_refused(name: str, tmp_path: Path) -> None:
+    checkpoints.save(Other({"a": (2,), name: (2,)}), tmp_path / "a.ckpt")
+    assert f"has besides {name}" in refusal(Other({"a": (2,)}), tmp_path / "a.ckpt")
+
+
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in refusal(Linear(), tmp_path / "none.ckpt")
 
@@ -302,6 +625,53 @@ def test_parameters_that_do_not_fit_are_named(
 ) -> None:
     checkpoints.save(Other(saved), tmp_path / "a.ckpt")
     assert words in refusal(Other(network), tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("ending", ["ckpt", "safetensors"])
+def test_parameters_that_are_not_finite_are_named(
+    value: float, ending: str, tmp_path: Path
+) -> None:
+    saved = Linear()
+    matrix = saved.matrix.T.copy()
+    matrix[1, 2] = matrix[3, 4] = value
+    saved.dense.weight.set_data(ms.Tensor(matrix))
+    path = tmp_path / f"a.{ending}"
+    ms.save_checkpoint(saved, str(path), format=ending)
+    kind = "NaN" if np.isnan(value) else "infinite"
+    assert refusal(Linear(), path) == (
+        f"{path}: has 2 of 30 values of dense.weight that are {kind}. Fix: give a "
+        "checkpoint of before its training diverged, or a whole copy."
+    )
+
+
+class Masked(nn.Cell):
+    """A network with infinities of its own."""
+
+    def __init__(self, dtype: Any = ms.float32, weight: float = 1.0) -> None:
+        super().__init__()
+        mask = ms.Tensor(np.array([0, -np.inf], np.float32))
+        self.mask = ms.Parameter(mask, name="mask", requires_grad=False)
+        values = ms.Tensor(np.array([weight, 2], np.float32)).astype(dtype)
+        self.weight = ms.Parameter(values, name="weight")
+
+
+def test_a_mask_that_the_network_itself_has_is_loaded(tmp_path: Path) -> None:
+    checkpoints.save(Masked(weight=7.0), tmp_path / "a.ckpt")
+    network = Masked()
+    checkpoints.load(network, tmp_path / "a.ckpt")
+    assert network.weight.asnumpy().tolist() == [7, 2]
+    assert network.mask.asnumpy().tolist() == [0, -np.inf]
+
+
+def test_parameters_in_bfloat16_are_looked_at(tmp_path: Path) -> None:
+    checkpoints.save(Masked(ms.bfloat16, 7.0), tmp_path / "a.ckpt")
+    network = Masked(ms.bfloat16)
+    checkpoints.load(network, tmp_path / "a.ckpt")
+    assert network.weight.astype(ms.float32).asnumpy().tolist() == [7, 2]
+    checkpoints.save(Masked(ms.bfloat16, np.nan), tmp_path / "b.ckpt")
+    with pytest.raises(AuditError, match="has 1 of 2 values of weight that are NaN"):
+        checkpoints.load(network, tmp_path / "b.ckpt")
 
 
 def test_a_full_disk_at_saving_is_told(tmp_path: Path) -> None:

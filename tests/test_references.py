@@ -559,7 +559,7 @@ def test_models_that_say_the_same_of_every_record_give_finite_scores(
     pairs = selection.halves(200, 4, seed=1)
     member = np.vstack((np.random.default_rng(1).random((1, 200)) < 0.5, pairs))
     logits = np.random.default_rng(0).normal(size=(5, 200, 4))
-    logits[1:] = 0
+    logits[1:] = logits[1]
     save_arrays(checkout, member, logits, '"all"')
     done = checkout.make("attack")
     assert done.returncode == 0, done.stderr

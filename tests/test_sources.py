@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from pipeline.config import CIFAR_FILES, Data
 from pipeline.data import sources
 from pipeline.errors import AuditError
+from pipeline.signals import outputs
 
 MINE = Data(source="mine.py:datasets")
 
@@ -632,11 +633,80 @@ def test_signals_in_a_file_of_another_kind_are_refused(
         sources.signals(Data(source="arrays", path=str(path)))
 
 
-def test_pickled_signals_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("label", "integers"), ("member", "bools"), ("logits", "floats")]
+)
+def test_pickled_signals_are_refused_by_the_name_of_the_array(
+    name: str, kind: str, tmp_path: Path
+) -> None:
     path = tmp_path / "signals.npz"
-    np.savez(path, **{**SIGNALS, "label": np.array([None] * N)})
-    with pytest.raises(AuditError, match="allow_pickle=False"):
+    np.savez(path, **{**SIGNALS, name: np.array([None] * N)})
+    with pytest.raises(AuditError) as caught:
         sources.signals(Data(source="arrays", path=str(path)))
+    assert str(caught.value) == (
+        f"{path}: has Python objects or strings in the array {name!r}. "
+        f"Fix: save it as {kind}, not of dtype object."
+    )
+
+
+def test_labels_of_strings_in_h5_are_refused_by_their_name(tmp_path: Path) -> None:
+    path = tmp_path / "signals.h5"
+    with h5py.File(path, "w") as file:
+        for name, array in SIGNALS.items():
+            file[name] = ["a"] * N if name == "label" else array
+    with pytest.raises(AuditError) as caught:
+        sources.signals(Data(source="arrays", path=str(path)))
+    assert str(caught.value) == (
+        f"{path}: has Python objects or strings in the array 'label'. "
+        "Fix: save it as integers, not of dtype object."
+    )
+
+
+def test_an_array_without_values_in_h5_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "signals.h5"
+    with h5py.File(path, "w") as file:
+        for name, array in SIGNALS.items():
+            file[name] = h5py.Empty("f4") if name == "logits" else array
+    with pytest.raises(AuditError) as caught:
+        sources.signals(Data(source="arrays", path=str(path)))
+    assert str(caught.value) == (
+        f"{path}: has no values in the array 'logits'. Fix: store floats in it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("logits", "label_and_member"),
+    [
+        (LOGITS.T, {}),
+        (TWO.transpose(0, 2, 1), {"member": SIDES}),
+        (VIEWS.transpose(0, 2, 1, 3), {"member": SIDES}),
+        (VIEWS.transpose(3, 0, 2, 1), {"member": SIDES}),
+    ],
+    ids=["records", "models", "views", "all axes"],
+)
+def test_transposed_logits_are_blamed_where_label_and_member_agree(
+    logits: Any, label_and_member: dict[str, Any], save: Save
+) -> None:
+    data = save({**SIGNALS, **label_and_member, "logits": logits})
+    with pytest.raises(AuditError) as caught:
+        sources.signals(data)
+    assert str(caught.value) == (
+        f"{data.path}: has logits of shape {logits.shape}, but label and member have "
+        "6 records. Fix: transpose the logits to ([n_models,] n_records, [n_views,] "
+        "n_classes)."
+    )
+
+
+def test_logits_of_fewer_records_are_blamed_where_label_and_member_agree(
+    save: Save,
+) -> None:
+    data = save({**SIGNALS, "logits": LOGITS[:5]})
+    with pytest.raises(AuditError) as caught:
+        sources.signals(data)
+    assert str(caught.value) == (
+        f"{data.path}: has logits of shape (5, 3), but label and member have 6 "
+        "records. Fix: give ([n_models,] n_records, [n_views,] n_classes)."
+    )
 
 
 def test_signals_need_no_inputs(save: Save) -> None:
@@ -741,9 +811,154 @@ def test_a_flipped_byte_in_compressed_signals_never_ends_in_a_traceback(
     assert refused > 100
 
 
-def test_signals_in_groups_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["logits", "member"])
+def test_signals_in_groups_are_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "signals.h5"
     with h5py.File(path, "w") as file:
-        file.create_group("logits")
-    with pytest.raises(AuditError, match=r"signals\.h5: "):
+        for other, array in SIGNALS.items():
+            if other != name:
+                file[other] = array
+        file.create_group(name)["part"] = SIGNALS[name]
+    with pytest.raises(AuditError) as caught:
         sources.signals(Data(source="arrays", path=str(path)))
+    kind = {"logits": "floats", "member": "bools"}[name]
+    assert str(caught.value) == (
+        f"{path}: has a group {name!r} where an array is expected. "
+        f"Fix: store {name} as one dataset, of {kind}."
+    )
+
+
+# Outputs on another scale than logits
+
+
+def softmax(logits: Any) -> NDArray[np.float64]:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def many(n_models: int = 3, n_classes: int = 4, n: int = 30) -> dict[str, Any]:
+    rng = np.random.default_rng(n_classes)
+    return {
+        "logits": rng.normal(size=(n_models, n, n_classes)) * 3,
+        "label": np.arange(n) % n_classes,
+        "member": rng.random((n_models, n)) < 0.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [(0, "the target"), (2, "model 2")], ids=["target", "reference"]
+)
+def test_probabilities_are_refused_by_the_name_of_their_model(
+    model: int, name: str, save: Save
+) -> None:
+    arrays = many()
+    arrays["logits"][model] = softmax(arrays["logits"][model])
+    data = save(arrays)
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(data)
+    assert str(caught.value) == (
+        f"{data.path}: array logits: {name} gives probabilities, which lie in [0, 1] "
+        "and sum to 1, as logits. Fix: give the logits before the softmax, or their "
+        "log-softmax."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "decisions",
+            "gives decisions, a 1 for one class and 0 for all others, as logits. Fix: "
+            "give the logits from which they were decided",
+        ),
+        (
+            "negated",
+            "gives negative log-probabilities as logits. Fix: change the sign: "
+            "log-probabilities can be used as logits",
+        ),
+        (
+            "constant",
+            "gives the same outputs for every record. Fix: check its checkpoint "
+            "(weights that are NaN?) and how it was run",
+        ),
+    ],
+)
+def test_other_outputs_that_are_no_logits_are_refused(
+    kind: str, words: str, save: Save
+) -> None:
+    arrays = many()
+    logits = arrays["logits"]
+    arrays["logits"] = {
+        "decisions": np.eye(4)[logits.argmax(axis=-1)],
+        "negated": -np.log(softmax(logits)),
+        "constant": np.broadcast_to(logits[:, :1], logits.shape),
+    }[kind]
+    data = save(arrays)
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(data)
+    assert str(caught.value) == f"{data.path}: array logits: the target {words}."
+
+
+def test_log_probabilities_are_logits(save: Save) -> None:
+    arrays = many()
+    data = save({**arrays, "logits": np.log(softmax(arrays["logits"]))})
+    assert sources.catalogue(data).n_classes == 4
+
+
+CORRUPTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "softened": (
+        "gives probabilities",
+        lambda a: {"logits": softmax(a["logits"] / 2).astype(a["logits"].dtype)},
+    ),
+    "objects": ("in the array 'label'", lambda a: {"label": a["label"].astype(object)}),
+    "transposed": (
+        "transpose the logits",
+        lambda a: (
+            {"logits": np.swapaxes(a["logits"], -1, a["logits"].ndim - 3 or 1)}
+            if a["logits"].ndim == 4
+            else {"logits": np.swapaxes(a["logits"], -1, -2)}
+        ),
+    ),
+}
+
+
+def sound(seed: int) -> dict[str, Any]:
+    """Return sound signals whose shape, type and scale the seed draws."""
+    rng = np.random.default_rng(seed)
+    n_classes = int(rng.choice([2, 3, 10, 100]))
+    n = n_classes + int(rng.integers(1, 200))
+    n_models, n_views = (int(count) for count in rng.integers(1, 4, 2))
+    shape = [(n,), (n_models, n), (n_models, n, n_views)][seed % 3]
+    kind = [np.float16, np.float32, np.float64][seed // 3 % 3]
+    logits = rng.normal(size=(*shape, n_classes)) * rng.choice([0.01, 1.0, 10.0])
+    # As they come, above 0, within [0, 1], and as log-probabilities.
+    form = seed // 9 % 4
+    if form == 1:
+        logits = np.abs(logits)
+    elif form == 2:
+        logits = 1 / (1 + np.exp(-logits))
+    elif form == 3:
+        logits = np.log(softmax(logits))
+    return {
+        "logits": logits.astype(kind),
+        "label": rng.integers(0, n_classes, n),
+        "member": rng.random(shape[:2]) < 0.5,
+    }
+
+
+@pytest.mark.parametrize("seed", range(36))
+def test_sound_signals_pass_and_corrupted_ones_are_refused(
+    seed: int, tmp_path: Path
+) -> None:
+    arrays, path = sound(seed), tmp_path / "signals.npz"
+    data = Data(source="arrays", path=str(path))
+    np.savez(path, **arrays)
+    found = sources.catalogue(data)
+    assert np.array_equal(found.label, arrays["label"])
+    n_records = len(arrays["label"])
+    for kind, (words, corrupt) in CORRUPTIONS.items():
+        if kind == "softened" and n_records < outputs.FEWEST:
+            continue
+        np.savez(path, **{**arrays, **corrupt(arrays)})
+        with pytest.raises(AuditError, match=re.escape(words)):
+            sources.catalogue(data)

@@ -120,7 +120,12 @@ def test_canaries_are_drawn_on_both_sides_before_members_are_chosen() -> None:
             "Fix: lower it, or give more data.",
         ),
         (
-            {"members": 5},
+            {"members": 7},
+            "data.members: is 7, but digits has 6 left for it. "
+            "Fix: lower it, or give more data.",
+        ),
+        (
+            {"nonmembers": 5},
             "data.nonmembers: is 5, but digits has 4 left for it. "
             "Fix: lower it, or give more data.",
         ),
@@ -134,14 +139,126 @@ def test_more_records_than_there_are_are_refused(
     assert str(caught.value) == line
 
 
+def line(settings: Data, source: sources.Catalogue) -> str:
+    """Return what the stage says of the number of records, and what was chosen."""
+    found = records.choose(settings, source)
+    said = ", ".join(records.remarks(settings, source, found))
+    return f"{found.member.sum()} + {found.nonmember.sum()}: {said}"
+
+
+MANY_MEMBERS = catalogue("a" * 1620, "m" * 1500 + "o" * 120)
+MANY_MEMBERS.content[:] = [f"{i}" for i in range(1620)]
+NO_MORE = "fewer non-members than members as there are no more"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "120 + 120: 1,380 members left out to make the sides equal"),
+        ({"members": 1300}, f"1300 + 120: {NO_MORE}"),
+        ({"members": 100}, "100 + 100: "),
+        ({"nonmembers": 100}, "100 + 100: "),
+        ({"members": 1300, "nonmembers": 120}, "1300 + 120: "),
+        # The population has its share of what there is.
+        ({"members": 1300, "population": 20}, f"1300 + 100: {NO_MORE}"),
+        (
+            {"population": 20},
+            "100 + 100: 1,400 members left out to make the sides equal",
+        ),
+    ],
+    ids=str,
+)
+def test_a_side_takes_all_records_where_there_are_no_more_and_says_so(
+    settings: dict[str, int], said: str
+) -> None:
+    assert line(data(**settings), MANY_MEMBERS) == said
+
+
+def test_non_members_that_are_left_out_are_counted() -> None:
+    few = catalogue("abcdefghij", "mmmooooooo")
+    said = "4 non-members left out to make the sides equal"
+    assert line(data(), few) == f"3 + 3: {said}"
+    said = "fewer members than non-members as there are no more"
+    assert line(data(nonmembers=5), few) == f"3 + 5: {said}"
+
+
+def test_one_pool_leaves_no_side_out() -> None:
+    assert line(data(), catalogue("abcdefghijk")) == "5 + 5: "
+    said = "fewer non-members than members as there are no more"
+    assert line(data(members=8), catalogue("abcdefghijk")) == f"8 + 3: {said}"
+
+
 def test_more_non_members_than_differ_from_members_are_refused() -> None:
     with pytest.raises(AuditError, match="is 3, but 2 differ from every member"):
-        records.choose(data(members=3), catalogue("abcaxy", "mmmooo"))
+        records.choose(data(nonmembers=3), catalogue("abcaxy", "mmmooo"))
 
 
-def test_a_source_with_one_side_only_is_refused() -> None:
-    with pytest.raises(AuditError, match=r"data.members: is 0, but digits has 3 left"):
-        records.choose(data(), catalogue("abc", "mmm"))
+def test_a_number_of_members_takes_the_non_members_that_differ() -> None:
+    said = "fewer non-members than members as there are no more"
+    twins = catalogue("abcaxy", "mmmooo")
+    assert line(data(members=3), twins) == f"3 + 2: {said}"
+
+
+def test_a_source_whose_non_members_all_equal_members_is_refused() -> None:
+    with pytest.raises(AuditError) as caught:
+        records.choose(data(), catalogue("abcab", "mmmoo"))
+    assert str(caught.value) == (
+        "data (digits): has no non-member that differs from every member. "
+        "Fix: add records that the target was not trained on."
+    )
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (
+            "mmm",
+            "data (digits): has no non-members: all of its 3 records are members. "
+            "Fix: add records that the target was not trained on.",
+        ),
+        (
+            "ooo",
+            "data (digits): has no members: none of its 3 records is marked as one. "
+            "Fix: add records that the target was trained on.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("settings", [{}, {"members": 2}], ids=["no number", "number"])
+def test_a_source_with_one_side_only_is_refused(
+    settings: dict[str, int], member: str, message: str
+) -> None:
+    with pytest.raises(AuditError) as caught:
+        records.choose(data(**settings), catalogue("abc", member))
+    assert str(caught.value) == message
+
+
+def test_non_members_that_are_all_of_the_population_are_refused() -> None:
+    given = replace(TWO_SIDES, population=np.arange(10) >= 6)
+    with pytest.raises(AuditError) as caught:
+        records.choose(data(), given)
+    assert str(caught.value) == (
+        "data (digits): has no non-members: all of its 10 records are members or of "
+        "the population. Fix: add records that the target was not trained on."
+    )
+
+
+@pytest.mark.parametrize("population", [4, 9])
+def test_a_population_that_leaves_no_non_member_is_refused(population: int) -> None:
+    with pytest.raises(AuditError) as caught:
+        records.choose(data(population=population), TWO_SIDES)
+    assert str(caught.value) == (
+        f"data.population: is {population}, but there are 4 non-members. "
+        "Fix: lower it, or give more data."
+    )
+
+
+def test_a_side_that_takes_the_whole_pool_is_refused() -> None:
+    with pytest.raises(AuditError) as caught:
+        records.choose(data(members=11), catalogue("abcdefghijk"))
+    assert str(caught.value) == (
+        "data.members: leaves no non-members to audit of digits. "
+        "Fix: lower it, or give more data."
+    )
 
 
 def test_records_of_one_class_are_refused() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.config import CIFAR_FILES, Data
 from pipeline.data import modules
 from pipeline.errors import AuditError
+from pipeline.signals import outputs
 
 CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
 CIFAR_PIXELS = 32 * 32 * 3
@@ -26,6 +27,22 @@ DIGIT_SCALE = 15
 HASH_BYTES = 16
 MOST_LABEL = 2**31 - 1  # labels are kept in 32 bits
 READ_ROWS = 1024  # images held in memory at once while a file is read through
+# What the arrays of signals made elsewhere hold, by their names.
+ARRAYS = {
+    "logits": "floats",
+    "label": "integers",
+    "member": "bools",
+    "train": "bools",
+    "population": "bools",
+    "inputs": "floats or integers",
+}
+# The way out of each fault of a model's outputs.
+FAULT_FIXES: dict[outputs.Fault, str] = {
+    "constant": "check its checkpoint (weights that are NaN?) and how it was run",
+    "decisions": "give the logits from which they were decided",
+    "probabilities": "give the logits before the softmax, or their log-softmax",
+    "negated": "change the sign: log-probabilities can be used as logits",
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +76,12 @@ def catalogue(data: Data) -> Catalogue:
 
     Raises:
         AuditError: if a file is truncated or foreign, a user's function does not keep
-            to the contract, or its order changes from reading to reading.
+            to the contract, its order changes from reading to reading, or a model's
+            outputs are no logits.
     """
     if data.source == "arrays":
         models = signals(data)
+        _check_outputs(Path(str(data.path)), models.logits)
         unknown = np.zeros(len(models.label), dtype=f"S{2 * HASH_BYTES}")
         n_classes = models.logits.shape[-1]
         member, population = models.member[0], models.population
@@ -317,7 +336,7 @@ def signals(data: Data) -> Signals:
             range.
     """
     path = Path(str(data.path))
-    arrays = _arrays(path, ("logits", "label", "member", "train", "population"))
+    arrays = _arrays(path, [name for name in ARRAYS if name != "inputs"])
     for name in ("logits", "label", "member"):
         if name not in arrays:
             problem = f"has no array {name!r}"
@@ -331,6 +350,7 @@ def signals(data: Data) -> Signals:
     lead = shape[:1] if logits.ndim == 2 else shape[:2]
     member, train = arrays["member"], arrays.get("train")
     population = arrays.get("population", np.zeros(lead[-1], dtype=bool))
+    _check_axes(path, shape, lead[-1], label, member)
     _check_array(path, "label", label, lead[-1:], np.integer)
     _check_array(path, "member", member, lead, np.bool_)
     if train is not None:
@@ -388,13 +408,76 @@ def _check_array(
         raise AuditError(path, problem, f"give {kind.__name__.rstrip('_')}s {shape}")
 
 
+def _check_axes(
+    path: Path,
+    shape: tuple[int, ...],
+    n_records: int,
+    label: NDArray[Any],
+    member: NDArray[Any],
+) -> None:
+    """Refuse logits whose axes are in another order than label and member show."""
+    n = len(label) if label.ndim == 1 else None
+    if n is None or n == n_records or member.shape[-1:] != (n,):
+        return
+    problem = f"has logits of shape {shape}, but label and member have {n} records"
+    fix = "give ([n_models,] n_records, [n_views,] n_classes)"
+    if n in shape:
+        fix = f"transpose the logits to {fix.removeprefix('give ')}"
+    raise AuditError(path, problem, fix)
+
+
+def _check_outputs(
+    path: Path,
+    logits: NDArray[np.floating[Any]],  # (n_models, n_records, n_views, n_classes)
+) -> None:
+    for model, of_model in enumerate(logits):
+        if (fault := outputs.fault(of_model)) is not None:
+            name = f"model {model}" if model else "the target"
+            problem = f"array logits: {name} {outputs.WORDS[fault]}"
+            raise AuditError(path, problem, FAULT_FIXES[fault])
+
+
 def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in names if name in file}
+                return {
+                    name: _of_npz(path, file, name) for name in names if name in file
+                }
         with h5py.File(path, "r") as file:
-            return {name: file[name][()] for name in names if name in file}
+            return {name: _of_h5(path, file, name) for name in names if name in file}
+    except AuditError:
+        raise
     except Exception as error:  # a damaged archive may raise anything
         problem = f"cannot be read ({modules.summary(error)})"
         raise AuditError(path, problem, "give an .npz or .h5 file") from error
+
+
+def _of_npz(path: Path, file: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(file[name])
+    except ValueError as error:
+        # NumPy would unpickle them, which runs whatever code the file names.
+        if "Object arrays" not in str(error):
+            raise
+        raise _objects(path, name) from error
+
+
+def _of_h5(path: Path, file: h5py.File, name: str) -> NDArray[Any]:
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        problem = f"has a group {name!r} where an array is expected"
+        fix = f"store {name} as one dataset, of {ARRAYS[name]}"
+        raise AuditError(path, problem, fix)
+    if dataset.shape is None:
+        problem = f"has no values in the array {name!r}"
+        raise AuditError(path, problem, f"store {ARRAYS[name]} in it")
+    if dataset.dtype == object:
+        raise _objects(path, name)
+    return np.asarray(dataset[()])
+
+
+def _objects(path: Path, name: str) -> AuditError:
+    kind = ARRAYS[name]
+    problem = f"has Python objects or strings in the array {name!r}"
+    return AuditError(path, problem, f"save it as {kind}, not of dtype object")

@@ -6,15 +6,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mindspore as ms
+import numpy as np
 from mindspore import nn
+from numpy.typing import NDArray
 
 from pipeline.cache import files
 from pipeline.data.modules import summary
 from pipeline.errors import AuditError
 
-# Scalars and per-parameter state that MindSpore's optimizers and callbacks add to a
-# checkpoint; they play no part in inference.
-TRAINING_STATE = ("moments.", "moment1.", "moment2.", "accum.", "stat.", "vhat.")
+# State that MindSpore's optimizers, loss scaling and callbacks add to a checkpoint; it
+# plays no part in inference. Of each parameter, what stands before its name:
+TRAINING_STATE = (
+    *("moments.", "accum.", "stat."),  # Momentum, SGD, Adagrad, LARS
+    *("moment1.", "moment2.", "vhat."),  # Adam, AdaMax
+    *("adam_m.", "adam_v.", "lamb_m.", "lamb_v."),  # AdamWeightDecay, Lamb
+    *("mean_grad.", "mean_square.", "moment."),  # RMSProp
+    *("linear.", "accum_update."),  # FTRL, Adadelta
+    *("mu_", "eta_", "ax_.", "prev.", "step_size."),  # ASGD, Rprop
+    *("exp_avg.", "exp_avg_sq.", "exp_avg_sq_"),  # AdaFactor and mindspore.mint.optim
+    *("exp_avg_sq_row_", "exp_avg_sq_col_", "max_exp_avg_sq.", "momentum_buf."),
+)
 TRAINING_SCALARS = (
     "learning_rate",
     "momentum",
@@ -22,12 +33,20 @@ TRAINING_SCALARS = (
     "step_num",
     "epoch_num",
     "loss_scale",
+    "scale_sense",
     "weight_decay",
     "beta1_power",
     "beta2_power",
     "current_iterator_step",
     "last_overflow_iterator_step",
+    "fake_lr",
+    "fake_param",
+    "afactor_step",
+    "state_step",
+    "step_t",
 )
+# Each group of parameters has a learning rate of its own.
+GROUP_RATE = "learning_rate_group_"
 NAMES_SHOWN = 3  # of the parameters that do not fit a network
 
 
@@ -39,8 +58,8 @@ def load(network: nn.Cell, path: Path) -> None:
         path: a .ckpt or .safetensors file. Optimizer state in it is passed over.
 
     Raises:
-        AuditError: if the file is missing or corrupt, or its parameters are not those
-            of the network.
+        AuditError: if the file is missing or corrupt, its parameters are not those of
+            the network, or one is not finite.
     """
     form = "safetensors" if path.suffix == ".safetensors" else "ckpt"
     if not path.is_file():
@@ -60,6 +79,7 @@ def load(network: nn.Cell, path: Path) -> None:
         if not _is_training_state(name, own)
     }
     _check_parameters(path, own, saved)
+    _check_finite(path, network, parameters)
     ms.load_param_into_net(network, {name: parameters[name] for name in own})
 
 
@@ -70,7 +90,8 @@ def _is_training_state(name: str, own: Mapping[str, Any]) -> bool:
         name.startswith(prefix) and name.removeprefix(prefix) in own
         for prefix in TRAINING_STATE
     )
-    return state or name in TRAINING_SCALARS
+    rate = name.startswith(GROUP_RATE) and name.removeprefix(GROUP_RATE).isdigit()
+    return state or rate or name in TRAINING_SCALARS
 
 
 def _check_parameters(
@@ -95,6 +116,28 @@ def _check_parameters(
     if problems:
         fix = "set target.network to the network that this checkpoint was saved from"
         raise AuditError(path, "; ".join(problems), f"{fix}, or give another")
+
+
+def _check_finite(path: Path, network: nn.Cell, saved: Mapping[str, Any]) -> None:
+    # ReLU on CPU turns NaN into 0, so the logits would not show it.
+    for name, parameter in network.parameters_dict().items():
+        values = _values(saved[name])
+        bad = ~np.isfinite(values)
+        if not bad.any():
+            continue
+        # A network may hold infinities of its own, as in a mask of attention.
+        bad &= values != _values(parameter)
+        if bad.any():
+            kind = "NaN" if np.isnan(values[bad]).any() else "infinite"
+            problem = f"has {bad.sum()} of {bad.size} values of {name} that are {kind}"
+            fix = "give a checkpoint of before its training diverged, or a whole copy"
+            raise AuditError(path, problem, fix)
+
+
+def _values(parameter: Any) -> NDArray[Any]:
+    # NumPy has no bfloat16.
+    wide = parameter.dtype == ms.bfloat16
+    return np.asarray((parameter.astype(ms.float32) if wide else parameter).asnumpy())
 
 
 def save(network: nn.Cell, path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Outputs: whether what a model returns can be logits.
+
+Logits are known up to a constant of each record, so log-probabilities are logits too,
+and are used as they are.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Fault = Literal["constant", "decisions", "probabilities", "negated"]
+
+# What is wrong with the outputs, to be read after the name of what returns them.
+WORDS: dict[Fault, str] = {
+    "constant": "gives the same outputs for every record",
+    "decisions": "gives decisions, a 1 for one class and 0 for all others, as logits",
+    "probabilities": "gives probabilities, which lie in [0, 1] and sum to 1, as logits",
+    "negated": "gives negative log-probabilities as logits",
+}
+# Fewer records are not judged: a few logits may look like anything, and no audit of so
+# few records comes to a verdict.
+FEWEST = 10
+# How far from 1 the sum of a record's probabilities may lie: bfloat16 keeps 2**-8 of
+# each, and some round or clip them.
+SUM_TOLERANCE = 0.01
+# How far below 0 or above 1 rounding takes a probability.
+RANGE_TOLERANCE = 1e-6
+# Constant outputs differ by no more than the last bits: in units of these.
+LAST_BITS = 4
+ROWS = 4096  # looked at together; logits show themselves in the first of them
+
+
+def fault(outputs: NDArray[np.floating[Any]]) -> Fault | None:
+    """Return why these outputs of a model cannot be logits; None if they can.
+
+    Records with outputs that are not finite are left aside.
+
+    Args:
+        outputs: (n_records, ..., n_classes) of one model.
+    """
+    rows = outputs[np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))]
+    if len(rows) < FEWEST:
+        return None
+    if _all_rows(rows, lambda part: _equal(part, rows[:1])):
+        return "constant"
+    if _all_rows(rows, _are_probabilities):
+        decided = _all_rows(rows, lambda part: np.isin(part, (0, 1)))
+        return "decisions" if decided else "probabilities"
+    if _all_rows(rows, lambda part: _are_probabilities(_exponentials(-part))):
+        return "negated"
+    return None
+
+
+def _all_rows(
+    rows: NDArray[np.floating[Any]],
+    test: Callable[[NDArray[np.floating[Any]]], NDArray[np.bool_]],
+) -> bool:
+    """Return whether a test holds for all rows, tried until it fails."""
+    return all(test(part).all() for part in _parts(rows))
+
+
+def _parts(
+    rows: NDArray[np.floating[Any]],
+) -> Iterator[NDArray[np.floating[Any]]]:
+    for start in range(0, len(rows), ROWS):
+        yield rows[start : start + ROWS]
+
+
+def _equal(
+    part: NDArray[np.floating[Any]], first: NDArray[np.floating[Any]]
+) -> NDArray[np.bool_]:
+    allowed = LAST_BITS * float(np.finfo(first.dtype).eps)
+    wide, base = part.astype(np.float64), first.astype(np.float64)
+    return np.asarray(np.abs(wide - base) <= allowed * np.abs(base).max())
+
+
+def _are_probabilities(part: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    wide = part.astype(np.float64)
+    inside = (wide >= -RANGE_TOLERANCE) & (wide <= 1 + RANGE_TOLERANCE)
+    sums = np.abs(wide.sum(axis=-1) - 1) <= SUM_TOLERANCE
+    return np.asarray(inside.all(axis=-1) & sums)
+
+
+def _exponentials(part: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    # What is above 0 is no logarithm of a probability, however far above.
+    return np.asarray(np.exp(np.minimum(part.astype(np.float64), 1.0)))
