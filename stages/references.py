@@ -70,9 +70,23 @@ def given_member(data: Data, records: kinds.Records) -> NDArray[np.bool_]:
         if np.array_equal(logits, signals.logits[0]):
             problem = f"has the target's own logits as {name}"
             raise AuditError(data.path, problem, "take that model out")
-    member = signals.member[1:, records.id]
+    member = trained_on(signals.member[1:], records)
     remark(names, member, records)
     return member
+
+
+def trained_on(member: NDArray[np.bool_], records: kinds.Records) -> NDArray[np.bool_]:
+    """Return which records references know: those trained on, or a copy of them.
+
+    Args:
+        member: (n_models, n_source) which records of the source each was trained on.
+        records: that are audited, and their copies.
+    """
+    known = member[:, records.id]
+    copy, original = records.copies.T
+    rows = np.searchsorted(records.id, original)
+    np.logical_or.at(known.T, rows, member[:, copy].T)
+    return known
 
 
 def remark(names: list[str], member: NDArray[np.bool_], records: kinds.Records) -> None:
@@ -99,7 +113,7 @@ def own_member(
     """
     path = Path(str(settings.folder)) / own.MEMBERSHIP
     whole = membership.read(path, data.source, len(names), int(records.n_source))
-    member = whole[:, records.id]
+    member = trained_on(whole, records)
     remark(names, member, records)
     if records.canary.any():
         cli.note(

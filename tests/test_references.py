@@ -326,6 +326,8 @@ def told_records(**more: Any) -> kinds.Records:
         canary=np.zeros(n, dtype=bool),
         content=np.full(n, b""),
         duplicates_dropped=np.array(0),
+        copies_dropped=np.array(0),
+        copies=np.empty((0, 2), dtype=np.int64),
         n_classes=np.array(10),
         n_source=np.array(n),
     )
@@ -456,6 +458,21 @@ def test_every_reference_starts_and_goes_by_draws_of_its_own(
     given.clear()
     list(references.train(job, settings, records, half, [2]))
     assert given == [before]
+
+
+def test_references_trained_on_a_copy_of_a_record_know_the_record() -> None:
+    member = np.random.default_rng(0).random((5, 9)) < 0.4
+    copies = np.array([[0, 2], [5, 2], [6, 7], [8, 2]])
+    records = told_records(id=np.array([1, 2, 4, 7]), copies=copies)
+    found = references.trained_on(member, records)
+    for row in range(5):
+        expected = [
+            any(
+                member[row, other] for other in (each, *copies[copies[:, 1] == each, 0])
+            )
+            for each in records.id
+        ]
+        assert found[row].tolist() == expected
 
 
 def test_own_references_and_canaries_get_a_note_each(

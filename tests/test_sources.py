@@ -530,11 +530,55 @@ def test_a_population_of_members_is_refused(save: Save) -> None:
     )
 
 
-def test_signals_have_a_catalogue_without_content(save: Save) -> None:
+def test_signals_have_a_catalogue(save: Save) -> None:
     found = sources.catalogue(save(SIGNALS))
     assert found.member is not None
     assert np.array_equal(found.member, MEMBER)
-    assert (found.n_classes, set(found.content.tolist())) == (CLASSES, {b""})
+    assert found.n_classes == CLASSES
+    assert len({*found.content.tolist()} - {b""}) == N
+
+
+def test_records_with_the_same_label_and_outputs_of_all_models_have_one_content(
+    save: Save,
+) -> None:
+    rows = np.array([0, 1, 2, 3, 4, 5, 0, 4, 2])
+    logits = TWO[:, rows].copy()
+    logits[1, 7, 1] += 1  # of a reference
+    signals = {"logits": logits, "label": rows % CLASSES, "member": SIDES[:, rows]}
+    content = sources.catalogue(save(signals)).content
+    equal = np.argwhere(np.triu(content[:, None] == content, 1)).tolist()
+    assert equal == [[0, 6], [2, 8]]
+
+
+LABELS_OF_MANY = np.random.default_rng(2).integers(0, 4, 200)
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [
+        np.zeros((200, 4)),
+        np.eye(4)[LABELS_OF_MANY],
+        np.eye(4)[np.where(np.arange(200) % 9, LABELS_OF_MANY, 0)],
+        np.random.default_rng(3).normal(size=(200, 2)).round(1)[:, [0, 1, 0, 1]],
+        np.random.default_rng(3).normal(size=(30, 4))[np.arange(200) % 30],
+    ],
+    ids=["constant", "classes", "wrong classes", "rounded", "of other labels"],
+)
+def test_outputs_that_distinct_records_share_are_no_sign_of_copies(
+    logits: NDArray[np.float64], save: Save
+) -> None:
+    signals = {"logits": logits, "label": LABELS_OF_MANY, "member": np.arange(200) < 9}
+    assert set(sources.catalogue(save(signals)).content.tolist()) == {b""}
+
+
+def test_copies_are_told_where_one_in_fifty_has_another_label(save: Save) -> None:
+    rows = np.repeat(np.arange(100), 3)
+    logits = np.random.default_rng(3).normal(size=(100, 4))[rows]
+    label = rows % 4
+    label[:3] = [0, 1, 2]
+    signals = {"logits": logits, "label": label, "member": np.arange(300) < 150}
+    content = sources.catalogue(save(signals)).content
+    assert len({*content.tolist()}) == 102
 
 
 @pytest.mark.parametrize("name", SIGNALS)
