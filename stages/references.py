@@ -111,8 +111,11 @@ def own_member(
     Raises:
         AuditError: if the table of it does not fit.
     """
-    path = Path(str(settings.folder)) / own.MEMBERSHIP
-    whole = membership.read(path, data.source, len(names), int(records.n_source))
+    path, n_source = own.table(Path(str(settings.folder))), int(records.n_source)
+    if path.name == own.NAMED_MEMBERSHIP:
+        whole = membership.named(path, data.source, names, n_source)
+    else:
+        whole = membership.read(path, data.source, len(names), n_source)
     member = trained_on(whole, records)
     remark(names, member, records)
     if records.canary.any():
@@ -142,7 +145,7 @@ def own_digests(job: Job, paths: list[Path], records: kinds.Records) -> list[str
         checkpoints.load(network, path)
         digests.append(files.sha256(path))
         if digests[-1] == of_target:
-            fix = f"take it out, and its row out of {own.MEMBERSHIP}"
+            fix = f"take it out, and its row out of {own.table(path.parent).name}"
             raise AuditError(path, "is the target itself", fix)
     return digests
 
