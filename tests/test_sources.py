@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from pipeline.config import CIFAR_FILES, Data
 from pipeline.data import sources
 from pipeline.errors import AuditError
+from stages import records
 
 MINE = Data(source="mine.py:datasets")
 
@@ -290,6 +291,24 @@ def test_a_users_records_are_the_same_batched_or_not(
     assert found.member.tolist() == [True] * 7 + [False] * 5
     assert np.array_equal(found.content, hashed(IMAGES))
     assert found.n_classes == 3
+
+
+def test_copies_in_a_users_datasets_are_dropped(returns: Returns) -> None:
+    """Members stand three times, non-members twice, and one of them is a member too."""
+    inside, outside = (
+        np.tile(np.arange(6), 3),
+        np.array([*range(6, 12), 0, *range(6, 12)]),
+    )
+    returns(lambda: tuple(Fake(IMAGES[r], LABELS[r]) for r in (inside, outside)))
+    found = records.choose(MINE, sources.catalogue(MINE))
+    first_images = np.concatenate((inside, outside))[found.id]
+    assert sorted(first_images.tolist()) == list(range(12))
+    assert np.array_equal(found.content, hashed(IMAGES[first_images]))
+    assert (found.member.sum(), found.nonmember.sum()) == (6, 6)
+    assert found.copies_dropped > 0
+    assert len(found.copies) == 2 * 6 + 7
+    source = np.concatenate((inside, outside))
+    assert np.array_equal(source[found.copies[:, 0]], source[found.copies[:, 1]])
 
 
 def test_a_users_function_is_found_in_its_file(
