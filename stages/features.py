@@ -17,6 +17,7 @@ from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, Target
 from pipeline.data import modules, preprocessing, sources
 from pipeline.errors import AuditError
+from pipeline.findings import pairing
 from pipeline.signals import margins, recalibration
 
 # (model, rows of each block) to (logits, margins) of each block; model 0 is the target.
@@ -223,6 +224,7 @@ def summed_up(
         AuditError: if a shard is bad, or two ran on different things.
     """
     fix, accuracies, origins = job.remake("features"), [], []
+    correct = []
     for model, trained_on in zip(models, [records.member, *member], strict=True):
         parts = []
         for index in range(n_blocks):
@@ -244,12 +246,14 @@ def summed_up(
             sides = records.member, records.nonmember
             of_target = tuple(float(right[side].mean()) for side in sides)
             continue
+        correct.append(right)
         accuracies.append(
             summaries.Accuracies(
                 train_accuracy=rate(right, trained_on),
                 test_accuracy=rate(right, ~trained_on),
             )
         )
+    check_pairing(job, correct, member)
     first, origin = origins[0]
     for path, other in origins:
         if other != origin:
@@ -267,6 +271,53 @@ def summed_up(
         references=tuple(accuracies),
     )
     return complete, origin
+
+
+def check_pairing(
+    job: Job, correct: Sequence[NDArray[np.bool_]], member: NDArray[np.bool_]
+) -> None:
+    """Refuse references that certainly have other memberships than they are said to.
+
+    Those that are trained here have the right ones.
+
+    Raises:
+        AuditError: for the clearest of them.
+    """
+    data = job.section(Data)
+    if not correct or not (data.source == "arrays" or "folder" in job.paths):
+        return
+    found = pairing.mispaired(np.stack(correct), member)
+    if found is None:
+        return
+    names = reference_names(job, len(member))
+    right, own = correct[found.model], member[found.model]
+    if found.fits is None:
+        problem = (
+            f"is right on {rate(right, own):.0%} of the records that it is said to be "
+            f"trained on and on {rate(right, ~own):.0%} of the rest, while the other "
+            "references clearly know theirs"
+        )
+        fix = "give the records that it was trained on, or take it out"
+    else:
+        other = member[found.fits]
+        problem = (
+            f"is right on {rate(right, other & ~own):.0%} of the records that only "
+            f"{names[found.fits]} is said to be trained on, but on "
+            f"{rate(right, own & ~other):.0%} of its own"
+        )
+        fix = "pair the rows of memberships with the models, see README.md"
+    raise AuditError(f"references ({names[found.model]})", problem, fix)
+
+
+def reference_names(job: Job, n_references: int) -> tuple[str, ...]:
+    """Return the references' file names, or their places in the file of arrays."""
+    checkpoints = documents.read(
+        job.folder("references") / REFERENCES,
+        summaries.Checkpoints,
+        key=job.key_of("references"),
+        fix=job.remake("references"),
+    )
+    return checkpoints.file or tuple(f"model {1 + n}" for n in range(n_references))
 
 
 def phrase(origin: dict[str, str]) -> str:

@@ -23,10 +23,12 @@ def compute(job: Job) -> str:
     sides = f"{records.member.sum()} members, {records.nonmember.sum()} non-members"
     if records.population.any():
         sides += f", {records.population.sum()} of a population"
-    left_out = "".join(
-        f", {remark}" for remark in remarks(settings, catalogue, records)
-    )
-    return f"{sides}, {records.duplicates_dropped} duplicates dropped{left_out}"
+    line = f"{sides}, {records.duplicates_dropped} duplicates dropped"
+    if records.copies_dropped:
+        line += f", {records.copies_dropped} copies within a side dropped"
+    for remark in remarks(settings, catalogue, records):
+        line += f", {remark}"
+    return line
 
 
 def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
@@ -46,73 +48,82 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
         others = others[~catalogue.population[others]]
     check_sides(settings, catalogue, len(pool), len(others))
     n_members, n_others = counts(settings, len(pool), len(others), side is None)
-    members = selection.ordered(pool, settings.choose, settings.seed, "data.members")[
-        :n_members
-    ]
+    pool = selection.ordered(pool, settings.choose, settings.seed, "data.members")
+    members = selection.distinct(pool, content[pool], content[:0], n_members)
     if side is None:
-        others = np.setdiff1d(others, members)
+        others = np.setdiff1d(others, np.concatenate((members.ids, members.copies)))
     others = selection.ordered(
         others, settings.choose, settings.seed, "data.nonmembers"
     )
     # Where the target's training records are known, all of them count, audited or not.
-    trained_on = members if side is None else pool
-    known = content[trained_on] if content[0] else content[:0]
-    nonmembers, n_dropped = selection.first_distinct(
-        others, content[others], known, n_others
+    known = content[members.ids if side is None else pool]
+    nonmembers = selection.distinct(others, content[others], known, n_others)
+    n_differ = len(nonmembers.ids) + len(nonmembers.copies)
+    if settings.nonmembers and n_differ < n_others:
+        problem = f"is {n_others}, but {n_differ} differ from every member"
+        raise AuditError("data.nonmembers", problem, "lower it")
+    if not len(nonmembers.ids):
+        problem = "has no non-member that differs from every member"
+        fix = "add records that the target was not trained on"
+        raise AuditError(f"data ({settings.source})", problem, fix)
+    if not (settings.members or settings.nonmembers):
+        n_each = min(len(members.ids), len(nonmembers.ids))
+        if n_each < len(members.ids):
+            members = selection.distinct(pool, content[pool], content[:0], n_each)
+        if n_each < len(nonmembers.ids):
+            nonmembers = selection.distinct(others, content[others], known, n_each)
+    population, n_copies = chosen_population(
+        settings, catalogue, others, known, nonmembers.ids
     )
-    if len(nonmembers) < n_others:
-        if settings.nonmembers:
-            problem = f"is {n_others}, but {len(nonmembers)} differ from every member"
-            raise AuditError("data.nonmembers", problem, "lower it")
-        if not len(nonmembers):
-            problem = "has no non-member that differs from every member"
-            fix = "add records that the target was not trained on"
-            raise AuditError(f"data ({settings.source})", problem, fix)
-        if not settings.members:
-            members = members[: len(nonmembers)]
-    population = (
-        drawn_population(settings, content, others, known, nonmembers)
-        if catalogue.population is None
-        else np.flatnonzero(catalogue.population)
-    )
-    chosen = np.sort(np.concatenate((members, nonmembers, population)))
+    chosen = np.sort(np.concatenate((members.ids, nonmembers.ids, population)))
     if len(np.unique(catalogue.label[chosen])) < 2:
         problem = "has records of one class only"
         raise AuditError(f"data ({settings.source})", problem, "add other classes")
     return Records(
         id=chosen,
         label=label[chosen],
-        member=np.isin(chosen, members),
+        member=np.isin(chosen, members.ids),
         population=np.isin(chosen, population),
         canary=canary[chosen],
         content=content[chosen],
-        duplicates_dropped=np.array(n_dropped),
+        duplicates_dropped=np.array(len(nonmembers.duplicates)),
+        copies_dropped=np.array(
+            len(members.copies) + len(nonmembers.copies) + n_copies
+        ),
+        copies=selection.copies(content, chosen),
         n_classes=np.array(catalogue.n_classes),
         n_source=np.array(len(label)),
     )
 
 
-def drawn_population(
+def chosen_population(
     settings: Data,
-    content: NDArray[np.bytes_],
+    catalogue: sources.Catalogue,
     others: NDArray[np.int64],
     known: NDArray[np.bytes_],
     nonmembers: NDArray[np.int64],
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], int]:
     """Return the ids of records that equal no member and no audited non-member.
+
+    Returns:
+        (n_population,) ids, and the number of copies passed over.
 
     Raises:
         AuditError: if there are not enough.
     """
+    content, count = catalogue.content, settings.population
+    taken = np.concatenate((known, content[nonmembers]))
+    if catalogue.population is not None:
+        whole = np.flatnonzero(catalogue.population)
+        population = selection.distinct(whole, content[whole], taken, None)
+        return population.ids, len(whole) - len(population.ids)
     left = others[~np.isin(others, nonmembers)]
-    audited = content[nonmembers] if content[0] else content[:0]
-    taken = np.concatenate((known, audited))
-    count = settings.population
-    population, _ = selection.first_distinct(left, content[left], taken, count)
-    if len(population) < count:
-        problem = f"is {count}, but {len(population)} records are left for it"
+    population = selection.distinct(left, content[left], taken, count)
+    n_differ = len(population.ids) + len(population.copies)
+    if n_differ < count:
+        problem = f"is {count}, but {n_differ} records are left for it"
         raise AuditError("data.population", problem, "lower it, or give more data")
-    return population
+    return population.ids, len(population.copies)
 
 
 def check_sides(
@@ -188,11 +199,16 @@ def remarks(
         return [f"fewer {fewer} than {more} as there are no more"]
     if settings.members is not None or catalogue.member is None:
         return []
-    in_source = int(catalogue.member.sum())
-    others = len(catalogue.label) - in_source - int(records.population.sum())
+    content, ids = catalogue.content, np.arange(len(catalogue.label))
+    in_population = np.isin(ids, records.id[records.population])
+    if catalogue.population is not None:
+        in_population |= catalogue.population
+    known = content[catalogue.member]
+    duplicate = (content != b"") & np.isin(content, known)
+    others = content[~catalogue.member & ~in_population & ~duplicate]
     left_out = {
-        "members": in_source - n_members,
-        "non-members": others - n_others - int(records.duplicates_dropped),
+        "members": selection.count_distinct(known) - n_members,
+        "non-members": selection.count_distinct(others) - n_others,
     }
     return [
         f"{count:,} {side} left out to make the sides equal"

@@ -70,9 +70,23 @@ def given_member(data: Data, records: kinds.Records) -> NDArray[np.bool_]:
         if np.array_equal(logits, signals.logits[0]):
             problem = f"has the target's own logits as {name}"
             raise AuditError(data.path, problem, "take that model out")
-    member = signals.member[1:, records.id]
+    member = trained_on(signals.member[1:], records)
     remark(names, member, records)
     return member
+
+
+def trained_on(member: NDArray[np.bool_], records: kinds.Records) -> NDArray[np.bool_]:
+    """Return which records references know: those trained on, or a copy of them.
+
+    Args:
+        member: (n_models, n_source) which records of the source each was trained on.
+        records: that are audited, and their copies.
+    """
+    known = member[:, records.id]
+    copy, original = records.copies.T
+    rows = np.searchsorted(records.id, original)
+    np.logical_or.at(known.T, rows, member[:, copy].T)
+    return known
 
 
 def remark(names: list[str], member: NDArray[np.bool_], records: kinds.Records) -> None:
@@ -97,9 +111,12 @@ def own_member(
     Raises:
         AuditError: if the table of it does not fit.
     """
-    path = Path(str(settings.folder)) / own.MEMBERSHIP
-    whole = membership.read(path, data.source, len(names), int(records.n_source))
-    member = whole[:, records.id]
+    path, n_source = own.table(Path(str(settings.folder))), int(records.n_source)
+    if path.name == own.NAMED_MEMBERSHIP:
+        whole = membership.named(path, data.source, names, n_source)
+    else:
+        whole = membership.read(path, data.source, len(names), n_source)
+    member = trained_on(whole, records)
     remark(names, member, records)
     if records.canary.any():
         cli.note(
@@ -128,7 +145,7 @@ def own_digests(job: Job, paths: list[Path], records: kinds.Records) -> list[str
         checkpoints.load(network, path)
         digests.append(files.sha256(path))
         if digests[-1] == of_target:
-            fix = f"take it out, and its row out of {own.MEMBERSHIP}"
+            fix = f"take it out, and its row out of {own.table(path.parent).name}"
             raise AuditError(path, "is the target itself", fix)
     return digests
 

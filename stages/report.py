@@ -86,6 +86,7 @@ def read(job: Job, settings: Settings) -> Inputs:
         ),
         n_population=int(records.population.sum()),
         n_duplicates_dropped=int(records.duplicates_dropped),
+        n_copies_dropped=int(records.copies_dropped),
         target=Target(
             train_accuracy=features.train_accuracy,
             test_accuracy=features.test_accuracy,

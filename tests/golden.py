@@ -88,7 +88,10 @@ def of_records() -> Golden:
         for side in (None, np.arange(n) < 30)
     ]
     fields = [
-        (r.id, r.label, r.member, r.population, r.canary, r.duplicates_dropped)
+        (
+            *(r.id, r.label, r.member, r.population, r.canary),
+            *(r.duplicates_dropped, r.copies_dropped, r.copies),
+        )
         for r in chosen
     ]
     return Golden(flat(*(field for each in fields for field in each)), 0.0)
@@ -159,6 +162,8 @@ def of_outputs() -> Golden:
         canary=np.zeros(40, dtype=bool),
         content=catalogue.content[ids],
         duplicates_dropped=np.array(0),
+        copies_dropped=np.array(0),
+        copies=np.empty((0, 2), dtype=np.int64),
         n_classes=np.array(10),
         n_source=np.array(1797),
     )
@@ -209,6 +214,8 @@ def of_features() -> Golden:
             canary=n < 0,
             content=np.full(70, b""),
             duplicates_dropped=np.array(0),
+            copies_dropped=np.array(0),
+            copies=np.empty((0, 2), dtype=np.int64),
             n_classes=np.array(4),
             n_source=np.array(70),
         )
@@ -249,6 +256,8 @@ def of_target() -> Golden:
         canary=n < 0,
         content=np.full(80, b""),
         duplicates_dropped=np.array(0),
+        copies_dropped=np.array(0),
+        copies=np.empty((0, 2), dtype=np.int64),
         n_classes=np.array(4),
         n_source=np.array(80),
     )

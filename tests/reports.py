@@ -159,6 +159,7 @@ def counts(**changed: Any) -> Counts:
         "attack_train": 7998,
         "attack_eval": 2000,
         "duplicates_dropped": 2,
+        "copies_dropped": 0,
         "canaries": 0,
     }
     return Counts(**{**fields, **changed})

@@ -26,6 +26,8 @@ RECORDS = kinds.Records(
     canary=np.array([False, False, True]),
     content=np.array([b"aa", b"bb", b"cc"]),
     duplicates_dropped=np.array(4),
+    copies_dropped=np.array(1),
+    copies=np.array([[3, 2]]),
     n_classes=np.array(2),
     n_source=np.array(12),
 )

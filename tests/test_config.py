@@ -523,6 +523,65 @@ def test_references_of_ones_own_stand_in_the_order_of_their_names(
 
 
 @pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["ref_10", "ref_2"], ("ref_10", "ref_2")),
+        (["1.ckpt", "10.ckpt", "9.ckpt"], ("10.ckpt", "9.ckpt")),
+        (["a12b3", "a9b1"], ("a12b3", "a9b1")),
+        (["ref_02", "ref_10"], None),
+        (["ref_0", "ref_1", "ref_2"], None),
+        (["a.ckpt", "a1.ckpt"], None),
+        (["ref-1.ckpt", "ref.ckpt"], None),
+        (["B2", "a10", "a9"], ("a10", "a9")),
+        (["x1", "x01"], None),
+        (["a", "b"], None),
+    ],
+)
+def test_names_that_sort_otherwise_by_number_are_known(
+    names: list[str], expected: tuple[str, str] | None
+) -> None:
+    assert own.disordered(names) == expected
+
+
+def test_rows_by_number_of_files_that_sort_by_string_are_refused(
+    tmp_path: Path,
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for number in range(12):
+        (mine / f"ref_{number}.ckpt").write_bytes(b"")
+    (mine / "membership.npy").write_bytes(b"")
+    with pytest.raises(AuditError) as caught:
+        own.checkpoints(mine)
+    assert str(caught.value) == (
+        f"references.folder: {mine} has ref_10.ckpt before ref_2.ckpt by the order of "
+        "strings and after it by that of numbers, so which row of membership.npy is "
+        "whose is not certain. Fix: save membership.npz in its place, with the arrays "
+        "names and member, or write all numbers with as many digits, in the order of "
+        "the rows."
+    )
+    (mine / "membership.npz").write_bytes(b"")
+    with pytest.raises(AuditError) as caught:
+        own.checkpoints(mine)
+    assert str(caught.value) == (
+        f"references.folder: {mine} has both membership.npy and membership.npz. "
+        "Fix: take out the wrong one."
+    )
+    (mine / "membership.npy").unlink()
+    assert len(own.checkpoints(mine)) == 12
+    assert own.table(mine) == mine / "membership.npz"
+
+
+def test_a_table_with_names_is_stamped_by_content(tmp_path: Path) -> None:
+    mine = own_references(tmp_path / "mine")
+    (mine / "membership.npy").rename(mine / "membership.npz")
+    path = edited(tmp_path, with_references(f'folder = "{mine}"\n'))
+    stamp = stamped(config.load(path), tmp_path / "run")["references"]
+    names = ["a.safetensors", "b.ckpt", "membership.npz"]
+    assert sorted(stamp["inputs"]["files"]) == names
+
+
+@pytest.mark.parametrize(
     ("lost", "message"),
     [
         (["mine"], "references.folder: {} does not exist. Fix: correct it."),

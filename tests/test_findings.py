@@ -69,6 +69,7 @@ def inputs(seed: int = 0, shift: float = 1.5, **changed: Any) -> Inputs:
         "audited": audited,
         "n_population": 7,
         "n_duplicates_dropped": 3,
+        "n_copies_dropped": 2,
         "target": Target(train_accuracy=0.9, test_accuracy=0.8, checkpoint_sha256=None),
         "references": 4 * (Accuracies(train_accuracy=0.9, test_accuracy=0.8),),
         "reference_names": tuple("abcd"),
@@ -138,6 +139,7 @@ def test_the_counts_are_those_of_the_records() -> None:
     assert made.records.attack_train == (~audited.evaluation).sum()
     assert made.records.population == 7
     assert made.records.duplicates_dropped == 3
+    assert made.records.copies_dropped == 2
     assert made.risk.flagged == records["flagged"].sum() > 0
     both = records["flagged"] & audited.member
     assert made.risk.flagged_members == both.sum()

@@ -265,6 +265,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "attack_train": 90,
         "attack_eval": 30,
         "duplicates_dropped": 0,
+        "copies_dropped": 0,
         "canaries": 0,
     }
     found = {attack["method"]: attack for attack in report["attacks"]}

@@ -57,6 +57,72 @@ def test_another_array_is_refused(
     assert str(caught.value) == f"{path}: {message}"
 
 
+NAMES = ["ref_10.ckpt", "ref_2.ckpt"]
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_rows_with_names_are_paired_by_them(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "membership.npz"
+    np.savez(path, names=np.array(NAMES[::-1]).astype(kind), member=MEMBER)
+    found = membership.named(path, "digits", NAMES, 8)
+    assert np.array_equal(found, MEMBER[::-1])
+
+
+SAVE = "Fix: save names and member by numpy.savez, a file name for each row."
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"member": MEMBER}, f"has no array 'names'. {SAVE}"),
+        ({"names": np.array(NAMES)}, f"has no array 'member'. {SAVE}"),
+        (
+            {"names": np.array([2, 10]), "member": MEMBER},
+            f"has names of type int64 and shape (2,). {SAVE}",
+        ),
+        (
+            {"names": np.array(["ref_10", "ref_2"]), "member": MEMBER},
+            "names 'ref_10', which is no checkpoint beside it. "
+            "Fix: give the names of the files, .ckpt and all.",
+        ),
+        (
+            {"names": np.array([NAMES[0]] * 2), "member": MEMBER},
+            "names 'ref_10.ckpt' twice. Fix: give each file one row.",
+        ),
+        (
+            {"names": np.array(NAMES[:1]), "member": MEMBER[:1]},
+            "does not name 'ref_2.ckpt', which lies beside it. "
+            "Fix: give each file one row.",
+        ),
+        (
+            {"names": np.array(NAMES), "member": MEMBER[:, :5]},
+            "has 5 columns, but digits has 8 records. "
+            "Fix: give one column for each, audited or not.",
+        ),
+        (
+            {"names": np.array(NAMES), "member": MEMBER.astype(int)},
+            "has type int64 and shape (2, 8). "
+            "Fix: save bools of shape (2, 8) by numpy.savez.",
+        ),
+    ],
+)
+def test_rows_with_other_names_are_refused(
+    arrays: dict[str, NDArray[Any]], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "membership.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(AuditError) as caught:
+        membership.named(path, "digits", NAMES, 8)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_an_archive_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "membership.npz"
+    path.write_bytes(b"junk")
+    with pytest.raises(AuditError, match=r"membership.npz: cannot be read \("):
+        membership.named(path, "digits", NAMES, 8)
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(AuditError) as caught:
         membership.read(path, "digits", 2, 8)

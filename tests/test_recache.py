@@ -38,6 +38,8 @@ def job(folder: Path) -> Job:
         canary=np.zeros(N, dtype=bool),
         content=np.full(N, b""),
         duplicates_dropped=np.array(0),
+        copies_dropped=np.array(0),
+        copies=np.empty((0, 2), dtype=np.int64),
         n_classes=np.array(3),
         n_source=np.array(N),
     )

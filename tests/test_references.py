@@ -326,6 +326,8 @@ def told_records(**more: Any) -> kinds.Records:
         canary=np.zeros(n, dtype=bool),
         content=np.full(n, b""),
         duplicates_dropped=np.array(0),
+        copies_dropped=np.array(0),
+        copies=np.empty((0, 2), dtype=np.int64),
         n_classes=np.array(10),
         n_source=np.array(n),
     )
@@ -375,6 +377,66 @@ def test_features_refuse_an_own_checkpoint_that_has_changed(tmp_path: Path) -> N
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(AuditError, match=r"a\.ckpt: is not the checkpoint that ref"):
         features.checkpoint(job, target, 1)
+
+
+def with_table(job: Job, names: tuple[str, ...]) -> None:
+    table = summaries.Checkpoints(file=names, checkpoint_sha256=names)
+    path = job.folder("references") / REFERENCES
+    documents.write(path, table, key=job.key_of("references"))
+
+
+def knowing(member: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return on which records models are right that know theirs."""
+    rng = np.random.default_rng(1)
+    right: NDArray[np.bool_] = rng.random(member.shape) < np.where(member, 0.9, 0.4)
+    return right
+
+
+def test_references_with_one_anothers_rows_are_refused(tmp_path: Path) -> None:
+    """Of a user's own and of arrays; those trained here have the right rows."""
+    member = selection.halves(600, 4, 1)
+    correct = list(knowing(member))
+    exchanged = member[[0, 3, 2, 1]]
+    own = {"data": {"source": "digits"}}, {"folder": "mine"}
+    arrays = {"data": {"source": "arrays"}}, {"path": "a.npz"}
+    names = ("a.ckpt", "b.ckpt", "c.ckpt", "d.ckpt")
+    for files_of, (settings, paths), pair in (
+        (names, own, ("b.ckpt", "d.ckpt")),
+        ((), arrays, ("model 2", "model 4")),
+    ):
+        job = jobs.job("features", tmp_path, settings, paths)
+        with_table(job, files_of)
+        features.check_pairing(job, correct, member)
+        with pytest.raises(AuditError) as caught:
+            features.check_pairing(job, correct, exchanged)
+        where, problem, fix = caught.value.args
+        named = [where.removeprefix("references (").removesuffix(")")]
+        named += [name for name in pair if f"only {name} is said to be" in problem]
+        assert sorted(named) == sorted(pair)
+        assert fix == "pair the rows of memberships with the models, see README.md"
+    job = jobs.job("features", tmp_path, own[0], {})
+    features.check_pairing(job, correct, exchanged)
+    features.check_pairing(job, [], member[:0])
+
+
+def test_a_reference_that_knows_other_records_than_its_own_is_refused(
+    tmp_path: Path,
+) -> None:
+    member = selection.halves(600, 8, 1)
+    correct = knowing(member)
+    correct[5] = knowing(selection.halves(600, 2, 99))[0]
+    settings = {"data": {"source": "arrays"}}
+    job = jobs.job("features", tmp_path, settings, {"path": "a.npz"})
+    with_table(job, ())
+    with pytest.raises(AuditError) as caught:
+        features.check_pairing(job, list(correct), member)
+    inside, outside = correct[5][member[5]].mean(), correct[5][~member[5]].mean()
+    assert str(caught.value) == (
+        f"references (model 6): is right on {inside:.0%} of the records that it is "
+        f"said to be trained on and on {outside:.0%} of the rest, while the other "
+        "references clearly know theirs. Fix: give the records that it was trained "
+        "on, or take it out."
+    )
 
 
 def test_what_own_references_learned_of_the_population_is_not_remarkable(
@@ -456,6 +518,21 @@ def test_every_reference_starts_and_goes_by_draws_of_its_own(
     given.clear()
     list(references.train(job, settings, records, half, [2]))
     assert given == [before]
+
+
+def test_references_trained_on_a_copy_of_a_record_know_the_record() -> None:
+    member = np.random.default_rng(0).random((5, 9)) < 0.4
+    copies = np.array([[0, 2], [5, 2], [6, 7], [8, 2]])
+    records = told_records(id=np.array([1, 2, 4, 7]), copies=copies)
+    found = references.trained_on(member, records)
+    for row in range(5):
+        expected = [
+            any(
+                member[row, other] for other in (each, *copies[copies[:, 1] == each, 0])
+            )
+            for each in records.id
+        ]
+        assert found[row].tolist() == expected
 
 
 def test_own_references_and_canaries_get_a_note_each(

@@ -93,10 +93,10 @@ def test_canaries_leave_a_read_only_input_as_it_is() -> None:
         ("abcd", "abcd", 2, [], 4),
         ("abcd", "bd", None, [10, 12], 2),
         ("abcd", "", None, [10, 11, 12, 13], 0),
-        ("aabb", "a", 2, [12, 13], 2),  # equal candidates do not exclude each other
+        ("aabb", "a", 2, [12], 2),
     ],
 )
-def test_first_distinct_takes_what_is_new_in_order(
+def test_distinct_takes_what_is_new_in_order(
     of_candidates: str,
     taken: str,
     count: int | None,
@@ -104,10 +104,10 @@ def test_first_distinct_takes_what_is_new_in_order(
     n_duplicates: int,
 ) -> None:
     candidates = np.arange(10, 10 + len(of_candidates))
-    found = selection.first_distinct(
+    found = selection.distinct(
         candidates, content(of_candidates), content(taken), count
     )
-    assert (found[0].tolist(), found[1]) == (ids, n_duplicates)
+    assert (found.ids.tolist(), len(found.duplicates)) == (ids, n_duplicates)
 
 
 @settings(derandomize=True, deadline=None)
@@ -116,22 +116,50 @@ def test_first_distinct_takes_what_is_new_in_order(
     taken=st.text("abcdef", max_size=4),
     count=st.one_of(st.none(), st.integers(1, 12)),
 )
-def test_first_distinct_is_what_a_loop_takes(
+def test_distinct_is_what_a_loop_takes(
     of_candidates: str, taken: str, count: int | None
 ) -> None:
     ids: list[int] = []
-    passed_over = 0
+    duplicates: list[int] = []
+    copies: list[int] = []
     for place, letter in enumerate(of_candidates):
         if len(ids) == count:
             break
         if letter in taken:
-            passed_over += 1
+            duplicates.append(place)
+        elif letter in of_candidates[:place]:
+            copies.append(place)
         else:
             ids.append(place)
-    found = selection.first_distinct(
+    found = selection.distinct(
         np.arange(len(of_candidates)), content(of_candidates), content(taken), count
     )
-    assert (found[0].tolist(), found[1]) == (ids, passed_over)
+    assert found.ids.tolist() == ids
+    assert found.duplicates.tolist() == duplicates
+    assert found.copies.tolist() == copies
+
+
+def test_records_of_unknown_content_equal_no_other() -> None:
+    unknown = np.array([b"", b"a", b"", b"a"], dtype="S1")
+    found = selection.distinct(np.arange(4), unknown, unknown[:1], None)
+    assert found.ids.tolist() == [0, 1, 2]
+    assert found.copies.tolist() == [3]
+    assert selection.copies(unknown, np.array([0, 1])).tolist() == [[3, 1]]
+
+
+@settings(derandomize=True, deadline=None)
+@given(letters=st.text("abcdef", min_size=1, max_size=12), seed=st.integers(0, 50))
+def test_copies_are_what_a_loop_finds(letters: str, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(letters))
+    of_source = content(letters)
+    chosen = selection.distinct(order, of_source[order], of_source[:0], 3).ids
+    expected = [
+        [copy, int(original)]
+        for copy in range(len(letters))
+        for original in chosen
+        if copy not in chosen and letters[copy] == letters[original]
+    ]
+    assert selection.copies(of_source, chosen).tolist() == expected
 
 
 def test_the_first_records_are_chosen_in_their_order() -> None:
@@ -223,3 +251,9 @@ def test_eval_side_leaves_read_only_inputs_as_they_are() -> None:
     selection.eval_side(member, label, 0.2, 1)
     assert member.tolist() == [True] * 9 + [False] * 11
     assert label.tolist() == [0, 1] * 10
+
+
+def test_unknown_contents_are_all_distinct() -> None:
+    contents = np.array([b"a", b"", b"b", b"a", b""])
+    assert selection.count_distinct(contents) == 4
+    assert selection.count_distinct(contents[:0]) == 0

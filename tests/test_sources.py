@@ -15,6 +15,7 @@ from pipeline.config import CIFAR_FILES, Data
 from pipeline.data import sources
 from pipeline.errors import AuditError
 from pipeline.signals import outputs
+from stages import records
 
 MINE = Data(source="mine.py:datasets")
 
@@ -304,6 +305,24 @@ def test_a_users_records_are_the_same_batched_or_not(
     assert found.n_classes == 3
 
 
+def test_copies_in_a_users_datasets_are_dropped(returns: Returns) -> None:
+    """Members stand three times, non-members twice, and one of them is a member too."""
+    inside, outside = (
+        np.tile(np.arange(6), 3),
+        np.array([*range(6, 12), 0, *range(6, 12)]),
+    )
+    returns(lambda: tuple(Fake(IMAGES[r], LABELS[r]) for r in (inside, outside)))
+    found = records.choose(MINE, sources.catalogue(MINE))
+    first_images = np.concatenate((inside, outside))[found.id]
+    assert sorted(first_images.tolist()) == list(range(12))
+    assert np.array_equal(found.content, hashed(IMAGES[first_images]))
+    assert (found.member.sum(), found.nonmember.sum()) == (6, 6)
+    assert found.copies_dropped > 0
+    assert len(found.copies) == 2 * 6 + 7
+    source = np.concatenate((inside, outside))
+    assert np.array_equal(source[found.copies[:, 0]], source[found.copies[:, 1]])
+
+
 def test_a_users_function_is_found_in_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -542,11 +561,54 @@ def test_a_population_of_members_is_refused(save: Save) -> None:
     )
 
 
-def test_signals_have_a_catalogue_without_content(save: Save) -> None:
+def test_signals_have_a_catalogue(save: Save) -> None:
     found = sources.catalogue(save(SIGNALS))
     assert found.member is not None
     assert np.array_equal(found.member, MEMBER)
-    assert (found.n_classes, set(found.content.tolist())) == (CLASSES, {b""})
+    assert found.n_classes == CLASSES
+    assert len({*found.content.tolist()} - {b""}) == N
+
+
+def test_records_with_the_same_label_and_outputs_of_all_models_have_one_content(
+    save: Save,
+) -> None:
+    rows = np.array([0, 1, 2, 3, 4, 5, 0, 4, 2])
+    logits = TWO[:, rows].copy()
+    logits[1, 7, 1] += 1  # of a reference
+    signals = {"logits": logits, "label": rows % CLASSES, "member": SIDES[:, rows]}
+    content = sources.catalogue(save(signals)).content
+    equal = np.argwhere(np.triu(content[:, None] == content, 1)).tolist()
+    assert equal == [[0, 6], [2, 8]]
+
+
+LABELS_OF_MANY = np.random.default_rng(2).integers(0, 4, 200)
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [
+        5 * np.eye(4)[LABELS_OF_MANY],
+        5 * np.eye(4)[np.where(np.arange(200) % 9, LABELS_OF_MANY, 0)],
+        np.random.default_rng(3).normal(size=(200, 2)).round(1)[:, [0, 1, 0, 1]],
+        np.random.default_rng(3).normal(size=(30, 4))[np.arange(200) % 30],
+    ],
+    ids=["classes", "wrong classes", "rounded", "of other labels"],
+)
+def test_outputs_that_distinct_records_share_are_no_sign_of_copies(
+    logits: NDArray[np.float64], save: Save
+) -> None:
+    signals = {"logits": logits, "label": LABELS_OF_MANY, "member": np.arange(200) < 9}
+    assert set(sources.catalogue(save(signals)).content.tolist()) == {b""}
+
+
+def test_copies_are_told_where_one_in_fifty_has_another_label(save: Save) -> None:
+    rows = np.repeat(np.arange(100), 3)
+    logits = np.random.default_rng(3).normal(size=(100, 4))[rows]
+    label = rows % 4
+    label[:3] = [0, 1, 2]
+    signals = {"logits": logits, "label": label, "member": np.arange(300) < 150}
+    content = sources.catalogue(save(signals)).content
+    assert len({*content.tolist()}) == 102
 
 
 @pytest.mark.parametrize("name", SIGNALS)

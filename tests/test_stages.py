@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from pipeline.config import Data
 from pipeline.data import sources
 from pipeline.errors import AuditError
 from stages import records
+from tests import jobs
 
 
 def catalogue(
@@ -90,6 +92,80 @@ def test_in_one_pool_only_audited_members_count_as_known() -> None:
 def test_the_sides_stay_equal_when_duplicates_leave_too_few() -> None:
     found = records.choose(data(), catalogue("abcdeaxy", "mmmmmooo"))
     assert (found.member.sum(), (~found.member).sum()) == (2, 2)
+
+
+def test_copies_within_a_side_are_dropped_and_counted() -> None:
+    thrice = catalogue("abcabcabcxyzxyzxyz", 9 * "m" + 9 * "o")
+    found = records.choose(data(choose="first"), thrice)
+    assert found.id.tolist() == [0, 1, 2, 9, 10, 11]
+    assert found.member.tolist() == 3 * [True] + 3 * [False]
+    assert (found.duplicates_dropped, found.copies_dropped) == (0, 12)
+    assert found.copies[:, 0].tolist() == [*range(3, 9), *range(12, 18)]
+    assert found.copies[:, 1].tolist() == 2 * [0, 1, 2] + 2 * [9, 10, 11]
+
+
+def test_other_records_take_the_place_of_copies() -> None:
+    found = records.choose(
+        data(choose="first", members=2, nonmembers=3),
+        catalogue("aabcxxyzw", "mmmmooooo"),
+    )
+    assert found.id.tolist() == [0, 2, 4, 6, 7]
+    assert found.copies_dropped == 2
+
+
+@pytest.mark.parametrize("counts", [{}, {"members": 6, "nonmembers": 3}])
+def test_where_copies_leave_fewer_records_than_configured_fewer_are_audited(
+    counts: dict[str, int],
+) -> None:
+    found = records.choose(data(**counts), catalogue("aabbccxyz", "mmmmmmooo"))
+    assert (found.member.sum(), found.nonmember.sum()) == (3, 3)
+
+
+def test_the_sides_stay_equal_where_one_has_copies() -> None:
+    found = records.choose(data(), catalogue("abcdefxxxxyy", "mmmmmmoooooo"))
+    assert (found.member.sum(), found.nonmember.sum()) == (2, 2)
+
+
+def test_in_one_pool_a_copy_of_a_member_is_counted_once() -> None:
+    found = records.choose(
+        data(choose="first", members=2, nonmembers=2), catalogue("aabcdeb")
+    )
+    assert found.id.tolist() == [0, 2, 3, 4]
+    assert (found.duplicates_dropped, found.copies_dropped) == (0, 1)
+
+
+def test_a_copy_with_another_label_is_a_copy() -> None:
+    # Of one input a model's outputs are the same, whatever label stands beside it.
+    mislabelled = catalogue("abcaxyzx", "mmmmoooo")
+    mislabelled.label[3] = 2
+    found = records.choose(data(choose="first"), mislabelled)
+    assert found.id.tolist() == [0, 1, 2, 4, 5, 6]
+
+
+def test_a_population_has_no_copies() -> None:
+    drawn = records.choose(
+        data(choose="first", members=1, population=2), catalogue("abxyyz", "mmoooo")
+    )
+    assert drawn.id[drawn.population].tolist() == [3, 5]
+    assert drawn.copies_dropped == 1
+    of_file = replace(catalogue("abxyyxzaz", "mmooooooo"), population=np.arange(9) >= 4)
+    found = records.choose(data(choose="first"), of_file)
+    assert found.id[found.population].tolist() == [6]
+    assert found.copies_dropped == 4
+
+
+def test_the_line_tells_of_copies_only_where_there_are_some(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    logits, member = rng.normal(size=(40, 5)), np.arange(40) < 20
+    label = np.arange(40) % 5
+    path = tmp_path / "a.npz"
+    settings = {"data": {"source": "arrays"}}
+    for n, more in ((1, ""), (3, ", 80 copies within a side dropped")):
+        arrays = {"logits": logits, "label": label, "member": member}
+        np.savez(path, **{name: np.repeat(a, n, axis=0) for name, a in arrays.items()})
+        job = jobs.job("records", tmp_path / "run", settings, {"path": str(path)})
+        line = records.compute(job)
+        assert line == f"20 members, 20 non-members, 0 duplicates dropped{more}"
 
 
 def test_records_without_content_are_no_duplicates() -> None:
@@ -288,8 +364,8 @@ def test_a_population_has_no_twin_of_an_audited_record() -> None:
     found = records.choose(
         data(choose="first", members=2, nonmembers=2, population=1), twins
     )
-    assert found.id[found.nonmember].tolist() == [4, 6]
-    assert found.id[found.population].tolist() == [7]
+    assert found.id[found.nonmember].tolist() == [4, 7]
+    assert found.id[found.population].tolist() == [9]
 
 
 def test_records_with_a_population_of_the_file_are_not_audited() -> None:
@@ -307,3 +383,13 @@ def test_a_larger_population_than_there_is_is_refused() -> None:
     with pytest.raises(AuditError) as caught:
         records.choose(data(members=3, population=2), TWO_SIDES)
     assert str(caught.value) == line
+
+
+def test_copies_and_duplicates_are_not_said_to_be_left_out_for_equal_sides() -> None:
+    # Members a to f, b twice more; non-members a again, g, g, h.
+    source = catalogue("abcdefbbaggh", "mmmmmmmmoooo")
+    chosen = records.choose(data(), source)
+    assert (chosen.member.sum(), chosen.nonmember.sum()) == (2, 2)
+    assert records.remarks(data(), source, chosen) == [
+        "4 members left out to make the sides equal"
+    ]

@@ -74,6 +74,10 @@ def test_the_text_tells_the_counts_the_accuracies_and_the_verdict() -> None:
     text = shown(made)
     assert "5000 members and 4998 non-members; 7998 to learn from, 2000 to jud" in text
     assert "Duplicates of members dropped: 2. Mislabelled canaries: 0." in text
+    assert "Copies within" not in text
+    assert "Copies within a side dropped: 9." in shown(
+        report(attack(), records=counts(copies_dropped=9))
+    )
     assert "Target accuracy: 0.9987 on members, 0.3333 on non-members." in text
     assert text.endswith(made.verdict.sentence)
 

@@ -97,10 +97,13 @@ def _about(report: Report) -> list[str]:
     if records.population:
         audited += f", beside a population of {records.population}"
     sides = f"{records.attack_train} to learn from, {records.attack_eval} to judge"
+    n_copies = records.copies_dropped
+    copies = [f"Copies within a side dropped: {n_copies}."] if n_copies else []
     return [
         f"Audit {report.audit}: {audited}; {sides}.",
         f"Duplicates of members dropped: {records.duplicates_dropped}. "
         f"Mislabelled canaries: {records.canaries}.",
+        *copies,
         f"Target accuracy: {target.train_accuracy:.4f} on members, "
         f"{target.test_accuracy:.4f} on non-members.",
         _about_references(report.references.models),

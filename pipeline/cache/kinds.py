@@ -19,8 +19,14 @@ class Records:
     member: NDArray[np.bool_]  # (n_records,) whether the target was trained on it
     population: NDArray[np.bool_]  # (n_records,) never audited, never a member
     canary: NDArray[np.bool_]  # (n_records,) whether its label was changed
-    content: NDArray[np.bytes_]  # (n_records,) hash of its input; empty for arrays
+    # (n_records,) hash of its input, of arrays of its outputs; empty if unknown. No two
+    # records are equal.
+    content: NDArray[np.bytes_]
     duplicates_dropped: NDArray[np.int64]  # () non-members that equalled a member
+    copies_dropped: NDArray[np.int64]  # () records that equalled another of their side
+    # (n_copies, 2) id of each record of the source that is not here and equals one that
+    # is, and the id of the latter
+    copies: NDArray[np.int64]
     n_classes: NDArray[np.int64]  # () classes the labels come from
     n_source: NDArray[np.int64]  # () records of the source, audited or not
 

@@ -186,7 +186,7 @@ def _file_digests(
             yield CHECKPOINT, digests.content(path)
     if stage == "references" and config.references.folder is not None:
         folder = Path(config.references.folder)
-        for path in (*own.checkpoints(folder), folder / own.MEMBERSHIP):
+        for path in (*own.checkpoints(folder), own.table(folder)):
             yield path.name, digests.content(path)
     if stage == "report" and config.report.groups is not None:
         path = _existing("report.groups", Path(config.report.groups))

@@ -1,5 +1,6 @@
 """Membership: a user's own arrays that say something of each record of a source."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,72 @@ def read(path: Path, source: str, n_models: int, n_source: int) -> NDArray[np.bo
     except Exception as error:  # a damaged file may raise anything
         problem = f"cannot be read ({summary(error)})"
         raise AuditError(path, problem, "save a bool array by numpy.save") from error
+    _check(path, array, source, n_models, n_source, "numpy.save")
+    return np.asarray(array)
+
+
+def named(
+    path: Path, source: str, names: Sequence[str], n_source: int
+) -> NDArray[np.bool_]:
+    """Read which records each model was trained on, from rows that have names.
+
+    Args:
+        path: an .npz file with the arrays `names` and `member`.
+        source: its name, for errors.
+        names: of the checkpoints.
+        n_source: records of the source, audited or not.
+
+    Returns:
+        (n_models, n_source) in the order of the checkpoints.
+
+    Raises:
+        AuditError: if the file is unreadable, or its rows are not those of the
+            checkpoints.
+    """
+    fix = "save names and member by numpy.savez, a file name for each row"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("names", "member") if name in file}
+        rows = arrays.get("names", np.empty(0))
+        if rows.dtype.kind == "S":
+            rows = np.char.decode(rows, "utf-8")
+    except Exception as error:  # a damaged file may raise anything
+        problem = f"cannot be read ({summary(error)})"
+        raise AuditError(path, problem, fix) from error
+    for name in ("names", "member"):
+        if name not in arrays:
+            raise AuditError(path, f"has no array {name!r}", fix)
+    if rows.dtype.kind != "U" or rows.ndim != 1:
+        problem = f"has names of type {rows.dtype} and shape {rows.shape}"
+        raise AuditError(path, problem, fix)
+    told = rows.tolist()
+    for name in told:
+        if name not in names:
+            problem = f"names {name!r}, which is no checkpoint beside it"
+            raise AuditError(
+                path, problem, "give the names of the files, .ckpt and all"
+            )
+        if told.count(name) > 1:
+            raise AuditError(path, f"names {name!r} twice", "give each file one row")
+    for name in names:
+        if name not in told:
+            problem = f"does not name {name!r}, which lies beside it"
+            raise AuditError(path, problem, "give each file one row")
+    member: Any = arrays["member"]
+    _check(path, member, source, len(names), n_source, "numpy.savez")
+    order = [told.index(name) for name in names]
+    return np.asarray(member[order])
+
+
+def _check(
+    path: Path, array: Any, source: str, n_models: int, n_source: int, how: str
+) -> None:
+    """Refuse what is no table of bools with a row of each model."""
     shape: tuple[int, ...] = getattr(array, "shape", ())
     kind = getattr(array, "dtype", type(array).__name__)
     if kind != np.bool_ or len(shape) != 2:
         problem = f"has type {kind} and shape {shape}"
-        fix = f"save bools of shape ({n_models}, {n_source}) by numpy.save"
+        fix = f"save bools of shape ({n_models}, {n_source}) by {how}"
         raise AuditError(path, problem, fix)
     if shape[0] != n_models:
         problem = f"has {shape[0]} rows, but {n_models} checkpoints lie beside it"
@@ -46,7 +108,6 @@ def read(path: Path, source: str, n_models: int, n_source: int) -> NDArray[np.bo
         problem = f"has {shape[1]} columns, but {source} has {n_source} records"
         fix = "give one column for each, audited or not"
         raise AuditError(path, problem, fix)
-    return np.asarray(array)
 
 
 def groups(path: Path, n_source: int) -> NDArray[Any]:

@@ -1,19 +1,23 @@
 """Own: the files of a user's own references."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import AuditError
 
 CHECKPOINTS = (".ckpt", ".safetensors")
-# Beside the checkpoints: which records of the source each model was trained on.
+# Beside the checkpoints: which records of the source each model was trained on, by rows
+# in order of file name, or by rows with the files' names.
 MEMBERSHIP = "membership.npy"
+NAMED_MEMBERSHIP = "membership.npz"
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a user's own references, in order of file name.
 
     Raises:
-        AuditError: if there are none, or nothing tells what they were trained on.
+        AuditError: if there are none, or it is not certain what they were trained on.
     """
     where = "references.folder"
     if not folder.is_dir():
@@ -27,7 +31,57 @@ def checkpoints(folder: Path) -> list[Path]:
     if not paths:
         problem = f"{folder} has no {' or '.join(CHECKPOINTS)} file"
         raise AuditError(where, problem, "put the checkpoints of your references there")
-    if not (folder / MEMBERSHIP).is_file():
+    tables = [name for name in (MEMBERSHIP, NAMED_MEMBERSHIP) if _is_in(folder, name)]
+    if not tables:
         fix = "save there which records of the source each model was trained on"
         raise AuditError(where, f"{folder} has no {MEMBERSHIP}", fix)
+    if len(tables) > 1:
+        problem = f"{folder} has both {' and '.join(tables)}"
+        raise AuditError(where, problem, "take out the wrong one")
+    unsure = disordered([path.name for path in paths])
+    if unsure and tables == [MEMBERSHIP]:
+        problem = (
+            f"{folder} has {unsure[0]} before {unsure[1]} by the order of strings and "
+            f"after it by that of numbers, so which row of {MEMBERSHIP} is whose is "
+            "not certain"
+        )
+        fix = (
+            f"save {NAMED_MEMBERSHIP} in its place, with the arrays names and member, "
+            "or write all numbers with as many digits, in the order of the rows"
+        )
+        raise AuditError(where, problem, fix)
     return paths
+
+
+def table(folder: Path) -> Path:
+    """Return the file that says which records each model was trained on."""
+    named = _is_in(folder, NAMED_MEMBERSHIP)
+    return folder / (NAMED_MEMBERSHIP if named else MEMBERSHIP)
+
+
+def disordered(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two names that stand otherwise by their numbers than by their letters.
+
+    Args:
+        names: in the order of strings.
+    """
+
+    def parts(name: str) -> list[str]:
+        return re.split(r"([0-9]+)", name)
+
+    def numbers(name: str) -> list[str | int]:
+        # Text and numbers take turns, so only like is compared with like.
+        return [
+            int(part) if place % 2 else part for place, part in enumerate(parts(name))
+        ]
+
+    by_text = sorted(names, key=parts)
+    by_number = sorted(by_text, key=numbers)
+    for first, other in zip(by_text, by_number, strict=True):
+        if first != other:
+            return first, other
+    return None
+
+
+def _is_in(folder: Path, name: str) -> bool:
+    return (folder / name).is_file()

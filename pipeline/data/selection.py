@@ -1,6 +1,6 @@
 """Selection: which records are audited, and on which side of the attack they stand."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,29 +37,71 @@ def canary_labels(
     return changed, canary
 
 
-def first_distinct(
+class Distinct(NamedTuple):
+    """Records taken in order, and those passed over before the last of them."""
+
+    ids: NDArray[np.int64]  # (n_ids,) no two of one content
+    duplicates: NDArray[np.int64]  # (n_duplicates,) whose content was taken before
+    copies: NDArray[np.int64]  # (n_copies,) whose content an earlier candidate has
+
+
+def distinct(
     candidates: NDArray[np.int64],
     content: NDArray[np.bytes_],
     taken: NDArray[np.bytes_],
     count: int | None,
-) -> tuple[NDArray[np.int64], int]:
-    """Take candidates in order, passing over those whose content is taken already.
+) -> Distinct:
+    """Take candidates in order, each content once and none that is taken already.
 
     Args:
         candidates: (n_candidates,) record ids, in order of preference.
-        content: (n_candidates,) content hash of each.
+        content: (n_candidates,) content hash of each; empty if it is unknown, which
+            equals no other.
         taken: (n_taken,) content hashes not to be taken again.
-        count: how many to take; None takes all.
+        count: how many to take at most; None takes all.
+    """
+    known = content != b""
+    duplicate = known & np.isin(content, taken)
+    earliest = np.zeros(len(content), dtype=bool)
+    earliest[np.unique(content, return_index=True)[1]] = True
+    copy = known & ~duplicate & ~earliest
+    fresh = np.flatnonzero(~duplicate & ~copy)
+    end = len(candidates)
+    if count is not None and len(fresh) >= count:
+        end = fresh[count - 1] + 1 if count else 0
+    return Distinct(
+        candidates[fresh[fresh < end]],
+        candidates[:end][duplicate[:end]],
+        candidates[:end][copy[:end]],
+    )
+
+
+def count_distinct(content: NDArray[np.bytes_]) -> int:
+    """Return how many contents there are; each unknown one counts for itself.
+
+    Args:
+        content: (n_records,) content hash of each; empty if it is unknown.
+    """
+    known = content[content != b""]
+    return len(np.unique(known)) + len(content) - len(known)
+
+
+def copies(content: NDArray[np.bytes_], chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Find the records of a source that equal a chosen record and are not chosen.
+
+    Args:
+        content: (n_source,) content hash of each record; empty if it is unknown.
+        chosen: (n_chosen,) ids, no two of one content.
 
     Returns:
-        The ids taken, at most `count`, and the number of duplicates passed over.
+        (n_copies, 2) id of each copy, ascending, and of the chosen record that it
+        equals.
     """
-    duplicate = np.isin(content, taken)
-    ids = candidates[~duplicate][:count]
-    if len(ids) == count and count:
-        last = np.flatnonzero(~duplicate)[count - 1]
-        return ids, int(duplicate[:last].sum())
-    return ids, int(duplicate.sum())
+    left = np.setdiff1d(np.flatnonzero(content != b""), chosen)
+    copy = left[np.isin(content[left], content[chosen])]
+    by_content = chosen[np.argsort(content[chosen])]
+    original = by_content[np.searchsorted(content[by_content], content[copy])]
+    return np.stack((copy, original), axis=1)
 
 
 def ordered(

@@ -26,6 +26,12 @@ DIGITS_FILE = "datasets/data/digits.csv.gz"  # within scikit-learn
 DIGIT_SCALE = 15
 HASH_BYTES = 16
 MOST_LABEL = 2**31 - 1  # labels are kept in 32 bits
+# Outputs are coarse, so that distinct records may share them, if they take no more
+# values than this and no more than they have distinct rows ...
+COARSE_VALUES = 1000
+# ... or if more than this share of the records whose outputs another has as well stand
+# with a record of another class; copies have one class, but for errors of labelling.
+COARSE_MIXED = 0.05
 READ_ROWS = 1024  # images held in memory at once while a file is read through
 # What the arrays of signals made elsewhere hold, by their names.
 ARRAYS = {
@@ -53,7 +59,8 @@ class Catalogue:
     # (n_records,) whether the target may have been trained on it; None: the audit
     # draws members and non-members from one pool.
     member: NDArray[np.bool_] | None
-    # (n_records,) hash of each record's input; empty where inputs are unknown.
+    # (n_records,) hash of each record's input, of arrays of the outputs and the label;
+    # empty where that is no sign of what the record is.
     content: NDArray[np.bytes_]
     n_classes: int
     # (n_records,) not to be audited; None: the config says how many.
@@ -82,10 +89,10 @@ def catalogue(data: Data) -> Catalogue:
     if data.source == "arrays":
         models = signals(data)
         _check_outputs(Path(str(data.path)), models.logits)
-        unknown = np.zeros(len(models.label), dtype=f"S{2 * HASH_BYTES}")
         n_classes = models.logits.shape[-1]
         member, population = models.member[0], models.population
-        return Catalogue(models.label, member, unknown, n_classes, population)
+        content = _outputs_content(models)
+        return Catalogue(models.label, member, content, n_classes, population)
     if modules.is_function(data.source):
         return _users_catalogue(data.source)
     if data.source == "digits":
@@ -365,6 +372,38 @@ def signals(data: Data) -> Signals:
     if logits.ndim == 3:
         logits = logits[:, :, None]
     return Signals(logits, label.astype(np.int32), member, train, population)
+
+
+def _outputs_content(models: Signals) -> NDArray[np.bytes_]:
+    """Return a hash of each record's label and of what all models say of it.
+
+    Copies of a record have the same outputs. Other records may have them too where the
+    outputs are coarse, as classes without probabilities are: nothing is known then.
+    """
+    logits, label = models.logits, models.label
+    outputs = hashes(logits[0])
+    content = hashes(_joined(logits[:1], label, np.arange(len(label))))
+    _, group, size = np.unique(outputs, return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(size[group] > 1)
+    if not len(repeated):
+        return content
+    labels = np.unique(np.stack((group[repeated], label[repeated])), axis=1)
+    n_labels = np.bincount(labels[0], minlength=len(size))
+    mixed = float((n_labels[group[repeated]] > 1).mean())
+    n_values = len(np.unique(logits[0]))
+    if n_values <= min(len(size), COARSE_VALUES) or mixed > COARSE_MIXED:
+        return np.zeros_like(content)
+    content[repeated] = hashes(_joined(logits, label, repeated))
+    return content
+
+
+def _joined(
+    logits: NDArray[np.floating[Any]], label: NDArray[np.int32], rows: NDArray[np.int64]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the bytes of each row's outputs and label."""
+    for row in rows:
+        whole = logits[:, row].tobytes() + label[row].tobytes()
+        yield np.frombuffer(whole, np.uint8)
 
 
 def inputs(data: Data, n_records: int) -> NDArray[Any] | None:

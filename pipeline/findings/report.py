@@ -95,6 +95,7 @@ class Inputs:
     audited: Audited
     n_population: int
     n_duplicates_dropped: int
+    n_copies_dropped: int
     target: Target
     references: tuple[Accuracies, ...]
     reference_names: tuple[str, ...]
@@ -132,6 +133,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
         attack_train=len(audited.id) - n_eval,
         attack_eval=n_eval,
         duplicates_dropped=inputs.n_duplicates_dropped,
+        copies_dropped=inputs.n_copies_dropped,
         canaries=int(audited.canary.sum()),
     )
     attacks = _attacks(audited, search, settings)

@@ -149,7 +149,8 @@ class Counts(Record):
     population: int
     attack_train: int
     attack_eval: int
-    duplicates_dropped: int
+    duplicates_dropped: int  # non-members that equal a member
+    copies_dropped: int  # records that equal another one of their side
     canaries: int
 
 

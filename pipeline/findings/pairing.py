@@ -1,0 +1,163 @@
+"""Pairing: whether references fit the records that they are said to be trained on."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+# At most this share of sound sets of references is refused by either test.
+LEVEL = 1e-4
+# Records on either side of a comparison, fewer than which show nothing.
+FEWEST = 30
+# Other references that must agree before one is measured by them.
+SISTERS = 3
+# Standard errors within which a difference of zero cannot be told from none.
+NEAR = 2.0
+# Median absolute deviations of a normal law in a standard deviation.
+MAD_SCALE = 1.4826
+BLOCK_RECORDS = 8192  # held in memory as floats at once
+
+
+class Mispaired(NamedTuple):
+    """A reference that does not fit the records it is said to be trained on."""
+
+    model: int
+    fits: int | None  # the reference whose records it fits better; None: no other
+
+
+class _Comparison(NamedTuple):
+    """Differences of means, with their standard errors; NaN of too few records."""
+
+    difference: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+def mispaired(
+    correct: NDArray[np.bool_], member: NDArray[np.bool_]
+) -> Mispaired | None:
+    """Find a reference that certainly has not the memberships that it is said to have.
+
+    A model is right more often on the records that it was trained on. How often it is
+    right on a record is measured relative to the other references, so that records
+    that are easy for all count for nothing. Two findings are certain enough: a
+    reference does better on the records of another one than on its own, on those that
+    only one of the two has; or it does no better on its own than on the rest, where
+    the other references clearly do. Models that learn nothing by heart show neither.
+
+    Args:
+        correct: (n_models, n_records) whether a reference is right on a record.
+        member: (n_models, n_records) whether it is said to be trained on it.
+
+    Returns:
+        The reference that shows it most clearly; None if no reference does.
+    """
+    n_models = len(correct)
+    if n_models < 2:
+        return None
+    own, exchanged = _compared(correct, member)
+    with np.errstate(invalid="ignore"):
+        clearness = np.nan_to_num(exchanged.difference / exchanged.error, nan=-np.inf)
+    np.fill_diagonal(clearness, -np.inf)
+    model, fits = np.unravel_index(clearness.argmax(), clearness.shape)
+    if clearness[model, fits] > norm.isf(LEVEL / (n_models * (n_models - 1))):
+        return Mispaired(int(model), int(fits))
+    fitting = np.array([_fits(*each) for each in zip(correct, member, strict=True)])
+    lonely = _lonely(own, fitting)
+    return None if lonely is None else Mispaired(lonely, None)
+
+
+def _fits(right: NDArray[np.bool_], own: NDArray[np.bool_]) -> bool:
+    """Return whether a model is right more often on its records than on the rest."""
+    n = own.sum(), (~own).sum()
+    if min(n) < FEWEST:
+        return True
+    rates = right[own].mean(), right[~own].mean()
+    variances = [rate * (1 - rate) / many for rate, many in zip(rates, n, strict=True)]
+    return bool(rates[0] - rates[1] >= NEAR * np.sqrt(sum(variances)))
+
+
+def _lonely(own: _Comparison, fitting: NDArray[np.bool_]) -> int | None:
+    """Return the reference that lacks the difference which its sisters clearly show.
+
+    Args:
+        own: of each reference on its records and on the rest.
+        fitting: (n_models,) those that are right more often on their records. That is
+            not asked relative to others: a twin is right on just the rest.
+    """
+    there = np.flatnonzero(np.isfinite(own.difference))
+    far = norm.isf(LEVEL / max(len(there), 1))
+    shortfall: dict[int, float] = {}
+    for model in there:
+        sisters = np.setdiff1d(there, [model])
+        if len(sisters) < SISTERS:
+            continue
+        difference, error = own.difference[model], own.error[model]
+        usual = np.median(own.difference[sisters])
+        spread = MAD_SCALE * np.median(np.abs(own.difference[sisters] - usual))
+        are_clear = usual > far * np.median(own.error[sisters])
+        distance = (usual - difference) / np.hypot(error, spread)
+        if are_clear and not fitting[model] and distance > far:
+            shortfall[int(model)] = float(distance)
+    return max(shortfall, key=lambda model: shortfall[model], default=None)
+
+
+def _compared(
+    correct: NDArray[np.bool_], member: NDArray[np.bool_]
+) -> tuple[_Comparison, _Comparison]:
+    """Compare how often models are right, relative to the other models.
+
+    Returns:
+        (n_models,) own records against the rest, and (n_models, n_models) of each model
+        the records of another one alone against its own alone.
+    """
+    n_models, n_records = correct.shape
+    # Sums over records: of own and another's, of another's, of all; of values and their
+    # squares.
+    both, others = np.zeros((2, 2, n_models, n_models))
+    whole = np.zeros((2, n_models))
+    n_both = np.zeros((n_models, n_models))
+    for start in range(0, n_records, BLOCK_RECORDS):
+        block = slice(start, start + BLOCK_RECORDS)
+        right = correct[:, block].astype(np.float64)
+        inside = member[:, block].astype(np.float64)
+        relative = (n_models * right - right.sum(axis=0)) / (n_models - 1)
+        n_both += inside @ inside.T
+        for power, values in enumerate((relative, relative**2)):
+            both[power] += (values * inside) @ inside.T
+            others[power] += values @ inside.T
+            whole[power] += values.sum(axis=1)
+    n_own = np.diag(n_both)
+    sums_own = np.diagonal(both, axis1=1, axis2=2)
+    own = _difference(n_own, sums_own, n_records - n_own, whole - sums_own)
+    exchanged = _difference(
+        n_own - n_both,
+        others - both,
+        n_own[:, None] - n_both,
+        sums_own[..., None] - both,
+    )
+    return own, exchanged
+
+
+def _difference(
+    n_one: NDArray[np.float64],
+    one: NDArray[np.float64],
+    n_other: NDArray[np.float64],
+    other: NDArray[np.float64],
+) -> _Comparison:
+    """Return the difference of two means and its standard error by Welch.
+
+    Args:
+        n_one: (...) number of values of the one side.
+        one: (2, ...) sums of its values and of their squares.
+        n_other: (...) and of the other side.
+        other: (2, ...) the same of it.
+    """
+    means, errors = [], []
+    for n, (total, squares) in ((n_one, one), (n_other, other)):
+        many = np.where(n >= FEWEST, n, np.nan)
+        means.append(total / many)
+        # No less than one error in all: values that happen to be equal may differ.
+        variance = np.maximum(squares / many - means[-1] ** 2, 1 / many)
+        errors.append(variance / many)
+    return _Comparison(means[0] - means[1], np.sqrt(errors[0] + errors[1]))

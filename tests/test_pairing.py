@@ -1,0 +1,126 @@
+"""Pairing is tested on models of known memory, and on a plain loop."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.findings import pairing
+
+N_MODELS, N = 12, 800
+
+
+def drawn(
+    n_models: int = N_MODELS, inside: float = 0.7, outside: float = 0.41, seed: int = 0
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which records models are right on and trained on, twins by halves."""
+    rng = np.random.default_rng(seed)
+    member = np.zeros((n_models, N), dtype=bool)
+    for pair in range(0, n_models, 2):
+        member[pair, rng.permutation(N)[: N // 2]] = True
+        member[pair + 1 : pair + 2] = ~member[pair]
+    return rng.random((n_models, N)) < np.where(member, inside, outside), member
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"),
+    [(0.7, 0.41), (0.7, 0.66), (0.5, 0.5), (1.0, 1.0), (1.0, 0.1)],
+)
+@pytest.mark.parametrize("n_models", [1, 2, 3, 12])
+def test_a_sound_set_passes_however_little_it_memorises(
+    inside: float, outside: float, n_models: int
+) -> None:
+    for seed in range(20):
+        correct, member = drawn(n_models, inside, outside, seed)
+        assert pairing.mispaired(correct, member) is None
+
+
+def test_rows_that_are_exchanged_are_found() -> None:
+    for seed in range(20):
+        correct, member = drawn(seed=seed)
+        order = np.arange(N_MODELS)
+        order[[2, 7]] = 7, 2
+        found = pairing.mispaired(correct, member[order])
+        assert found in {(2, 7), (7, 2)}
+
+
+def test_rows_in_the_order_of_strings_are_found() -> None:
+    order = sorted(range(N_MODELS), key=str)
+    assert order[2:4] == [10, 11]
+    for seed in range(20):
+        correct, member = drawn(seed=seed)
+        found = pairing.mispaired(correct[order], member)
+        assert found is not None
+        assert order[found.model] == found.fits
+
+
+def test_two_models_with_each_others_rows_are_found() -> None:
+    correct, member = drawn(2)
+    assert pairing.mispaired(correct, member[::-1]) in {(0, 1), (1, 0)}
+
+
+def test_a_reference_of_other_records_than_all_others_is_found() -> None:
+    noticed = 0
+    for seed in range(20):
+        correct, member = drawn(inside=0.85, seed=seed)
+        foreign, _ = drawn(inside=0.85, seed=100 + seed)
+        correct[4] = foreign[4]
+        found = pairing.mispaired(correct, member)
+        noticed += found == (4, None)
+        assert found in {None, (4, None)}
+    assert noticed >= 18
+
+
+def test_a_whole_set_of_foreign_rows_is_left_to_the_control_of_the_report() -> None:
+    for seed in range(10):
+        correct, _ = drawn(seed=seed)
+        _, member = drawn(seed=100 + seed)
+        assert pairing.mispaired(correct, member) is None
+
+
+def test_references_that_memorise_to_different_degrees_pass() -> None:
+    rng = np.random.default_rng(3)
+    for seed in range(20):
+        _, member = drawn(seed=seed)
+        inside = np.linspace(0.5, 0.9, N_MODELS)[:, None]
+        correct = rng.random(member.shape) < np.where(member, inside, 0.45)
+        assert pairing.mispaired(correct, member) is None
+
+
+def test_a_reference_of_hard_records_passes() -> None:
+    # On half of the records all are seldom right, and one was trained on just those.
+    rng = np.random.default_rng(4)
+    hard = np.arange(N) < N // 2
+    for seed in range(20):
+        _, member = drawn(seed=seed)
+        member[3] = hard
+        chance = np.where(hard, 0.2, 0.8) + 0.05 * member
+        assert pairing.mispaired(rng.random(member.shape) < chance, member) is None
+
+
+def test_references_trained_on_nothing_or_on_everything_pass() -> None:
+    correct, member = drawn(6)
+    member[1], member[4] = False, True
+    assert pairing.mispaired(correct, member) is None
+
+
+def test_the_comparisons_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairing, "BLOCK_RECORDS", 100)
+    correct, member = drawn(4)
+    correct.flags.writeable = member.flags.writeable = False
+    own, exchanged = pairing._compared(correct, member)
+
+    def expected(
+        values: NDArray[np.float64], one: NDArray[np.bool_], other: NDArray[np.bool_]
+    ) -> tuple[float, float]:
+        a, b = values[one], values[other]
+        return a.mean() - b.mean(), np.sqrt(a.var() / len(a) + b.var() / len(b))
+
+    for i in range(4):
+        rest = np.delete(correct, i, axis=0)
+        values = correct[i] - rest.mean(axis=0)
+        pair = own.difference[i], own.error[i]
+        assert pair == pytest.approx(expected(values, member[i], ~member[i]))
+        for j in {*range(4)} - {i}:
+            sides = member[j] & ~member[i], member[i] & ~member[j]
+            pair = exchanged.difference[i, j], exchanged.error[i, j]
+            assert pair == pytest.approx(expected(values, *sides))
