@@ -61,9 +61,10 @@ def attack(method: str = "lr", **changed: Any) -> AttackFigures:
             "0.01": rate(0.25, 0.125, 0.375),
             "0.001": NONE,
         },
+        "confidence": 0.95,
         "exceeds": False,
         "p_value": 0.0041,
-        "p_value_holm": 0.0123,
+        "p_value_corrected": 0.0123,
         "chosen": None,
     }
     return AttackFigures(**{**fields, **changed})
@@ -218,7 +219,10 @@ def report(*attacks: AttackFigures, **changed: Any) -> Report:
         "choices": {"attacks.chosen": "attack-train: the highest AUC"},
         "verdict": Verdict(
             leaks=True,
-            status="leaks",
+            exceeds=True,
+            grade="moderate",
+            rule="high: much",
+            attack="lr",
             methods=("lr",),
             reasons=(),
             caveats=(),

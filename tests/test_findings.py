@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import Report as Settings
-from pipeline.findings import controls, exposure, figures, report, slices
+from pipeline.findings import controls, exposure, report, slices
 from pipeline.findings.report import Audited, Inputs
 from pipeline.findings.schema import (
     Accuracies,
@@ -101,6 +101,7 @@ def test_the_figures_are_those_of_attack_eval() -> None:
     judged = audited.evaluation
     member = audited.member[judged]
     p = np.array([metrics.p_value(own[judged], member) for own in audited.score])
+    corrected = corrections.chosen_first(p, 1, np.arange(3), 0.8)
     for row, attack in enumerate(made.attacks[:-1]):
         score, decision = audited.score[row][judged], audited.decision[row][judged]
         assert attack.method == METHODS[row]
@@ -108,7 +109,7 @@ def test_the_figures_are_those_of_attack_eval() -> None:
         assert attack.accuracy == metrics.accuracy(decision, member)
         assert attack.auc_interval[0] < attack.auc < attack.auc_interval[1]
         assert attack.p_value == p[row]
-        assert attack.p_value_holm == corrections.holm(p)[row]
+        assert attack.p_value_corrected == corrected[row]
         assert attack.chosen is None
     assert made.tail is not None
     assert made.tail["0.1"].value == metrics.tpr_at_fpr(
@@ -175,21 +176,75 @@ def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
     assert made.slices.kinds == slices.slices(kinds, score, member, 0.95)
 
 
-def test_rates_exceed_the_threshold_as_one_of_several_attacks() -> None:
+def test_the_interval_that_decides_is_the_one_that_is_reported() -> None:
     basis = inputs()
-    audited = basis.audited
-    member = audited.member[audited.evaluation]
-    decision = audited.decision[1][audited.evaluation]
-    alone = [
-        threshold
-        for threshold in np.arange(0.5, 0.9, 0.001)
-        if figures.exceeds(decision, member, threshold, 0.95)
-        and not figures.exceeds(decision, member, threshold, 1 - 0.05 / 3)
-    ]
-    assert alone
-    for threshold, exceeds in ((alone[0] - 0.01, True), (alone[0], False)):
-        made, _ = report.findings(basis, Settings(threshold=threshold))
-        assert made.attacks[1].exceeds is exceeds
+    made, _ = report.findings(basis, SETTINGS)
+    confidence = [attack.confidence for attack in made.attacks]
+    assert confidence == [0.975, 0.95, 0.975, 0.95]
+    # Just below the smallest of an attack's lower ends, and just at it.
+    for place, attack in enumerate(made.attacks):
+        assert attack.precision_interval is not None
+        ends = (
+            attack.accuracy_interval,
+            attack.precision_interval,
+            attack.recall_interval,
+        )
+        lowest = min(low for low, _ in ends)
+        for threshold, exceeds in ((lowest - 1e-9, True), (lowest, False)):
+            other, _ = report.findings(basis, Settings(threshold=threshold))
+            assert other.attacks[place].exceeds is exceeds
+
+
+def with_attacks(basis: Inputs, score: np.ndarray, *names: str) -> Inputs:
+    """Return inputs with more attacks, which decide by the sign of their scores."""
+    audited = replace(
+        basis.audited,
+        method=(*basis.audited.method, *names),
+        score=np.vstack((basis.audited.score, score)),
+        decision=np.vstack((basis.audited.decision, score > 0)),
+    )
+    more = tuple(
+        basis.search.attacks[0].model_copy(update={"method": name}) for name in names
+    )
+    search = basis.search.model_copy(update={"attacks": basis.search.attacks + more})
+    return replace(basis, audited=audited, search=search)
+
+
+def test_attacks_that_rank_alike_are_counted_once() -> None:
+    basis = inputs()
+    made, _ = report.findings(basis, SETTINGS)
+    # Twice the same order by other scores, and the chosen attack again.
+    loss, chosen = basis.audited.score[:2]
+    names = ("entropy", "margin", "again")
+    more = with_attacks(basis, np.stack([loss**3, np.sinh(loss), 2 * chosen]), *names)
+    # What ranks alike and decides alike is one attack.
+    decision = more.audited.decision.copy()
+    decision[3:] = decision[[0, 0, 1]]
+    more = replace(more, audited=replace(more.audited, decision=decision))
+    again, _ = report.findings(more, SETTINGS)
+    for place, twin in enumerate((0, 1, 2, 0, 0, 1)):
+        attack, before = again.attacks[place], made.attacks[twin]
+        assert attack.p_value_corrected == before.p_value_corrected
+        assert attack.confidence == before.confidence
+        assert attack.accuracy_interval == before.accuracy_interval
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.3, 0.6, 1.5])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_more_attacks_never_undo_what_the_chosen_one_shows(
+    shift: float, seed: int
+) -> None:
+    basis = inputs(seed, shift)
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(40, N))
+    more = with_attacks(basis, noise, *(f"noise-{i}" for i in range(40)))
+    (few, _), (many, _) = (report.findings(each, SETTINGS) for each in (basis, more))
+    assert few.strongest == many.strongest
+    assert few.epsilon == many.epsilon
+    if few.strongest.p_value_corrected < 0.05:
+        assert many.verdict.leaks
+        assert many.verdict.attack == few.verdict.attack
+        assert not few.verdict.methods or many.verdict.exceeds
 
 
 def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:

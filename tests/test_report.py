@@ -10,11 +10,12 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import rankdata
 
 from pipeline.audit import terminal
 from pipeline.cache import documents, stamps
 from pipeline.findings import exposure
-from pipeline.findings.report import CHOICES
+from pipeline.findings.report import CHOICES, CHOSEN_SHARE, alike
 from pipeline.findings.schema import Report, Search
 from pipeline.statistics import corrections, metrics
 from tests.conftest import Checkout
@@ -137,7 +138,7 @@ def test_every_choice_is_said_to_be_made_elsewhere_or_corrected_for() -> None:
     for name, told in CHOICES.items():
         assert told.startswith(allowed), name
         if told.startswith("attack-eval"):
-            assert "allows for" in told or "p_value_holm" in told
+            assert "allows for" in told or "p_value_corrected" in told
 
 
 def test_the_figures_are_those_of_the_scores(
@@ -154,8 +155,11 @@ def test_the_figures_are_those_of_the_scores(
         assert attack.auc_interval[0] <= attack.auc <= attack.auc_interval[1]
         p.append(metrics.p_value(scores["score"][row][judged], member))
         assert attack.p_value == p[-1]
-    holm = corrections.holm(np.array(p))
-    assert [attack.p_value_holm for attack in report.attacks[:-1]] == holm.tolist()
+    ranking = alike(rankdata(scores["score"][:, judged], axis=1))
+    chosen = [*scores["method"]].index(str(report.strongest.chosen).encode())
+    corrected = corrections.chosen_first(np.array(p), chosen, ranking, CHOSEN_SHARE)
+    told = [attack.p_value_corrected for attack in report.attacks[:-1]]
+    assert told == corrected.tolist()
 
 
 def test_the_controls_are_all_there(report: Report) -> None:

@@ -148,12 +148,12 @@ def test_the_tables_tell_every_figure_with_its_interval() -> None:
     ("value", "expected"), [(0.0009, "<.001"), (0.0012, ".001"), (1.0, "1.000")]
 )
 def test_small_p_values_are_told_as_small(value: float, expected: str) -> None:
-    assert row(report(attack(p_value_holm=value)), "lr ").endswith(expected)
+    assert row(report(attack(p_value_corrected=value)), "lr ").endswith(expected)
 
 
 def test_the_strongest_is_named_and_the_references_told() -> None:
     text = shown(report(attack("rf")))
-    assert "strongest: rf, by attack-train" in text
+    assert "strongest, is rf: it was chosen on attack-train, and its 95%" in text
     expected = (
         "References: 2, accuracy 0.9800 to 0.9900 on their members, 0.5000 to 0.6"
     )

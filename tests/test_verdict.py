@@ -16,7 +16,7 @@ def attack(method: str = "loss", **changed: Any) -> AttackFigures:
         "recall": 0.5,
         "auc": 0.5,
         "auc_interval": (0.45, 0.55),
-        "p_value_holm": 1.0,
+        "p_value_corrected": 1.0,
         "tpr_at_fpr": {name: rate(0.02, 0.0, 0.05) for name in ("0.01", "0.001")},
     }
     return reports.attack(method, **{**noise, **changed})
@@ -39,35 +39,100 @@ def reached(*attacks: AttackFigures, **changed: Any) -> Verdict:
 
 
 def test_an_attack_above_the_threshold_and_beyond_chance_is_a_leak() -> None:
-    outcome = reached(attack("rf", p_value_holm=0.001, **ABOVE), attack("loss"))
+    outcome = reached(attack("rf", p_value_corrected=0.001, **ABOVE), attack("loss"))
     assert outcome == Verdict(
         leaks=True,
-        status="leaks",
+        exceeds=True,
+        grade="moderate",
+        rule=verdict.RULE,
+        attack="rf",
         methods=("rf",),
         reasons=(),
         caveats=(),
-        sentence="This model leaks which records it was trained on: the attack rf "
-        "told members from non-members rightly for 70% of 1000 records, where a guess "
-        "is right for 50%.",
+        sentence="This model leaks which records it was trained on, to a moderate "
+        "degree: the attack rf told members from non-members rightly for 70% of 1000 "
+        "records, where a guess is right for 50%. The attack loss, which was chosen "
+        "beforehand and which the bounds of epsilon and the slices speak of, does not "
+        "beat chance.",
     )
 
 
 def test_an_attack_beyond_chance_and_below_the_threshold_is_a_small_leak() -> None:
     outcome = reached(
-        attack(p_value_holm=0.02), attack("rf", p_value_holm=0.001, auc=0.6)
+        attack(p_value_corrected=0.02), attack("rf", p_value_corrected=0.001, auc=0.6)
     )
-    assert outcome.leaks is False
-    assert outcome.status == "below the threshold"
+    assert outcome.leaks is True
+    assert outcome.exceeds is False
+    assert outcome.grade == "low"
     assert outcome.sentence == (
-        "This model leaks a little: the attack rf does better than chance (AUC 0.600, "
-        "p 0.001), but none exceeds 60% in accuracy, precision and recall alike, "
-        "beyond what chance allows."
+        "This model leaks which records it was trained on, to a low degree: the attack "
+        "rf does better than chance (AUC 0.600, p 0.001), but no attack exceeds 60% in "
+        "accuracy, precision and recall alike, beyond what chance allows."
     )
+
+
+def test_a_small_leak_is_told_by_the_attack_that_was_chosen_if_it_shows_it() -> None:
+    outcome = reached(
+        attack("rf", p_value_corrected=0.001), attack("loss", p_value_corrected=0.04)
+    )
+    assert outcome.attack == "loss"
+    assert "the attack loss does better than chance" in outcome.sentence
+    assert "rf" not in outcome.sentence
+
+
+def test_where_another_attack_exceeds_both_are_spoken_of() -> None:
+    outcome = reached(
+        attack("rf", p_value_corrected=0.001, **ABOVE),
+        attack("loss", p_value_corrected=0.001),
+    )
+    assert (outcome.attack, outcome.methods) == ("rf", ("rf",))
+    assert outcome.sentence.endswith(
+        "The attack loss, which was chosen beforehand and which the bounds of epsilon "
+        "and the slices speak of, beats chance as well, but does not exceed the "
+        "threshold."
+    )
+
+
+def test_a_leak_is_high_where_the_order_is_nearly_right() -> None:
+    for low_end, grade in ((0.81, "high"), (0.79, "moderate")):
+        fields = {**ABOVE, "auc": 0.85, "auc_interval": (low_end, 0.9)}
+        outcome = reached(attack(p_value_corrected=0.001, **fields))
+        assert outcome.grade == grade
+        assert f"to a {grade} degree" in outcome.sentence
+
+
+def test_the_words_of_a_verdict_agree() -> None:
+    outcomes = [
+        reached(attack(p_value_corrected=p, tpr_at_fpr=rates, **fields), **changed)
+        for p in (0.001, 1.0)
+        for rates in (low((0.02, 0.5)), low((0.2, 0.5)))
+        for fields in (
+            {},
+            {"exceeds": True},
+            {"exceeds": True, "auc_interval": (0.9, 1.0)},
+        )
+        for changed in ({}, {"min_records": 2000})
+    ]
+    assert {each.grade for each in outcomes} == {
+        "cannot tell",
+        "none found",
+        "low",
+        "moderate",
+        "high",
+    }
+    for outcome in outcomes:
+        unknown = outcome.grade == "cannot tell"
+        assert (outcome.leaks is None) is (outcome.exceeds is None) is unknown
+        assert bool(outcome.reasons) is unknown
+        if not unknown:
+            assert outcome.leaks is (outcome.grade != "none found")
+            assert outcome.exceeds is (outcome.grade in {"moderate", "high"})
+            assert ("This model leaks" in outcome.sentence) is outcome.leaks
 
 
 def test_a_leak_is_told_by_the_attack_that_was_chosen_if_it_shows_it() -> None:
-    better = attack("rf", p_value_holm=0.001, **{**ABOVE, "accuracy": 0.9})
-    chosen = attack("lr", p_value_holm=0.001, **ABOVE)
+    better = attack("rf", p_value_corrected=0.001, **{**ABOVE, "accuracy": 0.9})
+    chosen = attack("lr", p_value_corrected=0.001, **ABOVE)
     outcome = reached(better, chosen)
     assert outcome.methods == ("rf", "lr")
     assert "the attack lr told members from non-members rightly for 70%" in (
@@ -76,9 +141,11 @@ def test_a_leak_is_told_by_the_attack_that_was_chosen_if_it_shows_it() -> None:
 
 
 def test_what_noise_may_have_produced_is_no_leak() -> None:
-    outcome = reached(attack(p_value_holm=0.06, **ABOVE))
-    assert outcome.status == "no leak found"
+    outcome = reached(attack(p_value_corrected=0.06, **ABOVE))
+    assert outcome.grade == "none found"
     assert outcome.leaks is False
+    assert outcome.exceeds is False
+    assert outcome.attack == "loss"
     assert outcome.methods == ()
     assert outcome.sentence == (
         "No leak was found by these attacks on 1000 records: none does better than "
@@ -98,18 +165,18 @@ def low(
 
 def test_members_found_at_a_low_rate_are_a_leak_whatever_the_accuracy() -> None:
     rates = low((0.1, 0.5))
-    outcome = reached(attack("lira", p_value_holm=0.01, tpr_at_fpr=rates))
+    outcome = reached(attack("lira", p_value_corrected=0.01, tpr_at_fpr=rates))
     assert outcome.leaks is True
     assert outcome.methods == ()
     assert outcome.sentence == (
-        "This model leaks which records it was trained on: the attack lira finds 30% "
-        "of the members at 1.0% false positives."
+        "This model leaks which records it was trained on, to a high degree: the "
+        "attack lira finds 30% of the members at 1.0% false positives."
     )
 
 
 def test_the_lowest_rate_at_which_members_are_found_is_told() -> None:
     rates = low((0.2, 0.5), (0.05, 0.4))
-    outcome = reached(attack("lira", p_value_holm=0.01, tpr_at_fpr=rates, **ABOVE))
+    outcome = reached(attack("lira", p_value_corrected=0.01, tpr_at_fpr=rates, **ABOVE))
     assert outcome.sentence.endswith(
         "; it finds 20% of the members at 0.1% false positives."
     )
@@ -122,14 +189,15 @@ def test_the_lowest_rate_at_which_members_are_found_is_told() -> None:
 def test_a_low_rate_counts_by_the_lower_end_and_beyond_chance(
     p: float, rates: dict[str, Rate]
 ) -> None:
-    outcome = reached(attack("lira", p_value_holm=p, tpr_at_fpr=rates))
-    assert outcome.leaks is False
+    outcome = reached(attack("lira", p_value_corrected=p, tpr_at_fpr=rates))
+    assert outcome.exceeds is False
 
 
 def test_another_attack_at_a_low_rate_is_one_of_many() -> None:
     # Only of the attack that was chosen beforehand does the interval hold.
-    lucky = attack("lucky", p_value_holm=0.01, tpr_at_fpr=low((0.2, 0.5)))
-    assert reached(lucky, attack("loss")).leaks is False
+    lucky = attack("lucky", p_value_corrected=0.01, tpr_at_fpr=low((0.2, 0.5)))
+    outcome = reached(lucky, attack("loss"))
+    assert (outcome.exceeds, outcome.grade) == (False, "low")
 
 
 DIFFERING = blind("mean", "zeros", "max", "min", auc=0.9)
@@ -137,11 +205,11 @@ DIFFERING = blind("mean", "zeros", "max", "min", auc=0.9)
 
 def test_sides_that_differ_without_the_model_allow_no_verdict() -> None:
     outcome = reached(
-        attack("rf", p_value_holm=0.001, **ABOVE),
+        attack("rf", p_value_corrected=0.001, **ABOVE),
         controls=controls(blind=DIFFERING),
     )
     assert outcome.leaks is None
-    assert outcome.status == "cannot tell"
+    assert outcome.grade == "cannot tell"
     assert outcome.methods == ()
     assert outcome.sentence == (
         "Cannot tell: the two sides differ without the model (by mean, zeros, max)."
@@ -150,7 +218,7 @@ def test_sides_that_differ_without_the_model_allow_no_verdict() -> None:
 
 def test_attacks_that_find_what_is_not_there_allow_no_verdict() -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE),
+        attack(p_value_corrected=0.001, **ABOVE),
         controls=controls(null=null(passed=False)),
     )
     assert outcome.sentence == (
@@ -160,7 +228,7 @@ def test_attacks_that_find_what_is_not_there_allow_no_verdict() -> None:
 
 def test_too_few_records_allow_no_verdict() -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE), n_members=80, n_nonmembers=60
+        attack(p_value_corrected=0.001, **ABOVE), n_members=80, n_nonmembers=60
     )
     assert outcome.sentence == (
         "Cannot tell: only 140 records were judged and 200 are needed."
@@ -181,7 +249,7 @@ def test_all_reasons_are_told() -> None:
 
 def test_a_guess_is_the_larger_sides_share() -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE), n_members=300, n_nonmembers=100
+        attack(p_value_corrected=0.001, **ABOVE), n_members=300, n_nonmembers=100
     )
     assert "where a guess is right for 75%" in outcome.sentence
 
@@ -191,7 +259,7 @@ def test_too_few_records_of_a_side_allow_no_verdict(
     n_members: int, n_nonmembers: int
 ) -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE),
+        attack(p_value_corrected=0.001, **ABOVE),
         n_members=n_members,
         n_nonmembers=n_nonmembers,
     )
@@ -206,7 +274,7 @@ def test_a_verdict_says_where_the_records_were_not_compared(
 ) -> None:
     unseen = blind(passed=passed, auc=None, interval=None, reason="unknown")
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE), controls=controls(blind=unseen)
+        attack(p_value_corrected=0.001, **ABOVE), controls=controls(blind=unseen)
     )
     assert outcome.leaks is True
     assert outcome.sentence.endswith(
@@ -217,7 +285,7 @@ def test_a_verdict_says_where_the_records_were_not_compared(
 
 def test_a_verdict_says_where_references_do_not_fit_as_the_target_does() -> None:
     outcome = reached(attack(), controls=controls(references=resemblance(passed=False)))
-    assert outcome.status == "no leak found"
+    assert outcome.grade == "none found"
     assert outcome.caveats == ("The references do not fit as the target does.",)
     assert outcome.sentence.endswith(outcome.caveats[0])
 
@@ -235,7 +303,7 @@ def test_a_verdict_names_references_that_agree_with_the_target() -> None:
         for i, share in enumerate((0.892, 0.108))
     )
     failed = controls(independence=independence(passed=False, agreeing=agreeing))
-    outcome = reached(attack(p_value_holm=0.001, **ABOVE), controls=failed)
+    outcome = reached(attack(p_value_corrected=0.001, **ABOVE), controls=failed)
     assert outcome.leaks is True
     assert outcome.caveats == (
         "The references were not drawn independently of the target, as their "

@@ -18,6 +18,7 @@ from pipeline.findings.schema import (
     Resemblance,
     Slice,
     Slices,
+    Verdict,
 )
 
 BOUNDS = {
@@ -41,6 +42,11 @@ def line(attack: AttackFigures) -> str:
         )
     )
     return f"Method: {attack.method}, {{{rates}}}"
+
+
+def outcome(verdict: Verdict) -> str:
+    """Return the verdict in a word or two."""
+    return f"leaks, grade {verdict.grade}" if verdict.leaks else verdict.grade
 
 
 def text(report: Report, width: int) -> str:
@@ -67,15 +73,10 @@ def text(report: Report, width: int) -> str:
         console.print(line(attack), soft_wrap=True)
     if learned:
         console.print()
-    console.print(
-        f"Each figure with its {report.confidence:.0%} interval; p is that of "
-        "chance, corrected for the number of attacks."
-    )
+    console.print(_about_figures(report))
     console.print(_scores(report.attacks))
     console.print()
     console.print(_decisions(report.attacks))
-    strongest = report.strongest
-    console.print(f"{strongest.method}: {strongest.chosen}, by attack-train")
     if learned:
         console.print()
         console.print(_candidates(learned))
@@ -195,6 +196,18 @@ def _about_independence(independence: Independence) -> str:
     ) + (f": {names}{more}" if agreeing else "")
 
 
+def _about_figures(report: Report) -> str:
+    """Say what the figures are, and which attack decides."""
+    strongest = report.strongest
+    return (
+        f"The last row, strongest, is {strongest.chosen}: it was chosen on "
+        f"attack-train, and its {report.confidence:.0%} intervals decide. The other "
+        f"attacks' intervals hold all at once with {report.confidence:.0%}, so they "
+        "are wider. p is how likely chance does as well, corrected for the number of "
+        "attacks."
+    )
+
+
 def _scores(attacks: Sequence[AttackFigures]) -> Table:
     """Return a table of the attacks' scores."""
     shown = _grid()
@@ -207,7 +220,7 @@ def _scores(attacks: Sequence[AttackFigures]) -> Table:
             attack.method,
             _figure(attack.auc, attack.auc_interval),
             *(_figure(rate.value, rate.interval) for rate in rates),
-            _p(attack.p_value_holm),
+            _p(attack.p_value_corrected),
         )
     return shown
 

@@ -203,9 +203,11 @@ class AttackChoice(Record):
 class AttackFigures(Figures, AttackChoice):
     """An attack and all its figures."""
 
-    exceeds: bool  # the threshold of the verdict
+    # Of its intervals: the report's for the chosen attack; all others' together.
+    confidence: float
+    exceeds: bool  # the threshold of the verdict, by the lower ends of these intervals
     p_value: float
-    p_value_holm: float
+    p_value_corrected: float  # for the number of attacks, the chosen one first
     chosen: str | None  # of the strongest: the attack that it is
 
 
@@ -283,15 +285,18 @@ class Repeats(Record):
 
 # What it comes to
 
-Status = Literal["leaks", "below the threshold", "no leak found", "cannot tell"]
+Grade = Literal["cannot tell", "none found", "low", "moderate", "high"]
 
 
 class Verdict(Record):
     """What may be claimed of the target."""
 
-    leaks: bool | None
-    status: Status
-    methods: tuple[str, ...]  # that exceed the threshold
+    leaks: bool | None  # some leak is shown beyond chance; None: cannot tell
+    exceeds: bool | None  # the threshold, or tenfold at a low false-positive rate
+    grade: Grade
+    rule: str  # by which leaks, exceeds and grade are decided
+    attack: str | None  # that the sentence speaks of; None: cannot tell
+    methods: tuple[str, ...]  # that beat chance and exceed the threshold
     reasons: tuple[str, ...]  # why nothing can be said
     caveats: tuple[str, ...]
     sentence: str
@@ -316,7 +321,7 @@ class Report(Record):
     target: Target
     records: Counts
     references: References
-    confidence: float  # of all intervals
+    confidence: float  # of all intervals but those of attacks, which state theirs
     intervals: dict[str, str]  # how the interval of each figure comes about
     tail: dict[str, Rate] | None  # as tpr_at_fpr, of non-members by the loss
     attacks: tuple[AttackFigures, ...]  # the last repeats the strongest
