@@ -14,6 +14,7 @@ from pipeline.findings.schema import (
     Difference,
     Epsilon,
     Independence,
+    Labels,
     Null,
     NullAttack,
     Provenance,
@@ -24,6 +25,7 @@ from pipeline.findings.schema import (
     Resemblance,
     Resolution,
     Risk,
+    Sides,
     Slice,
     Slices,
     Target,
@@ -104,16 +106,57 @@ def blind(*differing: str, **changed: Any) -> Blind:
     return Blind(**{**fields, **changed})
 
 
-def comparison(target: float, references: float, *, passed: bool = True) -> Comparison:
-    return Comparison(target=target, references=references, allowed=0.05, passed=passed)
+def labels(**changed: Any) -> Labels:
+    fields: dict[str, Any] = {
+        "passed": True,
+        "accuracy": 0.99871,
+        "recalls": 9.98,
+        "classes": 10,
+        "p_value": 1e-300,
+        "level": 0.01,
+        "reason": None,
+    }
+    return Labels(**{**fields, **changed})
 
 
-def resemblance(*, passed: bool | None = True) -> Resemblance:
-    return Resemblance(
-        passed=passed,
-        train_accuracy=comparison(0.99871, 0.985),
-        test_accuracy=comparison(1 / 3, 0.55),
-    )
+def sides(**changed: Any) -> Sides:
+    fields: dict[str, Any] = {
+        "passed": True,
+        "members_accuracy": 0.99871,
+        "nonmembers_accuracy": 1 / 3,
+        "loss_auc": 0.83,
+        "p_value": 1.0,
+        "level": 0.001,
+        "reason": None,
+    }
+    return Sides(**{**fields, **changed})
+
+
+def comparison(target: float, references: float, **changed: Any) -> Comparison:
+    fields: dict[str, Any] = {
+        "target": target,
+        "references": references,
+        "spread": 0.01,
+        "allowed": 0.0625,
+        "passed": True,
+        "reason": None,
+    }
+    return Comparison(**{**fields, **changed})
+
+
+def resemblance(**changed: Any) -> Resemblance:
+    fields: dict[str, Any] = {
+        "passed": True,
+        "train_accuracy": comparison(0.99871, 0.985),
+        "test_accuracy": comparison(1 / 3, 0.35),
+    }
+    return Resemblance(**{**fields, **changed})
+
+
+# Of a target that fits its members much better than its references do.
+UNLIKE = resemblance(
+    passed=False, train_accuracy=comparison(0.448, 0.285, passed=False)
+)
 
 
 def independence(**changed: Any) -> Independence:
@@ -129,6 +172,8 @@ def independence(**changed: Any) -> Independence:
 
 def controls(**changed: Any) -> Controls:
     fields: dict[str, Any] = {
+        "labels": labels(),
+        "sides": sides(),
         "null": null(),
         "blind": blind(),
         "references": resemblance(),

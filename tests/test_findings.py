@@ -253,8 +253,57 @@ def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
     n_members = int(basis.audited.member.sum())
     assert n_members != N - n_members
     assert made.controls.references == controls.resemblance(
-        basis.target, basis.references, n_members, N - n_members
+        basis.target, basis.references, (n_members, N - n_members), (N / 2, N / 2)
     )
+
+
+def test_labels_in_another_order_allow_no_verdict() -> None:
+    basis = inputs()
+    shuffled = np.random.default_rng(1).random(N) < 0.25  # of four classes
+    other = replace(basis.audited, correct=shuffled)
+    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    assert made.controls.labels.passed is False
+    assert made.verdict.leaks is None
+    assert "labels, classes or checkpoint do not fit" in made.verdict.sentence
+
+
+def test_canaries_are_left_out_of_what_the_labels_are_held_against() -> None:
+    basis = inputs()
+    audited = basis.audited
+    # A target that learned no canary is wrong on all of them, members all.
+    canary = audited.member & (np.arange(N) % 10 > 0)
+    correct = audited.correct & ~canary
+    other = replace(audited, canary=canary, correct=correct)
+    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    assert made.controls.labels.passed
+    assert made.controls.labels.accuracy == correct[audited.member & ~canary].mean()
+    assert made.controls.sides.passed
+
+
+@pytest.mark.parametrize("loss", ["loss", "confidence", "margin", "qmia"])
+def test_exchanged_sides_allow_no_verdict_whatever_ran(loss: str) -> None:
+    basis = inputs()
+    audited = basis.audited
+    # Members are right more often, and are then marked as the non-members.
+    correct = audited.correct & (audited.member | (np.arange(N) % 2 == 0))
+    score = audited.score.copy()
+    score[0] += 2 * audited.member
+    other = replace(
+        audited,
+        member=~audited.member,
+        correct=correct,
+        score=score,
+        method=(loss, *METHODS[1:]),
+    )
+    search = basis.search
+    first = search.attacks[0].model_copy(update={"method": loss})
+    attacks = (first, *search.attacks[1:])
+    search = search.model_copy(update={"attacks": attacks})
+    made, _ = report.findings(replace(basis, audited=other, search=search), SETTINGS)
+    assert made.controls.sides.passed is False
+    assert (made.controls.sides.loss_auc is None) is (loss == "qmia")
+    assert made.verdict.leaks is None
+    assert "the sides look exchanged" in made.verdict.sentence
 
 
 def test_groups_are_slices_and_a_column() -> None:

@@ -29,6 +29,11 @@ PLAIN = [
     "controls.blind.interval",
     "controls.blind.confidence",
     "controls.blind.statistics",
+    "controls.labels",
+    "controls.sides.members_accuracy",
+    "controls.sides.nonmembers_accuracy",
+    "controls.sides.loss_auc",
+    "controls.sides.level",
     "controls.null.level",
     "controls.null.attacks",
     "controls.references",
@@ -164,7 +169,15 @@ def test_the_figures_are_those_of_the_scores(
 
 def test_the_controls_are_all_there(report: Report) -> None:
     controls = report.controls
-    names = ["null", "blind", "references", "independence", "resolution"]
+    names = [
+        "labels",
+        "sides",
+        "null",
+        "blind",
+        "references",
+        "independence",
+        "resolution",
+    ]
     assert [name for name, _ in controls] == names
     methods = [attack.method for attack in report.attacks[:-1]]
     assert [*controls.null.attacks] == methods

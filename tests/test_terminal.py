@@ -4,14 +4,18 @@ from pipeline.audit import terminal
 from pipeline.findings.schema import Agreement, Range, Repeats, Report, Spread, Spreads
 from tests.reports import (
     NONE,
+    UNLIKE,
     attack,
     blind,
+    comparison,
     controls,
     counts,
     independence,
+    labels,
     null,
     report,
     resemblance,
+    sides,
 )
 
 
@@ -82,10 +86,13 @@ def test_the_controls_stand_before_any_result() -> None:
     text = shown(report(attack()))
     expected = (
         "Controls "
+        "labels passed right on 99.9% of members, above shuffled labels "
+        "sides passed right on 99.9% of members, 33.3% of non-members, AUC of the loss "
+        ".830 "
         "null passed 2 attacks, shuffled memberships: AUC .471 to .525, p .410 "
         "blind passed without the model AUC .503 .487-.519 "
-        "references passed accuracy .999 against .985 in training, .333 against .550 "
-        "outside "
+        "references passed accuracy .999 against the references' .985 on members "
+        "(allowed: .062), .333 against the references' .350 on others (allowed: .062) "
         "independence passed agreement with the target's members .493 to .507, p .620 "
         "resolution 440 non-members measure false-positive rates from 0.0023 up "
     )
@@ -97,11 +104,17 @@ def test_a_control_that_failed_is_told_with_what_differs() -> None:
     failed = controls(
         blind=blind("zeros", "mean", auc=0.8, interval=(0.7, 0.9)),
         null=null(passed=False),
-        references=resemblance(passed=False),
+        references=UNLIKE,
+        labels=labels(passed=False, accuracy=0.05),
+        sides=sides(passed=False),
     )
     made = report(attack(), controls=failed)
     assert row(made, "null").startswith("null FAILED")
-    assert row(made, "references").startswith("references differ accuracy .999")
+    assert row(made, "references ").startswith("references FAILED accuracy .448")
+    assert row(made, "labels") == (
+        "labels FAILED right on 5.0% of members, not above shuffled labels"
+    )
+    assert row(made, "sides").startswith("sides FAILED right on 99.9% of members")
     assert "the sides differ by zeros, mean" in shown(made)
 
 
@@ -125,15 +138,34 @@ def test_references_that_agree_with_the_target_are_named() -> None:
 
 
 def test_what_was_not_compared_is_told() -> None:
-    labels = blind(auc=None, interval=None, inputs="labels only", reason="unknown")
-    without = controls(blind=labels, references=None, independence=None)
+    labels_alone = blind(
+        auc=None, interval=None, inputs="labels only", reason="unknown"
+    )
+    without = controls(
+        blind=labels_alone,
+        references=None,
+        independence=None,
+        labels=labels(passed=None, reason="4 members are too few"),
+        sides=sides(passed=None, reason="there are none"),
+    )
     made = report(attack(), controls=without)
     assert row(made, "blind") == "blind passed labels alone were compared"
     nothing = blind(passed=None, auc=None, interval=None, reason="too few records")
     other = report(attack(), controls=controls(blind=nothing))
     assert row(other, "blind") == "blind - nothing was compared: too few records"
+    assert row(made, "labels") == "labels - nothing was compared: 4 members are too few"
+    assert row(made, "sides") == "sides - nothing was compared: there are none"
     assert row(made, "references -") == "references - there are none"
     assert "independence" not in shown(made)
+
+
+def test_references_of_which_too_little_is_known_neither_pass_nor_fail() -> None:
+    reason = "too few references to tell"
+    unclear = comparison(0.9, 0.8, passed=None, reason=reason)
+    control = resemblance(passed=None, train_accuracy=unclear)
+    made = report(attack(), controls=controls(references=control))
+    assert row(made, "references ").startswith("references unknown accuracy .900")
+    assert f"on members (allowed: .062), {reason}, .333" in shown(made)
 
 
 def test_the_tables_tell_every_figure_with_its_interval() -> None:

@@ -3,9 +3,27 @@ from typing import Any
 import pytest
 
 from pipeline.findings import verdict
-from pipeline.findings.schema import Agreement, AttackFigures, Rate, Verdict
+from pipeline.findings.schema import (
+    Agreement,
+    AttackFigures,
+    Rate,
+    Resemblance,
+    Verdict,
+)
 from tests import reports
-from tests.reports import NONE, blind, controls, independence, null, rate, resemblance
+from tests.reports import (
+    NONE,
+    UNLIKE,
+    blind,
+    comparison,
+    controls,
+    independence,
+    labels,
+    null,
+    rate,
+    resemblance,
+    sides,
+)
 
 
 def attack(method: str = "loss", **changed: Any) -> AttackFigures:
@@ -283,11 +301,88 @@ def test_a_verdict_says_where_the_records_were_not_compared(
     )
 
 
-def test_a_verdict_says_where_references_do_not_fit_as_the_target_does() -> None:
-    outcome = reached(attack(), controls=controls(references=resemblance(passed=False)))
+def test_a_verdict_begins_with_references_that_do_not_resemble_the_target() -> None:
+    for p, begins in ((1.0, "no leak was found"), (0.001, "this model leaks which")):
+        outcome = reached(
+            attack(p_value_corrected=p), controls=controls(references=UNLIKE)
+        )
+        assert outcome.sentence.startswith(
+            "By references that do not resemble the target (right on their members on "
+            f"28.5% where the target is on 44.8%): {begins}"
+        )
+        assert outcome.caveats == (
+            "References that differ so blunt the attacks that compare with them, LiRA "
+            "most and the amortised attack least: the leak may be larger than shown.",
+        )
+        assert outcome.sentence.endswith(outcome.caveats[0])
+
+
+@pytest.mark.parametrize(
+    ("control", "why"),
+    [
+        (
+            resemblance(
+                passed=None,
+                test_accuracy=comparison(
+                    0.5, 0.5, passed=None, reason="too few references to tell"
+                ),
+            ),
+            "too few references to tell",
+        ),
+        (
+            resemblance(passed=None, train_accuracy=None, test_accuracy=None),
+            "they have no records to compare",
+        ),
+    ],
+)
+def test_a_verdict_says_where_too_little_is_known_of_the_references(
+    control: Resemblance, why: str
+) -> None:
+    outcome = reached(attack(), controls=controls(references=control))
     assert outcome.grade == "none found"
-    assert outcome.caveats == ("The references do not fit as the target does.",)
-    assert outcome.sentence.endswith(outcome.caveats[0])
+    assert outcome.caveats == (
+        f"Whether the references resemble the target is not known: {why}.",
+    )
+
+
+def test_labels_that_do_not_fit_allow_no_verdict() -> None:
+    outcome = reached(
+        attack(p_value_corrected=0.001, **ABOVE),
+        controls=controls(labels=labels(passed=False, accuracy=0.0512)),
+    )
+    assert (outcome.leaks, outcome.grade) == (None, "cannot tell")
+    assert outcome.sentence == (
+        "Cannot tell: the target is right on 5.1% of its members, no more often than "
+        "with shuffled labels, so labels, classes or checkpoint do not fit (check that "
+        "labels stand in the order of the records and are numbered as in training, and "
+        "that the checkpoint is the trained one)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("auc", "told"), [(0.2812, "; AUC of the loss 0.281"), (None, "")]
+)
+def test_sides_that_look_exchanged_allow_no_verdict(
+    auc: float | None, told: str
+) -> None:
+    control = sides(
+        passed=False, members_accuracy=0.28, nonmembers_accuracy=0.45, loss_auc=auc
+    )
+    outcome = reached(attack(), controls=controls(sides=control))
+    assert (outcome.leaks, outcome.grade) == (None, "cannot tell")
+    assert outcome.sentence == (
+        "Cannot tell: the target does worse on members than on non-members (right on "
+        f"28.0% against 45.0%{told}), so the sides look exchanged (check which records "
+        "are marked as members; if they are right, non-members are easier and cannot "
+        "be compared with them)."
+    )
+
+
+def test_controls_of_labels_and_sides_without_anything_to_compare_forbid_nothing() -> (
+    None
+):
+    nothing = controls(labels=labels(passed=None), sides=sides(passed=None))
+    assert reached(attack(), controls=nothing).grade == "none found"
 
 
 def test_a_verdict_without_references_has_no_word_on_them() -> None:

@@ -14,8 +14,10 @@ from pipeline.findings.schema import (
     Controls,
     Ends,
     Independence,
+    Labels,
     Report,
     Resemblance,
+    Sides,
     Slice,
     Slices,
     Verdict,
@@ -131,6 +133,9 @@ def _controls(controls: Controls) -> Table:
         shown.add_column()
     null, blind, fine = controls.null, controls.blind, controls.resolution
     aucs = [attack.auc for attack in null.attacks.values()]
+    labels, sides = controls.labels, controls.sides
+    shown.add_row("labels", _passed(labels.passed), _about_labels(labels))
+    shown.add_row("sides", _passed(sides.passed), _about_sides(sides))
     shown.add_row(
         "null",
         _passed(null.passed),
@@ -141,8 +146,12 @@ def _controls(controls: Controls) -> Table:
     if controls.references is None:
         shown.add_row("references", "-", "there are none")
     else:
-        passed = "passed" if controls.references.passed else "differ"
-        shown.add_row("references", passed, _about_accuracies(controls.references))
+        passed = {True: "passed", False: "FAILED", None: "unknown"}
+        shown.add_row(
+            "references",
+            passed[controls.references.passed],
+            _about_accuracies(controls.references),
+        )
     if controls.independence is not None:
         shown.add_row(
             "independence",
@@ -156,6 +165,25 @@ def _controls(controls: Controls) -> Table:
         f"{fine.smallest_fpr:.2g} up",
     )
     return shown
+
+
+def _about_labels(labels: Labels) -> str:
+    if labels.reason is not None:
+        return f"nothing was compared: {labels.reason}"
+    than = "above" if labels.passed else "not above"
+    return f"right on {labels.accuracy:.1%} of members, {than} shuffled labels"
+
+
+def _about_sides(sides: Sides) -> str:
+    if sides.reason is not None:
+        return f"nothing was compared: {sides.reason}"
+    loss = (
+        "" if sides.loss_auc is None else f", AUC of the loss {_three(sides.loss_auc)}"
+    )
+    return (
+        f"right on {sides.members_accuracy:.1%} of members, "
+        f"{sides.nonmembers_accuracy:.1%} of non-members{loss}"
+    )
 
 
 def _about_blind(blind: Blind) -> str:
@@ -173,10 +201,12 @@ def _about_blind(blind: Blind) -> str:
 
 def _about_accuracies(alike: Resemblance) -> str:
     pairs = [
-        f"{_three(compared.target)} against {_three(compared.references)} {where}"
+        f"{_three(compared.target)} against the references' "
+        f"{_three(compared.references)} {where} (allowed: {_three(compared.allowed)})"
+        + (f", {compared.reason}" if compared.reason else "")
         for compared, where in (
-            (alike.train_accuracy, "in training"),
-            (alike.test_accuracy, "outside"),
+            (alike.train_accuracy, "on members"),
+            (alike.test_accuracy, "on others"),
         )
         if compared is not None
     ]

@@ -55,6 +55,7 @@ CHOICES = {
     "slices.kinds.p_value": "corrected for the number of slices (Holm)",
     "repeats.strongest": "attack-train of each draw: as attacks.chosen",
     "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
+    "controls.sides.p_value": "corrected for the two looks (Bonferroni)",
     "controls.null.p_value": "corrected for the number of attacks (Bonferroni)",
     "controls.blind.differing": "corrected for the number of statistics (Holm)",
     "controls.independence.p_value": "corrected for the number of references "
@@ -66,6 +67,8 @@ CHOICES = {
 }
 # Of the level, the part that the chosen attack is tested at; the others share the rest.
 CHOSEN_SHARE = 0.8
+# Attacks that rank by the loss alone, any of which shows how the sides compare.
+LOSSES = ("loss", "confidence", "margin")
 TAIL = "loss"  # the attack whose true-negative rates are reported
 # What the numbers ran on, in the report's order; other libraries follow.
 VERSIONS = ("mindspore", "device", "scikit-learn", "numpy")
@@ -143,11 +146,22 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
     chosen = search.strongest.chosen
     score = audited.score[audited.row(chosen)]
     records = _by_record(audited, score, settings)
+    plain = ~audited.canary  # a wrong label is one that even a fine target is wrong on
     tested = Controls(
+        labels=controls.labels(
+            audited.correct[plain & audited.member],
+            audited.label[plain & audited.member],
+        ),
+        sides=controls.sides(
+            audited.correct[plain], audited.member[plain], _loss(audited, plain)
+        ),
         null=search.null,
         blind=inputs.blind,
         references=controls.resemblance(
-            inputs.target, inputs.references, counts.members, counts.nonmembers
+            inputs.target,
+            inputs.references,
+            (counts.members, counts.nonmembers),
+            _records_of_references(inputs.reference_member),
         ),
         independence=controls.independence(
             inputs.reference_member, audited.member, inputs.reference_names
@@ -265,6 +279,24 @@ def _attacks(
         update={"method": catalogue.STRONGEST, "chosen": chosen}
     )
     return (*attacks, strongest)
+
+
+def _loss(audited: Audited, chosen: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """Return chosen records' scores by the loss, or by an attack of the same order."""
+    for method in LOSSES:
+        if method in audited.method:
+            return np.asarray(audited.score[audited.row(method)][chosen])
+    return None
+
+
+def _records_of_references(
+    reference_member: NDArray[np.bool_],
+) -> tuple[float, float]:
+    """Return the mean numbers of records that a reference was trained on, and not."""
+    if not len(reference_member):
+        return 0.0, 0.0
+    inside = float(reference_member.sum(axis=1).mean())
+    return inside, reference_member.shape[1] - inside
 
 
 def _epsilon(

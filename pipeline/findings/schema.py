@@ -71,19 +71,47 @@ class Blind(Record):
     reason: str | None  # why there is no AUC
 
 
+class Labels(Record):
+    """Whether the target's outputs have to do with its members' labels."""
+
+    passed: bool | None  # None: nothing could be compared
+    accuracy: float | None  # on members without canaries
+    # Over the members' classes, the sum of the shares that the target is right on: 1 or
+    # less if its outputs say nothing of the labels.
+    recalls: float | None
+    classes: int  # of the members
+    p_value: float | None  # of so large a sum by shuffled labels
+    level: float  # a larger p-value fails
+    reason: str | None  # why nothing could be compared
+
+
+class Sides(Record):
+    """Whether the target does worse on members than on non-members."""
+
+    passed: bool | None  # None: nothing could be compared
+    members_accuracy: float | None  # canaries left out, here and below
+    nonmembers_accuracy: float | None
+    loss_auc: float | None  # below one half: members lose more; None: it did not run
+    p_value: float | None  # the smaller of the two, corrected
+    level: float  # a smaller p-value fails
+    reason: str | None  # why nothing could be compared
+
+
 class Comparison(Record):
     """An accuracy of the target beside the references'."""
 
     target: float
-    references: float  # their median
+    references: float  # their mean
+    spread: float | None  # their standard deviation; None: there is only one
     allowed: float  # difference
-    passed: bool
+    passed: bool | None  # None: too little to tell
+    reason: str | None  # why that cannot be told
 
 
 class Resemblance(Record):
     """Whether the references fit as the target does."""
 
-    passed: bool | None  # None: no reference has records to compare
+    passed: bool | None  # None: nothing to compare, or too little to tell
     train_accuracy: Comparison | None
     test_accuracy: Comparison | None
 
@@ -123,6 +151,8 @@ class Resolution(Record):
 class Controls(Record):
     """What must hold before the figures mean anything."""
 
+    labels: Labels
+    sides: Sides
     null: Null
     blind: Blind
     references: Resemblance | None  # None: there are no references

@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from pipeline.findings.schema import AttackFigures, Controls, Grade, Verdict
+from pipeline.findings.schema import (
+    AttackFigures,
+    Controls,
+    Grade,
+    Resemblance,
+    Sides,
+    Verdict,
+)
 
 # Low false-positive rates. At these, TENFOLD as many members as non-members are a leak.
 LOW_RATES = ("0.01", "0.001")
@@ -96,6 +103,9 @@ def verdict(
             f"{highest:.3f} with {confidence:.0%} confidence."
         )
     caveats = _caveats(controls)
+    if controls.references is not None and controls.references.passed is False:
+        unlike = _unlike(controls.references)
+        sentence = f"{unlike}: {sentence[0].lower()}{sentence[1:]}"
     return Verdict(
         leaks=bool(beyond),
         exceeds=bool(above) or low_rate is not None,
@@ -153,6 +163,15 @@ def _on_chosen(strongest: AttackFigures, *, is_shown: bool) -> str:
 def _failures(controls: Controls) -> list[str]:
     """Return which failed controls forbid a verdict."""
     reasons = []
+    if controls.labels.passed is False:
+        reasons.append(
+            f"the target is right on {controls.labels.accuracy:.1%} of its members, no "
+            "more often than with shuffled labels, so labels, classes or checkpoint do "
+            "not fit (check that labels stand in the order of the records and are "
+            "numbered as in training, and that the checkpoint is the trained one)"
+        )
+    if controls.sides.passed is False:
+        reasons.append(_exchanged(controls.sides))
     if controls.blind.passed is False:
         names = [differing.statistic for differing in controls.blind.differing][:NAMED]
         by = f" (by {', '.join(names)})" if names else ""
@@ -160,6 +179,17 @@ def _failures(controls: Controls) -> list[str]:
     if not controls.null.passed:
         reasons.append("the attacks find members where memberships say nothing")
     return reasons
+
+
+def _exchanged(sides: Sides) -> str:
+    """Return that members do worse than non-members, and why that may be."""
+    loss = "" if sides.loss_auc is None else f"; AUC of the loss {sides.loss_auc:.3f}"
+    return (
+        "the target does worse on members than on non-members (right on "
+        f"{sides.members_accuracy:.1%} against {sides.nonmembers_accuracy:.1%}{loss}), "
+        "so the sides look exchanged (check which records are marked as members; if "
+        "they are right, non-members are easier and cannot be compared with them)"
+    )
 
 
 def _lack(n_members: int, n_nonmembers: int, min_records: int) -> list[str]:
@@ -174,6 +204,21 @@ def _lack(n_members: int, n_nonmembers: int, min_records: int) -> list[str]:
     return []
 
 
+def _unlike(references: Resemblance) -> str:
+    """Return in what the references do not resemble the target."""
+    pairs = (
+        ("on their members", references.train_accuracy),
+        ("on other records", references.test_accuracy),
+    )
+    parts = [
+        f"right {where} on {pair.references:.1%} where the target is on "
+        f"{pair.target:.1%}"
+        for where, pair in pairs
+        if pair is not None and pair.passed is False
+    ]
+    return f"By references that do not resemble the target ({', '.join(parts)})"
+
+
 def _caveats(controls: Controls) -> list[str]:
     """Return what a verdict leaves open."""
     caveats = []
@@ -182,8 +227,19 @@ def _caveats(controls: Controls) -> list[str]:
             "The records themselves were not compared: whether members differ from "
             "non-members without the model is not known."
         )
-    if controls.references is not None and controls.references.passed is False:
-        caveats.append("The references do not fit as the target does.")
+    references = controls.references
+    if references is not None and references.passed is False:
+        caveats.append(
+            "References that differ so blunt the attacks that compare with them, LiRA "
+            "most and the amortised attack least: the leak may be larger than shown."
+        )
+    elif references is not None and references.passed is None:
+        pairs = (references.train_accuracy, references.test_accuracy)
+        why = [pair.reason for pair in pairs if pair is not None and pair.reason]
+        caveats.append(
+            "Whether the references resemble the target is not known: "
+            f"{why[0] if why else 'they have no records to compare'}."
+        )
     if controls.independence is not None and not controls.independence.passed:
         agreeing = controls.independence.agreeing
         names = ", ".join(
