@@ -48,6 +48,10 @@ def test_every_figure_has_its_value_and_the_interval_that_is_said() -> None:
     for name, interval in expected.items():
         assert getattr(found, f"{name}_interval") == pytest.approx(interval)
     assert found.tpr_at_fpr == figures.tpr_at_fpr(score, member, 0.95)
+    tpr, fpr = hits / n, alarms / n_others
+    assert found.precision_at_base_rate == pytest.approx(
+        {str(b): b * tpr / (b * tpr + (1 - b) * fpr) for b in (0.5, 0.1, 0.01)}
+    )
 
 
 def test_a_precision_of_nobody_taken_has_no_interval() -> None:
@@ -55,6 +59,7 @@ def test_a_precision_of_nobody_taken_has_no_interval() -> None:
     found = figures.figures(np.arange(20.0), np.zeros(20, bool), member, 0.95)
     assert found.precision is None
     assert found.precision_interval is None
+    assert found.precision_at_base_rate == {"0.5": None, "0.1": None, "0.01": None}
 
 
 def test_a_rate_that_so_few_cannot_measure_is_null_with_the_reason() -> None:

@@ -154,10 +154,13 @@ def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
     bounds = epsilon.bounds(
         score, audited.member, known, delta=1e-5, confidence=0.95, seed=1
     )
+    assert [*made.epsilon.bounds] == ["clopper_pearson", "one_run"]
+    assert [*made.epsilon.if_gaussian] == ["f_dp_one_run", "gaussian"]
+    reported = {**made.epsilon.bounds, **made.epsilon.if_gaussian}
     for bound in bounds:
-        assert made.epsilon.bounds[bound.name].epsilon == bound.epsilon > 0
-        assert made.epsilon.bounds[bound.name].chosen == bound.chosen
-    posterior = exposure.posterior(score, audited.member, known, 0.5, 1)
+        assert reported[bound.name].epsilon == bound.epsilon > 0
+        assert reported[bound.name].chosen == bound.chosen
+    posterior = exposure.posterior(score, audited.member, known, 0.5)
     assert np.array_equal(records["posterior"], posterior)
     flags = exposure.flags(score, audited.member, audited.evaluation, 0.1)
     assert np.array_equal(records["flagged"], flags)
@@ -397,10 +400,20 @@ def test_a_seed_decides_what_is_drawn_and_nothing_else() -> None:
         report.findings(inputs(), SETTINGS) for _ in range(2)
     )
     assert first == again
-    assert np.array_equal(table["posterior"], same["posterior"])
+    assert all(np.array_equal(table[n], same[n]) for n in table)
     other, changed = report.findings(inputs(), Settings(seed=2))
     assert other.attacks == first.attacks
     assert other.slices == first.slices
-    # The folds of the calibration.
     differing = [n for n in table if not np.array_equal(table[n], changed[n])]
-    assert differing == ["posterior"]
+    assert differing == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rank_posterior_and_flag_of_the_records_agree(seed: int) -> None:
+    _, records = report.findings(inputs(seed, 2.5), SETTINGS)
+    order = np.argsort(records["rank"], kind="stable")
+    assert (np.diff(records["posterior"][order]) <= 0).all()
+    flagged = records["flagged"][order]
+    assert flagged.any()
+    # No record is flagged after one that is not.
+    assert (np.diff(flagged.astype(int)) <= 0).all()

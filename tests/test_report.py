@@ -1,6 +1,7 @@
 """The report of the tiny audit: whole, and with a record of every choice in it."""
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import rankdata
 
-from pipeline.audit import terminal
 from pipeline.cache import documents, stamps
 from pipeline.findings import exposure
 from pipeline.findings.report import CHOICES, CHOSEN_SHARE, alike
@@ -60,7 +60,9 @@ PLAIN = [
     "attacks.recall_interval",
     "epsilon.delta",
     "epsilon.confidence",
+    "attacks.precision_at_base_rate",
     "epsilon.bounds.epsilon",
+    "epsilon.if_gaussian.epsilon",
     "slices.kinds.value",
     "slices.kinds.members",
     "slices.kinds.nonmembers",
@@ -76,6 +78,7 @@ PLAIN = [
 NAMED = {
     ("controls", "null", "attacks"),
     ("epsilon", "bounds"),
+    ("epsilon", "if_gaussian"),
     ("slices", "kinds"),
     ("repeats", "attacks"),
 }
@@ -193,8 +196,11 @@ def test_the_controls_are_all_there(report: Report) -> None:
 
 
 def test_epsilon_is_told_with_what_it_assumes(report: Report) -> None:
-    assert {*report.epsilon.bounds} == {*terminal.BOUNDS}
-    for bound in report.epsilon.bounds.values():
+    assert {*report.epsilon.bounds} == {"clopper_pearson", "one_run"}
+    assert {*report.epsilon.if_gaussian} == {"gaussian", "f_dp_one_run"}
+    assert "fair coin" in report.epsilon.bounds["one_run"].assumes
+    both = (report.epsilon.bounds, report.epsilon.if_gaussian)
+    for bound in itertools.chain(*(bounds.values() for bounds in both)):
         assert bound.epsilon >= 0
         assert bound.chosen
         assert bound.assumes.startswith("that ")

@@ -208,9 +208,10 @@ def test_the_tail_estimate_is_told_where_it_could_be_measured() -> None:
 
 def test_the_bounds_of_epsilon_are_told_with_what_they_mean() -> None:
     assert (
-        "Epsilon at delta 1e-05 is at least, with the attack lr: 0.23 by its rates, "
-        "1.23 by its guesses in one run, 2.23 by its rates if the mechanism were "
-        "Gaussian, 3.23 by its guesses then. It is no guarantee."
+        "Epsilon at delta 1e-05, by the attack lr: at least 0.23 by its rates, and at "
+        "least 1.23 by its guesses if each record was put in or left out by a fair "
+        "coin. If the mechanism were Gaussian, which nothing shows, the figures would "
+        "be 2.23 and 3.23; they are no lower bounds. It is no guarantee."
     ) in shown(report(attack()))
 
 
@@ -219,6 +220,26 @@ def test_the_number_of_flagged_records_is_told() -> None:
         "Flagged as members: 312 of 9998 records, of which 10% may be false; see "
         "records.csv."
     ) in shown(report(attack()))
+
+
+def test_that_no_record_is_flagged_is_told_as_that() -> None:
+    made = report(attack())
+    none = made.risk.model_copy(update={"flagged": 0, "flagged_members": 0})
+    assert (
+        "Flagged as members: none of 9998 records. No threshold keeps the false ones "
+        "to 10%."
+    ) in shown(made.model_copy(update={"risk": none}))
+
+
+def test_the_precision_of_an_attacker_in_the_wild_is_told() -> None:
+    assert (
+        "Of records that lr takes for members, are members: .660 where 50% of all "
+        "records are members, .177 where 10% of all records are members, .019 where 1%"
+    ) in shown(report(attack()))
+    nobody = dict.fromkeys(("0.5", "0.1", "0.01"))
+    assert "The attack lr takes no record for a member." in shown(
+        report(attack(precision_at_base_rate=nobody))
+    )
 
 
 def test_of_many_slices_the_ends_are_told_and_of_few_all() -> None:

@@ -23,12 +23,6 @@ from pipeline.findings.schema import (
     Verdict,
 )
 
-BOUNDS = {
-    "clopper_pearson": "by its rates",
-    "one_run": "by its guesses in one run",
-    "gaussian": "by its rates if the mechanism were Gaussian",
-    "f_dp_one_run": "by its guesses then",
-}
 NAMED = 2  # references that a control names
 SLICES_SHOWN = 8  # of a kind; of more, the ends only
 
@@ -302,18 +296,41 @@ def _beyond(report: Report) -> list[str]:
                 f"AUC of {auc.lowest:.3f} to {auc.highest:.3f}, mean {auc.mean:.3f}."
             )
     epsilon, risk = report.epsilon, report.risk
-    bounds = ", ".join(
-        f"{epsilon.bounds[name].epsilon:.2f} {words}" for name, words in BOUNDS.items()
-    )
+    bounds = {**epsilon.bounds, **epsilon.if_gaussian}
+    value = {name: f"{bound.epsilon:.2f}" for name, bound in bounds.items()}
     paragraphs.append(
-        f"Epsilon at delta {epsilon.delta:g} is at least, with the attack "
-        f"{epsilon.attack}: {bounds}. {epsilon.meaning}"
+        f"Epsilon at delta {epsilon.delta:g}, by the attack {epsilon.attack}: at least "
+        f"{value['clopper_pearson']} by its rates, and at least {value['one_run']} by "
+        "its guesses if each record was put in or left out by a fair coin. If the "
+        "mechanism were Gaussian, which nothing shows, the figures would be "
+        f"{value['gaussian']} and {value['f_dp_one_run']}; they are no lower bounds. "
+        f"{epsilon.meaning}"
     )
+    paragraphs.append(_about_precision(report.strongest))
     paragraphs.append(
         f"Flagged as members: {risk.flagged} of {risk.records} records, of which "
         f"{risk.false_discoveries:.0%} may be false; see records.csv."
+        if risk.flagged
+        else f"Flagged as members: none of {risk.records} records. No threshold keeps "
+        f"the false ones to {risk.false_discoveries:.0%}."
     )
     return paragraphs
+
+
+def _about_precision(strongest: AttackFigures) -> str:
+    """Say how often an attacker in the wild would be right."""
+    shares = {
+        rate: share
+        for rate, share in strongest.precision_at_base_rate.items()
+        if share is not None
+    }
+    if not shares:
+        return f"The attack {strongest.chosen} takes no record for a member."
+    told = ", ".join(
+        f"{_three(share)} where {float(rate):.0%} of all records are members"
+        for rate, share in shares.items()
+    )
+    return f"Of records that {strongest.chosen} takes for members, are members: {told}."
 
 
 def _slices(slices: Slices) -> Table:

@@ -19,6 +19,8 @@ from pipeline.statistics import intervals, metrics
 RATES = (0.1, 0.01, 0.001, 0.0001)
 # The same on repeated divisions.
 REPEATED_RATES = (0.1, 0.01, 0.001)
+# Shares of members among the records that an attacker meets.
+BASE_RATES = (0.5, 0.1, 0.01)
 # How the intervals come about.
 INTERVALS = {
     "auc": "DeLong, on log-odds",
@@ -62,6 +64,12 @@ def figures(
         advantage_interval=advantage,
         precision=metrics.precision(decision, member),
         precision_interval=rate(hits, claims, confidence) if claims else None,
+        precision_at_base_rate={
+            str(share): metrics.precision_at_base_rate(
+                hits / n, alarms / n_others, share
+            )
+            for share in BASE_RATES
+        },
         recall=hits / n,
         recall_interval=rate(hits, n, confidence),
         tpr_at_fpr=tpr_at_fpr(score, member, confidence),

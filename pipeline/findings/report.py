@@ -50,6 +50,7 @@ CHOICES = {
     "references.rmia_slope": "references: by attacks on one another, or by their means",
     "epsilon.attack": "attack-train: as attacks.chosen",
     "epsilon.bounds.chosen": "attack-train: the highest bound there",
+    "epsilon.if_gaussian.chosen": "attack-train: the highest figure there",
     "slices.attack": "attack-train: as attacks.chosen",
     "slices.kinds.auc_interval": "corrected for the number of slices (Bonferroni)",
     "slices.kinds.p_value": "corrected for the number of slices (Holm)",
@@ -67,6 +68,8 @@ CHOICES = {
 }
 # Of the level, the part that the chosen attack is tested at; the others share the rest.
 CHOSEN_SHARE = 0.8
+# Estimators of epsilon that assume a mechanism, and bound nothing if it is another.
+GAUSSIAN = ("f_dp_one_run", "gaussian")
 # Attacks that rank by the loss alone, any of which shows how the sides compare.
 LOSSES = ("loss", "confidence", "margin")
 TAIL = "loss"  # the attack whose true-negative rates are reported
@@ -302,7 +305,7 @@ def _records_of_references(
 def _epsilon(
     audited: Audited, chosen: str, score: NDArray[np.float64], settings: Settings
 ) -> Epsilon:
-    """Return the lower bounds of epsilon that the chosen attack shows."""
+    """Return the figures of epsilon that the chosen attack shows."""
     bounds = epsilon.bounds(
         score,
         audited.member,
@@ -311,17 +314,19 @@ def _epsilon(
         confidence=settings.confidence,
         seed=settings.seed,
     )
+    made = {
+        bound.name: Bound(
+            epsilon=bound.epsilon, chosen=dict(bound.chosen), assumes=bound.assumes
+        )
+        for bound in bounds
+    }
     return Epsilon(
         attack=chosen,
         delta=settings.delta,
         confidence=settings.confidence,
         meaning=epsilon.MEANING,
-        bounds={
-            bound.name: Bound(
-                epsilon=bound.epsilon, chosen=dict(bound.chosen), assumes=bound.assumes
-            )
-            for bound in bounds
-        },
+        bounds={name: each for name, each in made.items() if name not in GAUSSIAN},
+        if_gaussian={name: each for name, each in made.items() if name in GAUSSIAN},
     )
 
 
@@ -384,7 +389,7 @@ def _by_record(
     columns["rank"] = exposure.rank(score)
     columns["p_value"] = audited.p_value
     columns["posterior"] = exposure.posterior(
-        score, member, ~evaluation, settings.prior, settings.seed
+        score, member, ~evaluation, settings.prior
     )
     columns["flagged"] = exposure.flags(
         score, member, evaluation, settings.false_discoveries

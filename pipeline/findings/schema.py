@@ -215,6 +215,8 @@ class Figures(Record):
     advantage_interval: Ends
     precision: float | None  # None: no record was taken for a member
     precision_interval: Ends | None
+    # By the share of members among the records that an attacker meets.
+    precision_at_base_rate: dict[str, float | None]
     recall: float
     recall_interval: Ends
     tpr_at_fpr: dict[str, Rate]  # by false-positive rate
@@ -242,7 +244,7 @@ class AttackFigures(Figures, AttackChoice):
 
 
 class Bound(Record):
-    """A lower bound of epsilon, in nats."""
+    """What an estimator says that epsilon is at least, in nats."""
 
     epsilon: float
     chosen: dict[str, float | int | str]  # on attack-train
@@ -250,13 +252,15 @@ class Bound(Record):
 
 
 class Epsilon(Record):
-    """The lower bounds of epsilon that an attack shows."""
+    """The figures of epsilon that an attack shows."""
 
     attack: str
     delta: float
     confidence: float
     meaning: str
-    bounds: dict[str, Bound]
+    bounds: dict[str, Bound]  # lower bounds, under what they assume of the records
+    # Under a mechanism that is only assumed: no lower bounds where it is another.
+    if_gaussian: dict[str, Bound]
 
 
 class Slice(Record):
