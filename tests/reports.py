@@ -63,7 +63,7 @@ def attack(method: str = "lr", **changed: Any) -> AttackFigures:
             "0.01": rate(0.25, 0.125, 0.375),
             "0.001": NONE,
         },
-        "confidence": 0.95,
+        "confidence_of_decisions": 0.95,
         "exceeds": False,
         "p_value": 0.0041,
         "p_value_corrected": 0.0123,

@@ -182,7 +182,7 @@ def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
 def test_the_interval_that_decides_is_the_one_that_is_reported() -> None:
     basis = inputs()
     made, _ = report.findings(basis, SETTINGS)
-    confidence = [attack.confidence for attack in made.attacks]
+    confidence = [attack.confidence_of_decisions for attack in made.attacks]
     assert confidence == [0.975, 0.95, 0.975, 0.95]
     # Just below the smallest of an attack's lower ends, and just at it.
     for place, attack in enumerate(made.attacks):
@@ -228,7 +228,7 @@ def test_attacks_that_rank_alike_are_counted_once() -> None:
     for place, twin in enumerate((0, 1, 2, 0, 0, 1)):
         attack, before = again.attacks[place], made.attacks[twin]
         assert attack.p_value_corrected == before.p_value_corrected
-        assert attack.confidence == before.confidence
+        assert attack.confidence_of_decisions == before.confidence_of_decisions
         assert attack.accuracy_interval == before.accuracy_interval
 
 

@@ -30,6 +30,22 @@ def row(made: Report, start: str, place: int = 0) -> str:
     return " ".join(rows[place].split())
 
 
+@pytest.mark.parametrize(
+    ("leaks", "grade", "expected"),
+    [
+        (True, "high", "leaks, grade high"),
+        (False, "none found", "no leak found"),
+        (None, "cannot tell", "cannot tell"),
+    ],
+)
+def test_the_outcome_is_the_verdict_in_a_word(
+    leaks: bool | None, grade: str, expected: str
+) -> None:
+    update = {"leaks": leaks, "grade": grade}
+    made = report(attack()).verdict.model_copy(update=update)
+    assert terminal.outcome(made) == expected
+
+
 def test_a_line_is_as_mindarmour_prints_it() -> None:
     # From the output in MindArmour's tutorial on membership inference.
     assert terminal.line(attack()) == (
@@ -79,7 +95,7 @@ def test_the_text_tells_the_counts_the_accuracies_and_the_verdict() -> None:
     assert "5000 members and 4998 non-members; 7998 to learn from, 2000 to jud" in text
     assert "Duplicates of members dropped: 2. Mislabelled canaries: 0." in text
     assert "Target accuracy: 0.9987 on members, 0.3333 on non-members." in text
-    assert text.endswith(made.verdict.sentence)
+    assert text.endswith(f" Verdict: leaks, grade moderate {made.verdict.sentence}")
 
 
 def test_the_controls_stand_before_any_result() -> None:
@@ -89,12 +105,13 @@ def test_the_controls_stand_before_any_result() -> None:
         "labels passed right on 99.9% of members, above shuffled labels "
         "sides passed right on 99.9% of members, 33.3% of non-members, AUC of the loss "
         ".830 "
-        "null passed 2 attacks, shuffled memberships: AUC .471 to .525, p .410 "
-        "blind passed without the model AUC .503 .487-.519 "
+        "null passed 2 attacks on shuffled memberships: AUC .471 to .525, p .410 "
+        "blind passed sides told apart without the model: AUC .503 .487-.519 "
         "references passed accuracy .999 against the references' .985 on members "
         "(allowed: .062), .333 against the references' .350 on others (allowed: .062) "
-        "independence passed agreement with the target's members .493 to .507, p .620 "
-        "resolution 440 non-members measure false-positive rates from 0.0023 up "
+        "independence passed in or out as for the target: .493 to .507 of the records, "
+        "p .620 "
+        "resolution 440 non-members measure no false-positive rate below 0.0023 "
     )
     assert expected in text
     assert text.index("Controls") < text.index("Method: ")
@@ -130,10 +147,10 @@ def test_references_that_agree_with_the_target_are_named() -> None:
         agreeing=agreeing,
     )
     made = report(attack(), controls=controls(independence=failed))
-    assert row(made, "independence").startswith("independence FAILED agreement with")
+    assert row(made, "independence").startswith("independence FAILED in or out")
     assert (
-        "agreement with the target's members .108 to .892, p <.001: reference-000 "
-        ".892, reference-001 .108 and 1 more"
+        "in or out as for the target: .108 to .892 of the records, p <.001: "
+        "reference-000 .892, reference-001 .108 and 1 more"
     ) in shown(made)
 
 
@@ -185,7 +202,7 @@ def test_small_p_values_are_told_as_small(value: float, expected: str) -> None:
 
 def test_the_strongest_is_named_and_the_references_told() -> None:
     text = shown(report(attack("rf")))
-    assert "strongest, is rf: it was chosen on attack-train, and its 95%" in text
+    assert "The attack rf was chosen beforehand, on the records to learn from" in text
     expected = (
         "References: 2, accuracy 0.9800 to 0.9900 on their members, 0.5000 to 0.6"
     )
@@ -200,7 +217,7 @@ def test_the_text_has_no_colours_and_no_markup() -> None:
 
 
 def test_the_tail_estimate_is_told_where_it_could_be_measured() -> None:
-    expected = "Tail estimate: the loss alone rules out 0.1250 of the non-members"
+    expected = "Tail estimate: by the loss alone, 12.5% of the non-members are known"
     assert expected in shown(report(attack()))
     for tail in (None, {"0.01": NONE}):
         assert "Tail" not in shown(report(attack(), tail=tail))
@@ -217,9 +234,15 @@ def test_the_bounds_of_epsilon_are_told_with_what_they_mean() -> None:
 
 def test_the_number_of_flagged_records_is_told() -> None:
     assert (
-        "Flagged as members: 312 of 9998 records, of which 10% may be false; see "
-        "records.csv."
+        "Flagged as members: 312 of 9998 records, at most about 10% of them wrongly; "
+        "see records.csv."
     ) in shown(report(attack()))
+
+
+def test_that_canaries_are_left_out_of_controls_is_told() -> None:
+    text = shown(report(attack(), records=counts(canaries=5)))
+    assert "above shuffled labels; canaries left out sides passed" in text
+    assert "AUC of the loss .830; canaries left out null" in text
 
 
 def test_that_no_record_is_flagged_is_told_as_that() -> None:
@@ -233,8 +256,9 @@ def test_that_no_record_is_flagged_is_told_as_that() -> None:
 
 def test_the_precision_of_an_attacker_in_the_wild_is_told() -> None:
     assert (
-        "Of records that lr takes for members, are members: .660 where 50% of all "
-        "records are members, .177 where 10% of all records are members, .019 where 1%"
+        "Of the records that lr takes for members: if 50% of all records are members, "
+        "66.0% are; if 10% of all records are members, 17.7% are; if 1% of all records "
+        "are members, 1.9% are."
     ) in shown(report(attack()))
     nobody = dict.fromkeys(("0.5", "0.1", "0.01"))
     assert "The attack lr takes no record for a member." in shown(

@@ -116,6 +116,9 @@ def test_a_leak_is_high_where_the_order_is_nearly_right() -> None:
         fields = {**ABOVE, "auc": 0.85, "auc_interval": (low_end, 0.9)}
         outcome = reached(attack(p_value_corrected=0.001, **fields))
         assert outcome.grade == grade
+        # Of another attack, which is one of many, that says less.
+        other = reached(attack("rf", p_value_corrected=0.001, **fields), attack())
+        assert other.grade == "moderate"
         assert f"to a {grade} degree" in outcome.sentence
 
 

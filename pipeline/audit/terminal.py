@@ -42,7 +42,9 @@ def line(attack: AttackFigures) -> str:
 
 def outcome(verdict: Verdict) -> str:
     """Return the verdict in a word or two."""
-    return f"leaks, grade {verdict.grade}" if verdict.leaks else verdict.grade
+    if verdict.leaks:
+        return f"leaks, grade {verdict.grade}"
+    return "no leak found" if verdict.leaks is False else verdict.grade
 
 
 def text(report: Report, width: int) -> str:
@@ -58,7 +60,7 @@ def text(report: Report, width: int) -> str:
         console.print(paragraph)
     console.print()
     console.print("Controls")
-    console.print(_controls(report.controls))
+    console.print(_controls(report.controls, report.records.canaries))
     console.print()
     learned = [
         attack
@@ -69,7 +71,10 @@ def text(report: Report, width: int) -> str:
         console.print(line(attack), soft_wrap=True)
     if learned:
         console.print()
-    console.print(_about_figures(report))
+    console.print("Attacks")
+    for paragraph in _about_figures(report):
+        console.print(paragraph)
+    console.print()
     console.print(_scores(report.attacks))
     console.print()
     console.print(_decisions(report.attacks))
@@ -82,6 +87,7 @@ def text(report: Report, width: int) -> str:
     console.print()
     console.print(_slices(report.slices))
     console.print()
+    console.print(f"Verdict: {outcome(report.verdict)}")
     console.print(report.verdict.sentence)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return "".join(f"{line.rstrip()}\n" for line in lines)
@@ -119,8 +125,9 @@ def _about_references(models: Sequence[Accuracies]) -> str:
     return f"References: {len(models)}, accuracy {', '.join(ranges)}."
 
 
-def _controls(controls: Controls) -> Table:
+def _controls(controls: Controls, n_canaries: int) -> Table:
     """Return a line for each control."""
+    without = "; canaries left out" if n_canaries else ""
     shown = _grid()
     shown.show_header = False
     for _ in range(3):
@@ -128,12 +135,12 @@ def _controls(controls: Controls) -> Table:
     null, blind, fine = controls.null, controls.blind, controls.resolution
     aucs = [attack.auc for attack in null.attacks.values()]
     labels, sides = controls.labels, controls.sides
-    shown.add_row("labels", _passed(labels.passed), _about_labels(labels))
-    shown.add_row("sides", _passed(sides.passed), _about_sides(sides))
+    shown.add_row("labels", _passed(labels.passed), _about_labels(labels) + without)
+    shown.add_row("sides", _passed(sides.passed), _about_sides(sides) + without)
     shown.add_row(
         "null",
         _passed(null.passed),
-        f"{len(aucs)} attacks, shuffled memberships: AUC {_three(min(aucs))} to "
+        f"{len(aucs)} attacks on shuffled memberships: AUC {_three(min(aucs))} to "
         f"{_three(max(aucs))}, p {_p(null.p_value)}",
     )
     shown.add_row("blind", _passed(blind.passed), _about_blind(blind))
@@ -155,8 +162,8 @@ def _controls(controls: Controls) -> Table:
     shown.add_row(
         "resolution",
         "",
-        f"{fine.nonmembers} non-members measure false-positive rates from "
-        f"{fine.smallest_fpr:.2g} up",
+        f"{fine.nonmembers} non-members measure no false-positive rate below "
+        f"{fine.smallest_fpr:.2g}",
     )
     return shown
 
@@ -186,7 +193,10 @@ def _about_blind(blind: Blind) -> str:
     if blind.auc is None:
         compared = "labels alone were compared"
     else:
-        compared = f"without the model AUC {_figure(blind.auc, blind.interval)}"
+        compared = (
+            "sides told apart without the model: AUC "
+            f"{_figure(blind.auc, blind.interval)}"
+        )
     if blind.differing:
         names = ", ".join(differing.statistic for differing in blind.differing)
         compared += f"; the sides differ by {names}"
@@ -215,21 +225,25 @@ def _about_independence(independence: Independence) -> str:
     )
     more = f" and {len(agreeing) - NAMED} more" if len(agreeing) > NAMED else ""
     return (
-        f"agreement with the target's members {_three(lowest)} to {_three(highest)}, "
-        f"p {_p(independence.p_value)}"
+        f"in or out as for the target: {_three(lowest)} to {_three(highest)} of the "
+        f"records, p {_p(independence.p_value)}"
     ) + (f": {names}{more}" if agreeing else "")
 
 
-def _about_figures(report: Report) -> str:
-    """Say what the figures are, and which attack decides."""
+def _about_figures(report: Report) -> list[str]:
+    """Say what the figures are, and which attack was chosen."""
     strongest = report.strongest
-    return (
-        f"The last row, strongest, is {strongest.chosen}: it was chosen on "
-        f"attack-train, and its {report.confidence:.0%} intervals decide. The other "
-        f"attacks' intervals hold all at once with {report.confidence:.0%}, so they "
-        "are wider. p is how likely chance does as well, corrected for the number of "
-        "attacks."
-    )
+    return [
+        f"The attack {strongest.chosen} was chosen beforehand, on the records to learn "
+        "from; the last row, strongest, repeats it. Each figure is followed by its "
+        f"{report.confidence:.0%} interval. Of accuracy, precision and recall, which "
+        "are compared with the threshold, the intervals of all other attacks hold "
+        "together and so are wider.",
+        "AUC: how often a member scores above a non-member; .500 is chance. TPR@1%: "
+        "the share of members found where 1% of the non-members are taken for "
+        "members. p: how likely chance does as well, corrected for the number of "
+        "attacks. -: not measurable with so few records.",
+    ]
 
 
 def _scores(attacks: Sequence[AttackFigures]) -> Table:
@@ -268,9 +282,9 @@ def _decisions(attacks: Sequence[AttackFigures]) -> Table:
 def _candidates(learned: Sequence[AttackFigures]) -> Table:
     """Return a table of the learned attacks' searches."""
     shown = _grid()
-    shown.add_column("learned")
-    shown.add_column("tried", justify="right")
-    shown.add_column("best", overflow="fold")
+    shown.add_column("learned attack")
+    shown.add_column("candidates", justify="right")
+    shown.add_column("the best of them", overflow="fold")
     for attack in learned:
         best = ", ".join(
             f"{name}={_short(value)}" for name, value in attack.params.items()
@@ -285,8 +299,8 @@ def _beyond(report: Report) -> list[str]:
     tail = None if report.tail is None else report.tail["0.01"].value
     if tail is not None:
         paragraphs.append(
-            f"Tail estimate: the loss alone rules out {tail:.4f} of the "
-            "non-members while it loses 1% of the members."
+            f"Tail estimate: by the loss alone, {tail:.1%} of the non-members are "
+            "known not to be members, at the price of 1% of the members."
         )
     if report.repeats is not None:
         auc = report.repeats.attacks[report.strongest.method].auc
@@ -308,8 +322,8 @@ def _beyond(report: Report) -> list[str]:
     )
     paragraphs.append(_about_precision(report.strongest))
     paragraphs.append(
-        f"Flagged as members: {risk.flagged} of {risk.records} records, of which "
-        f"{risk.false_discoveries:.0%} may be false; see records.csv."
+        f"Flagged as members: {risk.flagged} of {risk.records} records, at most about "
+        f"{risk.false_discoveries:.0%} of them wrongly; see records.csv."
         if risk.flagged
         else f"Flagged as members: none of {risk.records} records. No threshold keeps "
         f"the false ones to {risk.false_discoveries:.0%}."
@@ -326,17 +340,17 @@ def _about_precision(strongest: AttackFigures) -> str:
     }
     if not shares:
         return f"The attack {strongest.chosen} takes no record for a member."
-    told = ", ".join(
-        f"{_three(share)} where {float(rate):.0%} of all records are members"
+    told = "; ".join(
+        f"if {float(rate):.0%} of all records are members, {share:.1%} are"
         for rate, share in shares.items()
     )
-    return f"Of records that {strongest.chosen} takes for members, are members: {told}."
+    return f"Of the records that {strongest.chosen} takes for members: {told}."
 
 
 def _slices(slices: Slices) -> Table:
     """Return a table of the slices: all of a kind, or of many the ends."""
     shown = _grid()
-    shown.add_column(f"slices, by {slices.attack}")
+    shown.add_column(f"{slices.attack} on parts of the records")
     for name in ("members", "others"):
         shown.add_column(name, justify="right")
     for name in ("AUC", "p"):

@@ -40,8 +40,8 @@ from pipeline.statistics import corrections, epsilon, metrics
 CHOICES = {
     "attacks.threshold": "attack-train: the highest balanced accuracy",
     "attacks.params": "attack-train: the highest accuracy in cross-validation",
-    "attacks.confidence": "corrected for the number of attacks (Bonferroni), but of "
-    "the attack chosen on attack-train, which stands alone",
+    "attacks.confidence_of_decisions": "corrected for the number of attacks "
+    "(Bonferroni), but of the attack chosen on attack-train, which stands alone",
     "attacks.chosen": "attack-train: the highest AUC, the amortised attack's preferred",
     "attacks.p_value_corrected": "corrected for the number of attacks (Holm), the "
     "chosen attack first",
@@ -63,8 +63,8 @@ CHOICES = {
     "(Bonferroni)",
     "controls.independence.agreeing": "corrected for the number of references "
     "(Bonferroni)",
-    "verdict.methods": "corrected for the number of attacks: attacks.confidence and "
-    "attacks.p_value_corrected",
+    "verdict.methods": "corrected for the number of attacks: "
+    "attacks.confidence_of_decisions and attacks.p_value_corrected",
 }
 # Of the level, the part that the chosen attack is tested at; the others share the rest.
 CHOSEN_SHARE = 0.8
@@ -269,8 +269,16 @@ def _attacks(
     attacks = [
         AttackFigures(
             **dict(attack),
-            **dict(figures(score[row], decision[row], member, confidence[row])),
-            confidence=confidence[row],
+            **dict(
+                figures(
+                    score[row],
+                    decision[row],
+                    member,
+                    settings.confidence,
+                    confidence[row],
+                )
+            ),
+            confidence_of_decisions=confidence[row],
             exceeds=exceeds(decision[row], member, settings.threshold, confidence[row]),
             p_value=float(p[row]),
             p_value_corrected=float(corrected[row]),

@@ -235,8 +235,9 @@ class AttackChoice(Record):
 class AttackFigures(Figures, AttackChoice):
     """An attack and all its figures."""
 
-    # Of its intervals: the report's for the chosen attack; all others' together.
-    confidence: float
+    # Of the intervals of its accuracies, advantage, precision and recall: the report's
+    # for the chosen attack; such that those of all others hold together.
+    confidence_of_decisions: float
     exceeds: bool  # the threshold of the verdict, by the lower ends of these intervals
     p_value: float
     p_value_corrected: float  # for the number of attacks, the chosen one first
@@ -355,7 +356,7 @@ class Report(Record):
     target: Target
     records: Counts
     references: References
-    confidence: float  # of all intervals but those of attacks, which state theirs
+    confidence: float  # of all intervals but those of decisions, which state theirs
     intervals: dict[str, str]  # how the interval of each figure comes about
     tail: dict[str, Rate] | None  # as tpr_at_fpr, of non-members by the loss
     attacks: tuple[AttackFigures, ...]  # the last repeats the strongest

@@ -14,7 +14,7 @@ from pipeline.findings.schema import (
 # Low false-positive rates. At these, TENFOLD as many members as non-members are a leak.
 LOW_RATES = ("0.01", "0.001")
 TENFOLD = 10.0
-HIGH_AUC = 0.8  # that the lower end of an exceeding attack's AUC reaches, grade "high"
+HIGH_AUC = 0.8  # with an AUC above this, the chosen attack's leak is of grade "high"
 LEAST_SIDE = 10  # records of either side that must be judged
 NAMED = 3  # statistics or references that a sentence names
 RULE = (
@@ -23,7 +23,7 @@ RULE = (
     "precision and recall alike, by the lower ends of its intervals (exceeds). high: "
     "the chosen attack beats chance and finds, at a false-positive rate of 1% or "
     "0.1%, ten times that share of the members, by the lower end of its interval "
-    "(exceeds, too); or an attack that exceeds the threshold has an AUC above "
+    "(exceeds, too); or it exceeds the threshold and has an AUC above "
     f"{HIGH_AUC}, by its lower end."
 )
 
@@ -76,7 +76,7 @@ def verdict(
     above = [attack for attack in beyond if attack.exceeds]
     is_shown = strongest.chosen in [attack.method for attack in beyond]
     low_rate = _low_rate(strongest) if is_shown else None
-    grade = _grade(beyond, above, low_rate)
+    grade = _grade(strongest, beyond, above, low_rate)
     spoken = _spoken(strongest, beyond, above, low_rate)
     if above or low_rate is not None:
         guess = max(n_members, n_nonmembers) / n_eval
@@ -120,12 +120,14 @@ def verdict(
 
 
 def _grade(
+    strongest: AttackFigures,
     beyond: Sequence[AttackFigures],
     above: Sequence[AttackFigures],
     low_rate: str | None,
 ) -> Grade:
     """Return the grade of a leak by `RULE`."""
-    if low_rate is not None or any(each.auc_interval[0] > HIGH_AUC for each in above):
+    is_above = strongest.chosen in [attack.method for attack in above]
+    if low_rate is not None or (is_above and strongest.auc_interval[0] > HIGH_AUC):
         return "high"
     if above:
         return "moderate"
