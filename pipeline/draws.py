@@ -42,7 +42,6 @@ PURPOSES = {
     "amortised.networks": "first weights and order of rows [fold, network]",
     "amortised.folds": "the folds where the target's own labels are learned from",
     "report.ties": "the order of equal scores, and who is dropped [side]",
-    "report.posterior": "the folds of the calibration",
 }
 # Sizes of what scikit-learn and MindSpore take as a seed.
 SEED_BITS = 31

@@ -43,7 +43,7 @@ def compute(job: Job) -> str:
     files.write_text(folder / TEXT, text)
     documents.write(job.artifact("report"), report, key=job.key, origin=job.origin)
     print(text)
-    return report.verdict.status
+    return terminal.outcome(report.verdict)
 
 
 def read(job: Job, settings: Settings) -> Inputs:

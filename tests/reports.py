@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from pipeline.audit import terminal
 from pipeline.cache.summaries import Accuracies
 from pipeline.findings.schema import (
     AttackFigures,
@@ -14,6 +13,7 @@ from pipeline.findings.schema import (
     Difference,
     Epsilon,
     Independence,
+    Labels,
     Null,
     NullAttack,
     Provenance,
@@ -24,6 +24,7 @@ from pipeline.findings.schema import (
     Resemblance,
     Resolution,
     Risk,
+    Sides,
     Slice,
     Slices,
     Target,
@@ -54,6 +55,7 @@ def attack(method: str = "lr", **changed: Any) -> AttackFigures:
         "advantage_interval": (-0.2, 0.8),
         "precision": 0.6596,
         "precision_interval": (0.4, 0.9),
+        "precision_at_base_rate": {"0.5": 0.6596, "0.1": 0.1772, "0.01": 0.0192},
         "recall": 0.8810,
         "recall_interval": (0.4, 0.9),
         "tpr_at_fpr": {
@@ -61,9 +63,10 @@ def attack(method: str = "lr", **changed: Any) -> AttackFigures:
             "0.01": rate(0.25, 0.125, 0.375),
             "0.001": NONE,
         },
+        "confidence_of_decisions": 0.95,
         "exceeds": False,
         "p_value": 0.0041,
-        "p_value_holm": 0.0123,
+        "p_value_corrected": 0.0123,
         "chosen": None,
     }
     return AttackFigures(**{**fields, **changed})
@@ -103,16 +106,57 @@ def blind(*differing: str, **changed: Any) -> Blind:
     return Blind(**{**fields, **changed})
 
 
-def comparison(target: float, references: float, *, passed: bool = True) -> Comparison:
-    return Comparison(target=target, references=references, allowed=0.05, passed=passed)
+def labels(**changed: Any) -> Labels:
+    fields: dict[str, Any] = {
+        "passed": True,
+        "accuracy": 0.99871,
+        "recalls": 9.98,
+        "classes": 10,
+        "p_value": 1e-300,
+        "level": 0.01,
+        "reason": None,
+    }
+    return Labels(**{**fields, **changed})
 
 
-def resemblance(*, passed: bool | None = True) -> Resemblance:
-    return Resemblance(
-        passed=passed,
-        train_accuracy=comparison(0.99871, 0.985),
-        test_accuracy=comparison(1 / 3, 0.55),
-    )
+def sides(**changed: Any) -> Sides:
+    fields: dict[str, Any] = {
+        "passed": True,
+        "members_accuracy": 0.99871,
+        "nonmembers_accuracy": 1 / 3,
+        "loss_auc": 0.83,
+        "p_value": 1.0,
+        "level": 0.001,
+        "reason": None,
+    }
+    return Sides(**{**fields, **changed})
+
+
+def comparison(target: float, references: float, **changed: Any) -> Comparison:
+    fields: dict[str, Any] = {
+        "target": target,
+        "references": references,
+        "spread": 0.01,
+        "allowed": 0.0625,
+        "passed": True,
+        "reason": None,
+    }
+    return Comparison(**{**fields, **changed})
+
+
+def resemblance(**changed: Any) -> Resemblance:
+    fields: dict[str, Any] = {
+        "passed": True,
+        "train_accuracy": comparison(0.99871, 0.985),
+        "test_accuracy": comparison(1 / 3, 0.35),
+    }
+    return Resemblance(**{**fields, **changed})
+
+
+# Of a target that fits its members much better than its references do.
+UNLIKE = resemblance(
+    passed=False, train_accuracy=comparison(0.448, 0.285, passed=False)
+)
 
 
 def independence(**changed: Any) -> Independence:
@@ -128,6 +172,8 @@ def independence(**changed: Any) -> Independence:
 
 def controls(**changed: Any) -> Controls:
     fields: dict[str, Any] = {
+        "labels": labels(),
+        "sides": sides(),
         "null": null(),
         "blind": blind(),
         "references": resemblance(),
@@ -165,6 +211,14 @@ def counts(**changed: Any) -> Counts:
     return Counts(**{**fields, **changed})
 
 
+def bound(epsilon: float) -> Bound:
+    return Bound(
+        epsilon=epsilon,
+        chosen={"side": "member", "threshold": 0.5, "n_in": 3},
+        assumes="that all is well",
+    )
+
+
 def report(*attacks: AttackFigures, **changed: Any) -> Report:
     """Return a report whose strongest attack is the last."""
     chosen = attacks[-1].method
@@ -192,14 +246,8 @@ def report(*attacks: AttackFigures, **changed: Any) -> Report:
             delta=1e-5,
             confidence=0.95,
             meaning="It is no guarantee.",
-            bounds={
-                name: Bound(
-                    epsilon=place + 0.2345,
-                    chosen={"side": "member", "threshold": 0.5, "n_in": 3},
-                    assumes="that all is well",
-                )
-                for place, name in enumerate(terminal.BOUNDS)
-            },
+            bounds={"clopper_pearson": bound(0.2345), "one_run": bound(1.2345)},
+            if_gaussian={"gaussian": bound(2.2345), "f_dp_one_run": bound(3.2345)},
         ),
         "slices": Slices(
             attack=chosen,
@@ -219,7 +267,10 @@ def report(*attacks: AttackFigures, **changed: Any) -> Report:
         "choices": {"attacks.chosen": "attack-train: the highest AUC"},
         "verdict": Verdict(
             leaks=True,
-            status="leaks",
+            exceeds=True,
+            grade="moderate",
+            rule="high: much",
+            attack="lr",
             methods=("lr",),
             reasons=(),
             caveats=(),

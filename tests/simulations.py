@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from pipeline.findings import controls
-from pipeline.statistics import intervals, metrics
+from pipeline.findings.report import CHOSEN_SHARE
+from pipeline.statistics import corrections, intervals, metrics
 from pipeline.statistics.intervals import Interval
 from tests import bootstrap
 
@@ -181,3 +182,50 @@ def failed_null_controls(
         }
         failed += not controls.null(scores, rng.permutation(member), ()).passed
     return Counted(failed, n_draws)
+
+
+class Claims(NamedTuple):
+    """How often audits show a leak, by the present rule and by plain Holm."""
+
+    chosen_first: Counted
+    holm: Counted
+
+
+def leaks_shown(
+    n_attacks: int, shift: float, n_records: int, n_draws: int, seed: int
+) -> Claims:
+    """Count the audits whose attacks beat chance.
+
+    The attacks' scores have a correlation of one half. The first is the best one, the
+    others have a random part of its strength. The chosen attack is the one of the
+    highest AUC on attack-train, half of the records.
+
+    Args:
+        n_attacks: that are judged together.
+        shift: deviations that members lie above non-members by the best; 0 of nothing.
+        n_records: audited.
+        n_draws: audits.
+        seed: of them.
+    """
+    rng = np.random.default_rng(seed)
+    member = np.arange(n_records) % 2 == 0
+    train, judged = np.arange(n_records) % 4 < 2, np.arange(n_records) % 4 >= 2
+    hits = np.zeros(2, dtype=int)
+    for _ in range(n_draws):
+        common, own = (
+            rng.normal(size=n_records),
+            rng.normal(size=(n_attacks, n_records)),
+        )
+        strength = rng.random(n_attacks)
+        strength[0] = 1.0
+        score = (common + own) / math.sqrt(2) + shift * strength[:, None] * member
+        of_train = [metrics.auc(each[train], member[train]) for each in score]
+        p = np.array([metrics.p_value(each[judged], member[judged]) for each in score])
+        adjusted = (
+            corrections.chosen_first(
+                p, int(np.argmax(of_train)), np.arange(n_attacks), CHOSEN_SHARE
+            ),
+            corrections.holm(p),
+        )
+        hits += [(each < 0.05).any() for each in adjusted]
+    return Claims(*(Counted(int(count), n_draws) for count in hits))

@@ -230,7 +230,7 @@ def calibration(
         score = rng.normal(size=n) + separation * (member & (rng.random(n) < exposed))
         true = truth(score, separation, members, exposed)
         shown = np.sinh(4 * score) if heavy else score
-        posterior = exposure.posterior(shown, member, known, members, seed)
+        posterior = exposure.posterior(shown, member, known, members)
         row = []
         for side in (~known, known):
             top = side & (score >= np.quantile(score[side], 0.99))

@@ -1,9 +1,11 @@
 import itertools
 from fractions import Fraction
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import fisher_exact, mannwhitneyu
 
 from pipeline.cache.summaries import Accuracies
 from pipeline.findings import controls
@@ -66,48 +68,273 @@ def references(*pairs: tuple[float | None, float | None]) -> list[Accuracies]:
     return [Accuracies(train_accuracy=a, test_accuracy=b) for a, b in pairs]
 
 
+def compared(
+    accuracies: tuple[float, float],
+    rates: list[Accuracies],
+    n_records: float = 1000,
+) -> Resemblance:
+    control = controls.resemblance(
+        target(*accuracies), rates, (int(n_records),) * 2, (n_records,) * 2
+    )
+    assert control is not None
+    return control
+
+
+def around(train: float, test: float, spread: float, n: int) -> list[Accuracies]:
+    """Return references with these means and this standard deviation."""
+    z = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)
+    z = z / z.std(ddof=1) * spread if n > 1 else z
+    return references(*((train + each, test + each) for each in z))
+
+
 ALIKE = references((0.97, 0.61), (0.99, 0.58), (0.98, 0.59))
 
 
 def test_references_like_the_target_pass() -> None:
-    control = controls.resemblance(target(0.98, 0.60), ALIKE, 1000, 1000)
-    assert control is not None
+    control = compared((0.98, 0.60), ALIKE)
     assert control.passed
     assert control.train_accuracy is not None
-    assert control.train_accuracy.references == 0.98
+    assert control.train_accuracy.references == pytest.approx(0.98)
+    assert control.train_accuracy.spread == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(("train", "test"), [(0.98, 0.8), (0.7, 0.6)])
 def test_references_that_fit_otherwise_are_told(train: float, test: float) -> None:
-    control = controls.resemblance(target(train, test), ALIKE, 1000, 1000)
-    assert control is not None
-    assert not control.passed
+    control = compared((train, test), ALIKE)
+    assert control.passed is False
     odd = "test_accuracy" if train == 0.98 else "train_accuracy"
     names = ("train_accuracy", "test_accuracy")
     assert [name for name in names if not getattr(control, name).passed] == [odd]
 
 
-def test_what_chance_and_the_references_spread_allow_is_added_to_the_slack() -> None:
+def test_what_is_allowed_is_slack_and_three_errors() -> None:
     pair = references((1.0, 0.4), (1.0, 0.6))
-    control = controls.resemblance(target(1.0, 0.5), pair, 100, 25)
+    control = controls.resemblance(target(1.0, 0.5), pair, (900, 400), (800, 500))
     assert control is not None
     assert control.train_accuracy is not None
     assert control.test_accuracy is not None
     assert control.train_accuracy.allowed == pytest.approx(0.05)
-    # A spread of sqrt(.02), and sqrt(.5 * .5 / 25) by chance.
-    expected = 0.05 + 3 * (0.02 + 0.01) ** 0.5
-    assert control.test_accuracy.allowed == pytest.approx(expected)
+    # Of the target, of a reference, and of the mean of two with a variance of .02.
+    error = (0.25 / 400 + 0.25 / 500 + 0.02 / 2) ** 0.5
+    assert control.test_accuracy.allowed == pytest.approx(0.05 + 2.58 * error)
+    assert control.test_accuracy.passed is None
+    assert control.test_accuracy.reason == "too few references to tell"
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.02, 0.05])
+@pytest.mark.parametrize("n_references", [1, 2, 4, 8, 64])
+@pytest.mark.parametrize("n_records", [20, 100, 400, 2500, 20_000])
+def test_references_that_learn_much_less_never_pass(
+    spread: float, n_references: int, n_records: int
+) -> None:
+    unlike = around(0.285, 0.225, spread, n_references)
+    control = compared((0.448, 0.293), unlike, n_records)
+    assert control.passed is not True
+    if n_records >= 400 and (n_references >= 4 or spread <= 0.02):
+        assert control.passed is False
+    close = around(0.403, 0.279, spread, n_references)
+    assert compared((0.448, 0.293), close, n_records).passed is not False
+
+
+def test_more_records_and_references_never_allow_more() -> None:
+    def allowed(n_references: int, n_records: int) -> float:
+        control = compared((0.4, 0.3), around(0.4, 0.3, 0.03, n_references), n_records)
+        assert control.train_accuracy is not None
+        return control.train_accuracy.allowed
+
+    table = np.array(
+        [[allowed(n, records) for n in (2, 4, 8, 16)] for records in (100, 400, 20_000)]
+    )
+    assert (np.diff(table, axis=0) < 0).all()
+    assert (np.diff(table, axis=1) < 0).all()
+    assert table[-1, -1] < 0.08
+
+
+def test_a_target_as_odd_as_a_reference_may_be_is_not_held_against_them() -> None:
+    # Two deviations from the mean: no references of this recipe could tell.
+    wide = around(0.5, 0.5, 0.1, 100)
+    control = compared((0.7, 0.5), wide, 10_000)
+    assert control.train_accuracy is not None
+    assert (control.passed, control.train_accuracy.passed) == (None, None)
+    assert control.train_accuracy.reason == (
+        "the references differ too much from one another to tell"
+    )
+
+
+def test_few_records_do_not_pass_references() -> None:
+    control = compared((0.5, 0.5), around(0.5, 0.5, 0.001, 8), 40)
+    assert control.test_accuracy is not None
+    assert control.passed is None
+    assert control.test_accuracy.reason == "too few records to tell"
+
+
+def test_sound_references_practically_never_fail_to_resemble_the_target() -> None:
+    rng = np.random.default_rng(4)
+    failed = 0
+    for _ in range(300):
+        # Recipes whose accuracy varies by two points from one training to the next.
+        rates = np.clip(rng.normal([0.6, 0.4], 0.02, size=(9, 2)), 0, 1)
+        seen = rng.binomial(500, rates) / 500
+        alike = references(*map(tuple, seen[1:].tolist()))
+        failed += compared(tuple(seen[0].tolist()), alike, 500).passed is False
+    assert failed <= 3
 
 
 def test_no_references_are_not_compared() -> None:
     audited = target(1.0, 0.5)
-    assert controls.resemblance(audited, [], 1000, 1000) is None
-    nothing = controls.resemblance(audited, references((None, None)), 1000, 1000)
+    counts = (1000, 1000), (1000.0, 1000.0)
+    assert controls.resemblance(audited, [], *counts) is None
+    nothing = controls.resemblance(audited, references((None, None)), *counts)
     assert nothing == Resemblance(passed=None, train_accuracy=None, test_accuracy=None)
-    half = controls.resemblance(audited, references((1.0, None)), 1000, 1000)
+    half = controls.resemblance(audited, references((1.0, None)), *counts)
     assert half is not None
     assert half.passed
     assert half.test_accuracy is None
+    assert half.train_accuracy is not None
+    assert half.train_accuracy.spread is None
+
+
+def guesses(
+    rng: np.random.Generator, label: NDArray[np.int64], accuracy: float, n_classes: int
+) -> NDArray[np.int64]:
+    """Return outputs that are right so often, and else any class."""
+    anything = rng.integers(0, n_classes, len(label))
+    return np.where(rng.random(len(label)) < accuracy, label, anything)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_classes", "accuracy"),
+    [(100, 10, 0.9), (60, 2, 0.6), (1000, 100, 0.03), (5000, 1000, 0.02)],
+)
+def test_labels_fit_a_target_that_learned_something(
+    n: int, n_classes: int, accuracy: float
+) -> None:
+    rng = np.random.default_rng(0)
+    failed = 0
+    for _ in range(50):
+        label = rng.integers(0, n_classes, n)
+        correct = guesses(rng, label, accuracy, n_classes) == label
+        failed += not controls.labels(correct, label).passed
+    assert failed <= 2
+
+
+@pytest.mark.parametrize(
+    ("n", "n_classes", "accuracy"),
+    [(100, 10, 1.0), (400, 2, 0.9), (1000, 100, 1.0), (880, 20, 0.6)],
+)
+def test_labels_in_another_order_do_not_fit(
+    n: int, n_classes: int, accuracy: float
+) -> None:
+    rng = np.random.default_rng(1)
+    passed = 0
+    for _ in range(200):
+        # Classes of unequal size, and outputs that prefer some classes.
+        share = rng.dirichlet(np.full(n_classes, 5.0))
+        label = rng.choice(n_classes, n, p=share)
+        correct = rng.permutation(guesses(rng, label, accuracy, n_classes)) == label
+        passed += controls.labels(correct, label).passed is True
+    # At most 1 % of 200, and three standard deviations and a half.
+    assert passed <= 7
+
+
+def test_a_constant_output_fits_no_labels() -> None:
+    label = np.arange(500) % 100 // 90  # one of the classes has nine in ten
+    control = controls.labels(label == 0, label)
+    assert (control.passed, control.recalls, control.p_value) == (False, 1.0, 1.0)
+    assert control.accuracy == 0.9
+
+
+def test_labels_fit_a_target_that_gives_up_accuracy_for_a_rare_class() -> None:
+    # Right on fewer than the commonest class has, and far better than any constant.
+    label = np.arange(1000) % 100 // 95
+    correct = np.where(label == 0, np.arange(1000) % 10 > 0, np.arange(1000) % 5 > 0)
+    control = controls.labels(correct, label)
+    assert control.accuracy is not None
+    assert control.accuracy < 0.95
+    assert control.passed
+
+
+def test_two_classes_whose_numbers_are_exchanged_do_not_fit() -> None:
+    label = np.arange(400) % 2
+    control = controls.labels(np.arange(400) % 20 == 0, label)
+    assert (control.passed, control.p_value) == (False, 1.0)
+
+
+def test_the_p_value_of_labels_is_that_of_the_sum_of_recalls() -> None:
+    label = np.repeat([0, 1, 2], (10, 20, 50))
+    correct = np.concatenate([np.arange(k) < c for k, c in ((10, 6), (20, 8), (50, 5))])
+    # Recalls .6, .4, .1; scaled to 1 they are .6/1.1, .4/1.1, .1/1.1.
+    q = np.array([0.6, 0.4, 0.1]) / 1.1
+    deviation = (q * (1 - q) / [10, 20, 50]).sum() ** 0.5
+    control = controls.labels(correct, label)
+    assert control.recalls == pytest.approx(1.1)
+    assert control.p_value == pytest.approx(1 - NormalDist().cdf(0.1 / deviation))
+    assert control.classes == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        ([], "the members that are no canaries have 0 classes"),
+        ([3] * 500, "the members that are no canaries have 1 classes"),
+        ([0, 0, 1, 1], "4 members are too few"),
+    ],
+)
+def test_labels_of_which_nothing_can_be_said_are_not_judged(
+    label: list[int], reason: str
+) -> None:
+    control = controls.labels(np.ones(len(label), bool), np.array(label, dtype=int))
+    assert (control.passed, control.p_value, control.reason) == (None, None, reason)
+
+
+def audit_of_sides(
+    rng: np.random.Generator, gap: float, n: int = 400
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+    """Return what is right, members and loss scores; members are better by `gap`."""
+    member = rng.permutation(n) < n // 2
+    score = rng.normal(size=n) + gap * member
+    return score > 0, member, score
+
+
+def test_sides_that_are_exchanged_are_noticed() -> None:
+    rng = np.random.default_rng(2)
+    correct, member, score = audit_of_sides(rng, 1.0)
+    for loss in (score, None):
+        assert controls.sides(correct, member, loss).passed
+        control = controls.sides(correct, ~member, loss)
+        assert control.passed is False
+        assert control.members_accuracy == correct[~member].mean()
+        assert control.nonmembers_accuracy == correct[member].mean()
+        assert (control.loss_auc is None) is (loss is None)
+
+
+def test_sides_of_a_target_that_leaks_nothing_practically_never_fail() -> None:
+    rng = np.random.default_rng(3)
+    drawn = [controls.sides(*audit_of_sides(rng, 0.0)) for _ in range(500)]
+    assert sum(control.passed is False for control in drawn) <= 3
+    # As for any p-value: at most 5 % of 500, and three standard deviations.
+    assert sum(control.p_value <= 0.05 for control in drawn if control.p_value) <= 39
+
+
+def test_the_p_value_of_sides_is_fishers_or_mann_and_whitneys() -> None:
+    rng = np.random.default_rng(5)
+    correct, member, score = audit_of_sides(rng, -0.2, 60)
+    table = [
+        [(correct & member).sum(), (~correct & member).sum()],
+        [(correct & ~member).sum(), (~correct & ~member).sum()],
+    ]
+    fisher = fisher_exact(table, alternative="less").pvalue
+    alone = controls.sides(correct, member, None)
+    assert alone.p_value == pytest.approx(fisher)
+    order = mannwhitneyu(score[member], score[~member], alternative="less").pvalue
+    both = controls.sides(correct, member, score)
+    assert both.p_value == pytest.approx(min(1, 2 * min(fisher, order)), rel=0.02)
+
+
+def test_one_side_alone_is_not_compared() -> None:
+    control = controls.sides(np.ones(9, bool), np.ones(9, bool), None)
+    assert control.passed is None
+    assert control.reason == "without canaries there are records of one side only"
 
 
 def two_sided(n: int, n_members: int, n_trained: int, n_both: int) -> Fraction:

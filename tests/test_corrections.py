@@ -70,3 +70,58 @@ def test_read_only_p_values_stay_as_they_are() -> None:
     p.flags.writeable = False
     corrections.holm(p)
     assert p.tolist() == [0.3, 0.1, 0.2]
+
+
+# One question chosen beforehand
+
+
+QUESTIONS = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9)
+
+
+def claimed(p: list[float], rate: float, share: float) -> list[bool]:
+    """Return what is claimed at a rate, step by step; the first question is chosen."""
+    first, *others = p
+    claims = [first <= share * rate]
+    left = rate if claims[0] else (1 - share) * rate
+    waiting = sorted(range(len(others)), key=lambda i: others[i])
+    of_others = [False] * len(others)
+    while waiting and others[waiting[0]] <= left / len(waiting):
+        of_others[waiting.pop(0)] = True
+    return claims + of_others
+
+
+@settings(derandomize=True, deadline=None)
+@given(p=QUESTIONS, rate=st.sampled_from([0.01, 0.05, 0.3]))
+def test_the_chosen_question_goes_first(p: list[float], rate: float) -> None:
+    adjusted = corrections.chosen_first(np.array(p), 0, np.arange(len(p)), 0.8)
+    near = np.abs(adjusted - rate) < 1e-9 * rate
+    expected = np.array(claimed(p, rate, 0.8))
+    assert np.array_equal((adjusted <= rate)[~near], expected[~near])
+
+
+@settings(derandomize=True, deadline=None)
+@given(p=QUESTIONS, more=QUESTIONS)
+def test_other_questions_do_not_change_the_chosen_ones(
+    p: list[float], more: list[float]
+) -> None:
+    before, after = (
+        corrections.chosen_first(np.array(each), 0, np.arange(len(each)), 0.8)[0]
+        for each in (p, p + more)
+    )
+    assert before == after
+
+
+def test_tests_of_one_question_count_once_wherever_they_stand() -> None:
+    p = np.array([0.02, 0.001, 0.02, 0.3, 0.001])
+    p.flags.writeable = False
+    adjusted = corrections.chosen_first(p, 4, np.array([7, 3, 7, 5, 3]), 0.8)
+    # Chosen: .001 / .8. Others: 2 * .02 and .3, at the whole rate.
+    assert adjusted == pytest.approx([0.04, 0.00125, 0.04, 0.3, 0.00125])
+    apart = corrections.chosen_first(p[:2], 0, np.arange(2), 0.8)
+    assert apart == pytest.approx([0.025, 0.005])
+
+
+@pytest.mark.parametrize("p", [[0.1, np.nan], [np.nan, 0.1]])
+def test_what_is_no_p_value_is_refused_of_any_question(p: list[float]) -> None:
+    with pytest.raises(ValueError, match="must be in"):
+        corrections.chosen_first(np.array(p), 0, np.arange(2), 0.8)

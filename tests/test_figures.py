@@ -28,33 +28,39 @@ POINTS = {
 def test_every_figure_has_its_value_and_the_interval_that_is_said() -> None:
     scores, decisions, member = audit()
     score, decision = scores[0], decisions[0]
-    found = figures.figures(score, decision, member, 0.95)
+    found = figures.figures(score, decision, member, 0.95, 0.99)
     n, n_others = member.sum(), (~member).sum()
     hits, alarms = (decision & member).sum(), (decision & ~member).sum()
     for name, metric in POINTS.items():
         assert getattr(found, name) == metric(decision, member)
     assert found.auc == metrics.auc(score, member)
     rate = intervals.clopper_pearson
-    advantage = intervals.advantage(hits, n, alarms, n_others, 0.95)
+    # What the scores show has one confidence, what the decisions show another.
+    advantage = intervals.advantage(hits, n, alarms, n_others, 0.99)
     expected = {
         "auc": intervals.auc(score, member, 0.95),
-        "accuracy": rate(hits + n_others - alarms, 300, 0.95),
+        "accuracy": rate(hits + n_others - alarms, 300, 0.99),
         "balanced_accuracy": tuple((1 + end) / 2 for end in advantage),
         "advantage": advantage,
-        "precision": rate(hits, hits + alarms, 0.95),
-        "recall": rate(hits, n, 0.95),
+        "precision": rate(hits, hits + alarms, 0.99),
+        "recall": rate(hits, n, 0.99),
     }
     assert {*expected, "tpr_at_fpr"} == {*figures.INTERVALS}
     for name, interval in expected.items():
         assert getattr(found, f"{name}_interval") == pytest.approx(interval)
     assert found.tpr_at_fpr == figures.tpr_at_fpr(score, member, 0.95)
+    tpr, fpr = hits / n, alarms / n_others
+    assert found.precision_at_base_rate == pytest.approx(
+        {str(b): b * tpr / (b * tpr + (1 - b) * fpr) for b in (0.5, 0.1, 0.01)}
+    )
 
 
 def test_a_precision_of_nobody_taken_has_no_interval() -> None:
     member = np.arange(20) < 10
-    found = figures.figures(np.arange(20.0), np.zeros(20, bool), member, 0.95)
+    found = figures.figures(np.arange(20.0), np.zeros(20, bool), member, 0.95, 0.95)
     assert found.precision is None
     assert found.precision_interval is None
+    assert found.precision_at_base_rate == {"0.5": None, "0.1": None, "0.01": None}
 
 
 def test_a_rate_that_so_few_cannot_measure_is_null_with_the_reason() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import Report as Settings
-from pipeline.findings import controls, exposure, figures, report, slices
+from pipeline.findings import controls, exposure, report, slices
 from pipeline.findings.report import Audited, Inputs
 from pipeline.findings.schema import (
     Accuracies,
@@ -102,6 +102,7 @@ def test_the_figures_are_those_of_attack_eval() -> None:
     judged = audited.evaluation
     member = audited.member[judged]
     p = np.array([metrics.p_value(own[judged], member) for own in audited.score])
+    corrected = corrections.chosen_first(p, 1, np.arange(3), 0.8)
     for row, attack in enumerate(made.attacks[:-1]):
         score, decision = audited.score[row][judged], audited.decision[row][judged]
         assert attack.method == METHODS[row]
@@ -109,7 +110,7 @@ def test_the_figures_are_those_of_attack_eval() -> None:
         assert attack.accuracy == metrics.accuracy(decision, member)
         assert attack.auc_interval[0] < attack.auc < attack.auc_interval[1]
         assert attack.p_value == p[row]
-        assert attack.p_value_holm == corrections.holm(p)[row]
+        assert attack.p_value_corrected == corrected[row]
         assert attack.chosen is None
     assert made.tail is not None
     assert made.tail["0.1"].value == metrics.tpr_at_fpr(
@@ -155,10 +156,13 @@ def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
     bounds = epsilon.bounds(
         score, audited.member, known, delta=1e-5, confidence=0.95, seed=1
     )
+    assert [*made.epsilon.bounds] == ["clopper_pearson", "one_run"]
+    assert [*made.epsilon.if_gaussian] == ["f_dp_one_run", "gaussian"]
+    reported = {**made.epsilon.bounds, **made.epsilon.if_gaussian}
     for bound in bounds:
-        assert made.epsilon.bounds[bound.name].epsilon == bound.epsilon > 0
-        assert made.epsilon.bounds[bound.name].chosen == bound.chosen
-    posterior = exposure.posterior(score, audited.member, known, 0.5, 1)
+        assert reported[bound.name].epsilon == bound.epsilon > 0
+        assert reported[bound.name].chosen == bound.chosen
+    posterior = exposure.posterior(score, audited.member, known, 0.5)
     assert np.array_equal(records["posterior"], posterior)
     flags = exposure.flags(score, audited.member, audited.evaluation, 0.1)
     assert np.array_equal(records["flagged"], flags)
@@ -177,21 +181,75 @@ def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
     assert made.slices.kinds == slices.slices(kinds, score, member, 0.95)
 
 
-def test_rates_exceed_the_threshold_as_one_of_several_attacks() -> None:
+def test_the_interval_that_decides_is_the_one_that_is_reported() -> None:
     basis = inputs()
-    audited = basis.audited
-    member = audited.member[audited.evaluation]
-    decision = audited.decision[1][audited.evaluation]
-    alone = [
-        threshold
-        for threshold in np.arange(0.5, 0.9, 0.001)
-        if figures.exceeds(decision, member, threshold, 0.95)
-        and not figures.exceeds(decision, member, threshold, 1 - 0.05 / 3)
-    ]
-    assert alone
-    for threshold, exceeds in ((alone[0] - 0.01, True), (alone[0], False)):
-        made, _ = report.findings(basis, Settings(threshold=threshold))
-        assert made.attacks[1].exceeds is exceeds
+    made, _ = report.findings(basis, SETTINGS)
+    confidence = [attack.confidence_of_decisions for attack in made.attacks]
+    assert confidence == [0.975, 0.95, 0.975, 0.95]
+    # Just below the smallest of an attack's lower ends, and just at it.
+    for place, attack in enumerate(made.attacks):
+        assert attack.precision_interval is not None
+        ends = (
+            attack.accuracy_interval,
+            attack.precision_interval,
+            attack.recall_interval,
+        )
+        lowest = min(low for low, _ in ends)
+        for threshold, exceeds in ((lowest - 1e-9, True), (lowest, False)):
+            other, _ = report.findings(basis, Settings(threshold=threshold))
+            assert other.attacks[place].exceeds is exceeds
+
+
+def with_attacks(basis: Inputs, score: np.ndarray, *names: str) -> Inputs:
+    """Return inputs with more attacks, which decide by the sign of their scores."""
+    audited = replace(
+        basis.audited,
+        method=(*basis.audited.method, *names),
+        score=np.vstack((basis.audited.score, score)),
+        decision=np.vstack((basis.audited.decision, score > 0)),
+    )
+    more = tuple(
+        basis.search.attacks[0].model_copy(update={"method": name}) for name in names
+    )
+    search = basis.search.model_copy(update={"attacks": basis.search.attacks + more})
+    return replace(basis, audited=audited, search=search)
+
+
+def test_attacks_that_rank_alike_are_counted_once() -> None:
+    basis = inputs()
+    made, _ = report.findings(basis, SETTINGS)
+    # Twice the same order by other scores, and the chosen attack again.
+    loss, chosen = basis.audited.score[:2]
+    names = ("entropy", "margin", "again")
+    more = with_attacks(basis, np.stack([loss**3, np.sinh(loss), 2 * chosen]), *names)
+    # What ranks alike and decides alike is one attack.
+    decision = more.audited.decision.copy()
+    decision[3:] = decision[[0, 0, 1]]
+    more = replace(more, audited=replace(more.audited, decision=decision))
+    again, _ = report.findings(more, SETTINGS)
+    for place, twin in enumerate((0, 1, 2, 0, 0, 1)):
+        attack, before = again.attacks[place], made.attacks[twin]
+        assert attack.p_value_corrected == before.p_value_corrected
+        assert attack.confidence_of_decisions == before.confidence_of_decisions
+        assert attack.accuracy_interval == before.accuracy_interval
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.3, 0.6, 1.5])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_more_attacks_never_undo_what_the_chosen_one_shows(
+    shift: float, seed: int
+) -> None:
+    basis = inputs(seed, shift)
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(40, N))
+    more = with_attacks(basis, noise, *(f"noise-{i}" for i in range(40)))
+    (few, _), (many, _) = (report.findings(each, SETTINGS) for each in (basis, more))
+    assert few.strongest == many.strongest
+    assert few.epsilon == many.epsilon
+    if few.strongest.p_value_corrected < 0.05:
+        assert many.verdict.leaks
+        assert many.verdict.attack == few.verdict.attack
+        assert not few.verdict.methods or many.verdict.exceeds
 
 
 def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
@@ -200,8 +258,57 @@ def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
     n_members = int(basis.audited.member.sum())
     assert n_members != N - n_members
     assert made.controls.references == controls.resemblance(
-        basis.target, basis.references, n_members, N - n_members
+        basis.target, basis.references, (n_members, N - n_members), (N / 2, N / 2)
     )
+
+
+def test_labels_in_another_order_allow_no_verdict() -> None:
+    basis = inputs()
+    shuffled = np.random.default_rng(1).random(N) < 0.25  # of four classes
+    other = replace(basis.audited, correct=shuffled)
+    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    assert made.controls.labels.passed is False
+    assert made.verdict.leaks is None
+    assert "labels, classes or checkpoint do not fit" in made.verdict.sentence
+
+
+def test_canaries_are_left_out_of_what_the_labels_are_held_against() -> None:
+    basis = inputs()
+    audited = basis.audited
+    # A target that learned no canary is wrong on all of them, members all.
+    canary = audited.member & (np.arange(N) % 10 > 0)
+    correct = audited.correct & ~canary
+    other = replace(audited, canary=canary, correct=correct)
+    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    assert made.controls.labels.passed
+    assert made.controls.labels.accuracy == correct[audited.member & ~canary].mean()
+    assert made.controls.sides.passed
+
+
+@pytest.mark.parametrize("loss", ["loss", "confidence", "margin", "qmia"])
+def test_exchanged_sides_allow_no_verdict_whatever_ran(loss: str) -> None:
+    basis = inputs()
+    audited = basis.audited
+    # Members are right more often, and are then marked as the non-members.
+    correct = audited.correct & (audited.member | (np.arange(N) % 2 == 0))
+    score = audited.score.copy()
+    score[0] += 2 * audited.member
+    other = replace(
+        audited,
+        member=~audited.member,
+        correct=correct,
+        score=score,
+        method=(loss, *METHODS[1:]),
+    )
+    search = basis.search
+    first = search.attacks[0].model_copy(update={"method": loss})
+    attacks = (first, *search.attacks[1:])
+    search = search.model_copy(update={"attacks": attacks})
+    made, _ = report.findings(replace(basis, audited=other, search=search), SETTINGS)
+    assert made.controls.sides.passed is False
+    assert (made.controls.sides.loss_auc is None) is (loss == "qmia")
+    assert made.verdict.leaks is None
+    assert "the sides look exchanged" in made.verdict.sentence
 
 
 def test_groups_are_slices_and_a_column() -> None:
@@ -295,10 +402,20 @@ def test_a_seed_decides_what_is_drawn_and_nothing_else() -> None:
         report.findings(inputs(), SETTINGS) for _ in range(2)
     )
     assert first == again
-    assert np.array_equal(table["posterior"], same["posterior"])
+    assert all(np.array_equal(table[n], same[n]) for n in table)
     other, changed = report.findings(inputs(), Settings(seed=2))
     assert other.attacks == first.attacks
     assert other.slices == first.slices
-    # The folds of the calibration.
     differing = [n for n in table if not np.array_equal(table[n], changed[n])]
-    assert differing == ["posterior"]
+    assert differing == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rank_posterior_and_flag_of_the_records_agree(seed: int) -> None:
+    _, records = report.findings(inputs(seed, 2.5), SETTINGS)
+    order = np.argsort(records["rank"], kind="stable")
+    assert (np.diff(records["posterior"][order]) <= 0).all()
+    flagged = records["flagged"][order]
+    assert flagged.any()
+    # No record is flagged after one that is not.
+    assert (np.diff(flagged.astype(int)) <= 0).all()

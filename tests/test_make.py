@@ -300,10 +300,13 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
                 continue  # no record is taken for a member
             low, high = attack[f"{name}_interval"]
             assert 0 <= low <= attack[name] <= high <= 1
-        assert 0 <= attack["p_value"] <= attack["p_value_holm"] <= 1
+        assert 0 <= attack["p_value"] <= attack["p_value_corrected"] <= 1
     assert set(report["verdict"]) == {
         "leaks",
-        "status",
+        "exceeds",
+        "grade",
+        "rule",
+        "attack",
         "methods",
         "reasons",
         "caveats",
@@ -495,7 +498,7 @@ def test_the_tutorials_augmentation_changes_members_only(checkout: Checkout) -> 
     verdict = json.loads((checkout.run / "report" / "report.json").read_text())[
         "verdict"
     ]
-    assert verdict["status"] == "cannot tell"
+    assert verdict["grade"] == "cannot tell"
     assert verdict["leaks"] is None
     assert "the two sides differ without the model" in verdict["sentence"]
 

@@ -337,3 +337,17 @@ def test_few_members_among_very_many_records_have_a_p_value() -> None:
         min(2 * expected, metrics.p_value(score, member))
     )
     assert metrics.p_value(score, member) < 0.05
+
+
+def test_the_precision_at_a_base_rate_is_that_of_counting() -> None:
+    # 600 of 1,000 members and 90 of 900 others are taken for members.
+    for n_members, n_others in ((1000, 1000), (1000, 9000), (10, 990)):
+        hits, alarms = 0.6 * n_members, 0.1 * n_others
+        share = n_members / (n_members + n_others)
+        expected = hits / (hits + alarms)
+        assert metrics.precision_at_base_rate(0.6, 0.1, share) == pytest.approx(
+            expected
+        )
+    assert metrics.precision_at_base_rate(0.2, 0.0, 0.01) == 1.0
+    assert metrics.precision_at_base_rate(0.0, 0.2, 0.5) == 0.0
+    assert metrics.precision_at_base_rate(0.0, 0.0, 0.5) is None

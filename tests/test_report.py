@@ -1,6 +1,7 @@
 """The report of the tiny audit: whole, and with a record of every choice in it."""
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,11 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import rankdata
 
-from pipeline.audit import terminal
 from pipeline.cache import documents, stamps
 from pipeline.findings import exposure
-from pipeline.findings.report import CHOICES
+from pipeline.findings.report import CHOICES, CHOSEN_SHARE, alike
 from pipeline.findings.schema import Report, Search
 from pipeline.statistics import corrections, metrics
 from tests.conftest import Checkout
@@ -28,6 +29,11 @@ PLAIN = [
     "controls.blind.interval",
     "controls.blind.confidence",
     "controls.blind.statistics",
+    "controls.labels",
+    "controls.sides.members_accuracy",
+    "controls.sides.nonmembers_accuracy",
+    "controls.sides.loss_auc",
+    "controls.sides.level",
     "controls.null.level",
     "controls.null.attacks",
     "controls.references",
@@ -54,7 +60,9 @@ PLAIN = [
     "attacks.recall_interval",
     "epsilon.delta",
     "epsilon.confidence",
+    "attacks.precision_at_base_rate",
     "epsilon.bounds.epsilon",
+    "epsilon.if_gaussian.epsilon",
     "slices.kinds.value",
     "slices.kinds.members",
     "slices.kinds.nonmembers",
@@ -70,6 +78,7 @@ PLAIN = [
 NAMED = {
     ("controls", "null", "attacks"),
     ("epsilon", "bounds"),
+    ("epsilon", "if_gaussian"),
     ("slices", "kinds"),
     ("repeats", "attacks"),
 }
@@ -137,7 +146,7 @@ def test_every_choice_is_said_to_be_made_elsewhere_or_corrected_for() -> None:
     for name, told in CHOICES.items():
         assert told.startswith(allowed), name
         if told.startswith("attack-eval"):
-            assert "allows for" in told or "p_value_holm" in told
+            assert "allows for" in told or "p_value_corrected" in told
 
 
 def test_the_figures_are_those_of_the_scores(
@@ -154,13 +163,24 @@ def test_the_figures_are_those_of_the_scores(
         assert attack.auc_interval[0] <= attack.auc <= attack.auc_interval[1]
         p.append(metrics.p_value(scores["score"][row][judged], member))
         assert attack.p_value == p[-1]
-    holm = corrections.holm(np.array(p))
-    assert [attack.p_value_holm for attack in report.attacks[:-1]] == holm.tolist()
+    ranking = alike(rankdata(scores["score"][:, judged], axis=1))
+    chosen = [*scores["method"]].index(str(report.strongest.chosen).encode())
+    corrected = corrections.chosen_first(np.array(p), chosen, ranking, CHOSEN_SHARE)
+    told = [attack.p_value_corrected for attack in report.attacks[:-1]]
+    assert told == corrected.tolist()
 
 
 def test_the_controls_are_all_there(report: Report) -> None:
     controls = report.controls
-    names = ["null", "blind", "references", "independence", "resolution"]
+    names = [
+        "labels",
+        "sides",
+        "null",
+        "blind",
+        "references",
+        "independence",
+        "resolution",
+    ]
     assert [name for name, _ in controls] == names
     methods = [attack.method for attack in report.attacks[:-1]]
     assert [*controls.null.attacks] == methods
@@ -176,8 +196,11 @@ def test_the_controls_are_all_there(report: Report) -> None:
 
 
 def test_epsilon_is_told_with_what_it_assumes(report: Report) -> None:
-    assert {*report.epsilon.bounds} == {*terminal.BOUNDS}
-    for bound in report.epsilon.bounds.values():
+    assert {*report.epsilon.bounds} == {"clopper_pearson", "one_run"}
+    assert {*report.epsilon.if_gaussian} == {"gaussian", "f_dp_one_run"}
+    assert "fair coin" in report.epsilon.bounds["one_run"].assumes
+    both = (report.epsilon.bounds, report.epsilon.if_gaussian)
+    for bound in itertools.chain(*(bounds.values() for bounds in both)):
         assert bound.epsilon >= 0
         assert bound.chosen
         assert bound.assumes.startswith("that ")

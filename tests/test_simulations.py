@@ -125,3 +125,24 @@ def test_a_sound_audit_hardly_ever_fails_the_null_control(
     found = simulations.failed_null_controls(33, 400, likeness, n_draws, seed=6)
     tell(f"null control of 33 attacks, correlation {likeness}, failed", found)
     assert found.share <= 0.01 + ERRORS * found.error(0.01)
+
+
+@pytest.mark.parametrize("n_attacks", [3, 40])
+def test_audits_of_nothing_hardly_ever_show_a_leak(
+    n_attacks: int, n_draws: int, tell: Tell
+) -> None:
+    claims = simulations.leaks_shown(n_attacks, 0.0, 400, n_draws, seed=9)
+    tell(f"{n_attacks} attacks that know nothing, one beats chance", claims[0])
+    tell("the same by Holm's rule", claims[1])
+    assert claims[0].share <= 0.05 + ERRORS * claims[0].error(0.05)
+
+
+@pytest.mark.parametrize("n_attacks", [3, 40])
+def test_a_chosen_attack_shows_a_leak_at_least_as_often_as_all_by_holm(
+    n_attacks: int, n_draws: int, tell: Tell
+) -> None:
+    claims = simulations.leaks_shown(n_attacks, 0.3, 400, n_draws, seed=10)
+    tell(f"{n_attacks} attacks on a small leak, one beats chance", claims[0])
+    tell("the same by Holm's rule", claims[1])
+    # Both on the same audits; what differs is drawn.
+    assert claims[0].share >= claims[1].share - claims[1].error(claims[1].share)

@@ -4,14 +4,18 @@ from pipeline.audit import terminal
 from pipeline.findings.schema import Agreement, Range, Repeats, Report, Spread, Spreads
 from tests.reports import (
     NONE,
+    UNLIKE,
     attack,
     blind,
+    comparison,
     controls,
     counts,
     independence,
+    labels,
     null,
     report,
     resemblance,
+    sides,
 )
 
 
@@ -24,6 +28,22 @@ def row(made: Report, start: str, place: int = 0) -> str:
     lines = terminal.text(made, 80).splitlines()
     rows = [line for line in lines if line.startswith(start)]
     return " ".join(rows[place].split())
+
+
+@pytest.mark.parametrize(
+    ("leaks", "grade", "expected"),
+    [
+        (True, "high", "leaks, grade high"),
+        (False, "none found", "no leak found"),
+        (None, "cannot tell", "cannot tell"),
+    ],
+)
+def test_the_outcome_is_the_verdict_in_a_word(
+    leaks: bool | None, grade: str, expected: str
+) -> None:
+    update = {"leaks": leaks, "grade": grade}
+    made = report(attack()).verdict.model_copy(update=update)
+    assert terminal.outcome(made) == expected
 
 
 def test_a_line_is_as_mindarmour_prints_it() -> None:
@@ -79,19 +99,23 @@ def test_the_text_tells_the_counts_the_accuracies_and_the_verdict() -> None:
         report(attack(), records=counts(copies_dropped=9))
     )
     assert "Target accuracy: 0.9987 on members, 0.3333 on non-members." in text
-    assert text.endswith(made.verdict.sentence)
+    assert text.endswith(f" Verdict: leaks, grade moderate {made.verdict.sentence}")
 
 
 def test_the_controls_stand_before_any_result() -> None:
     text = shown(report(attack()))
     expected = (
         "Controls "
-        "null passed 2 attacks, shuffled memberships: AUC .471 to .525, p .410 "
-        "blind passed without the model AUC .503 .487-.519 "
-        "references passed accuracy .999 against .985 in training, .333 against .550 "
-        "outside "
-        "independence passed agreement with the target's members .493 to .507, p .620 "
-        "resolution 440 non-members measure false-positive rates from 0.0023 up "
+        "labels passed right on 99.9% of members, above shuffled labels "
+        "sides passed right on 99.9% of members, 33.3% of non-members, AUC of the loss "
+        ".830 "
+        "null passed 2 attacks on shuffled memberships: AUC .471 to .525, p .410 "
+        "blind passed sides told apart without the model: AUC .503 .487-.519 "
+        "references passed accuracy .999 against the references' .985 on members "
+        "(allowed: .062), .333 against the references' .350 on others (allowed: .062) "
+        "independence passed in or out as for the target: .493 to .507 of the records, "
+        "p .620 "
+        "resolution 440 non-members measure no false-positive rate below 0.0023 "
     )
     assert expected in text
     assert text.index("Controls") < text.index("Method: ")
@@ -101,11 +125,17 @@ def test_a_control_that_failed_is_told_with_what_differs() -> None:
     failed = controls(
         blind=blind("zeros", "mean", auc=0.8, interval=(0.7, 0.9)),
         null=null(passed=False),
-        references=resemblance(passed=False),
+        references=UNLIKE,
+        labels=labels(passed=False, accuracy=0.05),
+        sides=sides(passed=False),
     )
     made = report(attack(), controls=failed)
     assert row(made, "null").startswith("null FAILED")
-    assert row(made, "references").startswith("references differ accuracy .999")
+    assert row(made, "references ").startswith("references FAILED accuracy .448")
+    assert row(made, "labels") == (
+        "labels FAILED right on 5.0% of members, not above shuffled labels"
+    )
+    assert row(made, "sides").startswith("sides FAILED right on 99.9% of members")
     assert "the sides differ by zeros, mean" in shown(made)
 
 
@@ -121,23 +151,42 @@ def test_references_that_agree_with_the_target_are_named() -> None:
         agreeing=agreeing,
     )
     made = report(attack(), controls=controls(independence=failed))
-    assert row(made, "independence").startswith("independence FAILED agreement with")
+    assert row(made, "independence").startswith("independence FAILED in or out")
     assert (
-        "agreement with the target's members .108 to .892, p <.001: reference-000 "
-        ".892, reference-001 .108 and 1 more"
+        "in or out as for the target: .108 to .892 of the records, p <.001: "
+        "reference-000 .892, reference-001 .108 and 1 more"
     ) in shown(made)
 
 
 def test_what_was_not_compared_is_told() -> None:
-    labels = blind(auc=None, interval=None, inputs="labels only", reason="unknown")
-    without = controls(blind=labels, references=None, independence=None)
+    labels_alone = blind(
+        auc=None, interval=None, inputs="labels only", reason="unknown"
+    )
+    without = controls(
+        blind=labels_alone,
+        references=None,
+        independence=None,
+        labels=labels(passed=None, reason="4 members are too few"),
+        sides=sides(passed=None, reason="there are none"),
+    )
     made = report(attack(), controls=without)
     assert row(made, "blind") == "blind passed labels alone were compared"
     nothing = blind(passed=None, auc=None, interval=None, reason="too few records")
     other = report(attack(), controls=controls(blind=nothing))
     assert row(other, "blind") == "blind - nothing was compared: too few records"
+    assert row(made, "labels") == "labels - nothing was compared: 4 members are too few"
+    assert row(made, "sides") == "sides - nothing was compared: there are none"
     assert row(made, "references -") == "references - there are none"
     assert "independence" not in shown(made)
+
+
+def test_references_of_which_too_little_is_known_neither_pass_nor_fail() -> None:
+    reason = "too few references to tell"
+    unclear = comparison(0.9, 0.8, passed=None, reason=reason)
+    control = resemblance(passed=None, train_accuracy=unclear)
+    made = report(attack(), controls=controls(references=control))
+    assert row(made, "references ").startswith("references unknown accuracy .900")
+    assert f"on members (allowed: .062), {reason}, .333" in shown(made)
 
 
 def test_the_tables_tell_every_figure_with_its_interval() -> None:
@@ -152,12 +201,12 @@ def test_the_tables_tell_every_figure_with_its_interval() -> None:
     ("value", "expected"), [(0.0009, "<.001"), (0.0012, ".001"), (1.0, "1.000")]
 )
 def test_small_p_values_are_told_as_small(value: float, expected: str) -> None:
-    assert row(report(attack(p_value_holm=value)), "lr ").endswith(expected)
+    assert row(report(attack(p_value_corrected=value)), "lr ").endswith(expected)
 
 
 def test_the_strongest_is_named_and_the_references_told() -> None:
     text = shown(report(attack("rf")))
-    assert "strongest: rf, by attack-train" in text
+    assert "The attack rf was chosen beforehand, on the records to learn from" in text
     expected = (
         "References: 2, accuracy 0.9800 to 0.9900 on their members, 0.5000 to 0.6"
     )
@@ -172,7 +221,7 @@ def test_the_text_has_no_colours_and_no_markup() -> None:
 
 
 def test_the_tail_estimate_is_told_where_it_could_be_measured() -> None:
-    expected = "Tail estimate: the loss alone rules out 0.1250 of the non-members"
+    expected = "Tail estimate: by the loss alone, 12.5% of the non-members are known"
     assert expected in shown(report(attack()))
     for tail in (None, {"0.01": NONE}):
         assert "Tail" not in shown(report(attack(), tail=tail))
@@ -180,17 +229,45 @@ def test_the_tail_estimate_is_told_where_it_could_be_measured() -> None:
 
 def test_the_bounds_of_epsilon_are_told_with_what_they_mean() -> None:
     assert (
-        "Epsilon at delta 1e-05 is at least, with the attack lr: 0.23 by its rates, "
-        "1.23 by its guesses in one run, 2.23 by its rates if the mechanism were "
-        "Gaussian, 3.23 by its guesses then. It is no guarantee."
+        "Epsilon at delta 1e-05, by the attack lr: at least 0.23 by its rates, and at "
+        "least 1.23 by its guesses if each record was put in or left out by a fair "
+        "coin. If the mechanism were Gaussian, which nothing shows, the figures would "
+        "be 2.23 and 3.23; they are no lower bounds. It is no guarantee."
     ) in shown(report(attack()))
 
 
 def test_the_number_of_flagged_records_is_told() -> None:
     assert (
-        "Flagged as members: 312 of 9998 records, of which 10% may be false; see "
-        "records.csv."
+        "Flagged as members: 312 of 9998 records, at most about 10% of them wrongly; "
+        "see records.csv."
     ) in shown(report(attack()))
+
+
+def test_that_canaries_are_left_out_of_controls_is_told() -> None:
+    text = shown(report(attack(), records=counts(canaries=5)))
+    assert "above shuffled labels; canaries left out sides passed" in text
+    assert "AUC of the loss .830; canaries left out null" in text
+
+
+def test_that_no_record_is_flagged_is_told_as_that() -> None:
+    made = report(attack())
+    none = made.risk.model_copy(update={"flagged": 0, "flagged_members": 0})
+    assert (
+        "Flagged as members: none of 9998 records. No threshold keeps the false ones "
+        "to 10%."
+    ) in shown(made.model_copy(update={"risk": none}))
+
+
+def test_the_precision_of_an_attacker_in_the_wild_is_told() -> None:
+    assert (
+        "Of the records that lr takes for members: if 50% of all records are members, "
+        "66.0% are; if 10% of all records are members, 17.7% are; if 1% of all records "
+        "are members, 1.9% are."
+    ) in shown(report(attack()))
+    nobody = dict.fromkeys(("0.5", "0.1", "0.01"))
+    assert "The attack lr takes no record for a member." in shown(
+        report(attack(precision_at_base_rate=nobody))
+    )
 
 
 def test_of_many_slices_the_ends_are_told_and_of_few_all() -> None:

@@ -3,9 +3,27 @@ from typing import Any
 import pytest
 
 from pipeline.findings import verdict
-from pipeline.findings.schema import Agreement, AttackFigures, Rate, Verdict
+from pipeline.findings.schema import (
+    Agreement,
+    AttackFigures,
+    Rate,
+    Resemblance,
+    Verdict,
+)
 from tests import reports
-from tests.reports import NONE, blind, controls, independence, null, rate, resemblance
+from tests.reports import (
+    NONE,
+    UNLIKE,
+    blind,
+    comparison,
+    controls,
+    independence,
+    labels,
+    null,
+    rate,
+    resemblance,
+    sides,
+)
 
 
 def attack(method: str = "loss", **changed: Any) -> AttackFigures:
@@ -16,7 +34,7 @@ def attack(method: str = "loss", **changed: Any) -> AttackFigures:
         "recall": 0.5,
         "auc": 0.5,
         "auc_interval": (0.45, 0.55),
-        "p_value_holm": 1.0,
+        "p_value_corrected": 1.0,
         "tpr_at_fpr": {name: rate(0.02, 0.0, 0.05) for name in ("0.01", "0.001")},
     }
     return reports.attack(method, **{**noise, **changed})
@@ -39,35 +57,103 @@ def reached(*attacks: AttackFigures, **changed: Any) -> Verdict:
 
 
 def test_an_attack_above_the_threshold_and_beyond_chance_is_a_leak() -> None:
-    outcome = reached(attack("rf", p_value_holm=0.001, **ABOVE), attack("loss"))
+    outcome = reached(attack("rf", p_value_corrected=0.001, **ABOVE), attack("loss"))
     assert outcome == Verdict(
         leaks=True,
-        status="leaks",
+        exceeds=True,
+        grade="moderate",
+        rule=verdict.RULE,
+        attack="rf",
         methods=("rf",),
         reasons=(),
         caveats=(),
-        sentence="This model leaks which records it was trained on: the attack rf "
-        "told members from non-members rightly for 70% of 1000 records, where a guess "
-        "is right for 50%.",
+        sentence="This model leaks which records it was trained on, to a moderate "
+        "degree: the attack rf told members from non-members rightly for 70% of 1000 "
+        "records, where a guess is right for 50%. The attack loss, which was chosen "
+        "beforehand and which the bounds of epsilon and the slices speak of, does not "
+        "beat chance.",
     )
 
 
 def test_an_attack_beyond_chance_and_below_the_threshold_is_a_small_leak() -> None:
     outcome = reached(
-        attack(p_value_holm=0.02), attack("rf", p_value_holm=0.001, auc=0.6)
+        attack(p_value_corrected=0.02), attack("rf", p_value_corrected=0.001, auc=0.6)
     )
-    assert outcome.leaks is False
-    assert outcome.status == "below the threshold"
+    assert outcome.leaks is True
+    assert outcome.exceeds is False
+    assert outcome.grade == "low"
     assert outcome.sentence == (
-        "This model leaks a little: the attack rf does better than chance (AUC 0.600, "
-        "p 0.001), but none exceeds 60% in accuracy, precision and recall alike, "
-        "beyond what chance allows."
+        "This model leaks which records it was trained on, to a low degree: the attack "
+        "rf does better than chance (AUC 0.600, p 0.001), but no attack exceeds 60% in "
+        "accuracy, precision and recall alike, beyond what chance allows."
     )
+
+
+def test_a_small_leak_is_told_by_the_attack_that_was_chosen_if_it_shows_it() -> None:
+    outcome = reached(
+        attack("rf", p_value_corrected=0.001), attack("loss", p_value_corrected=0.04)
+    )
+    assert outcome.attack == "loss"
+    assert "the attack loss does better than chance" in outcome.sentence
+    assert "rf" not in outcome.sentence
+
+
+def test_where_another_attack_exceeds_both_are_spoken_of() -> None:
+    outcome = reached(
+        attack("rf", p_value_corrected=0.001, **ABOVE),
+        attack("loss", p_value_corrected=0.001),
+    )
+    assert (outcome.attack, outcome.methods) == ("rf", ("rf",))
+    assert outcome.sentence.endswith(
+        "The attack loss, which was chosen beforehand and which the bounds of epsilon "
+        "and the slices speak of, beats chance as well, but does not exceed the "
+        "threshold."
+    )
+
+
+def test_a_leak_is_high_where_the_order_is_nearly_right() -> None:
+    for low_end, grade in ((0.81, "high"), (0.79, "moderate")):
+        fields = {**ABOVE, "auc": 0.85, "auc_interval": (low_end, 0.9)}
+        outcome = reached(attack(p_value_corrected=0.001, **fields))
+        assert outcome.grade == grade
+        # Of another attack, which is one of many, that says less.
+        other = reached(attack("rf", p_value_corrected=0.001, **fields), attack())
+        assert other.grade == "moderate"
+        assert f"to a {grade} degree" in outcome.sentence
+
+
+def test_the_words_of_a_verdict_agree() -> None:
+    outcomes = [
+        reached(attack(p_value_corrected=p, tpr_at_fpr=rates, **fields), **changed)
+        for p in (0.001, 1.0)
+        for rates in (low((0.02, 0.5)), low((0.2, 0.5)))
+        for fields in (
+            {},
+            {"exceeds": True},
+            {"exceeds": True, "auc_interval": (0.9, 1.0)},
+        )
+        for changed in ({}, {"min_records": 2000})
+    ]
+    assert {each.grade for each in outcomes} == {
+        "cannot tell",
+        "none found",
+        "low",
+        "moderate",
+        "high",
+    }
+    for outcome in outcomes:
+        unknown = outcome.grade == "cannot tell"
+        assert (outcome.leaks is None) is (outcome.exceeds is None) is unknown
+        assert bool(outcome.reasons) is unknown
+        if not unknown:
+            assert outcome.leaks is (outcome.grade != "none found")
+            assert outcome.exceeds is (outcome.grade in {"moderate", "high"})
+            assert ("This model leaks" in outcome.sentence) is outcome.leaks
 
 
 def test_a_leak_is_told_by_the_attack_that_was_chosen_if_it_shows_it() -> None:
-    better = attack("rf", p_value_holm=0.001, **{**ABOVE, "accuracy": 0.9})
-    chosen = attack("lr", p_value_holm=0.001, **ABOVE)
+    better = attack("rf", p_value_corrected=0.001, **{**ABOVE, "accuracy": 0.9})
+    chosen = attack("lr", p_value_corrected=0.001, **ABOVE)
     outcome = reached(better, chosen)
     assert outcome.methods == ("rf", "lr")
     assert "the attack lr told members from non-members rightly for 70%" in (
@@ -76,9 +162,11 @@ def test_a_leak_is_told_by_the_attack_that_was_chosen_if_it_shows_it() -> None:
 
 
 def test_what_noise_may_have_produced_is_no_leak() -> None:
-    outcome = reached(attack(p_value_holm=0.06, **ABOVE))
-    assert outcome.status == "no leak found"
+    outcome = reached(attack(p_value_corrected=0.06, **ABOVE))
+    assert outcome.grade == "none found"
     assert outcome.leaks is False
+    assert outcome.exceeds is False
+    assert outcome.attack == "loss"
     assert outcome.methods == ()
     assert outcome.sentence == (
         "No leak was found by these attacks on 1000 records: none does better than "
@@ -98,18 +186,18 @@ def low(
 
 def test_members_found_at_a_low_rate_are_a_leak_whatever_the_accuracy() -> None:
     rates = low((0.1, 0.5))
-    outcome = reached(attack("lira", p_value_holm=0.01, tpr_at_fpr=rates))
+    outcome = reached(attack("lira", p_value_corrected=0.01, tpr_at_fpr=rates))
     assert outcome.leaks is True
     assert outcome.methods == ()
     assert outcome.sentence == (
-        "This model leaks which records it was trained on: the attack lira finds 30% "
-        "of the members at 1.0% false positives."
+        "This model leaks which records it was trained on, to a high degree: the "
+        "attack lira finds 30% of the members at 1.0% false positives."
     )
 
 
 def test_the_lowest_rate_at_which_members_are_found_is_told() -> None:
     rates = low((0.2, 0.5), (0.05, 0.4))
-    outcome = reached(attack("lira", p_value_holm=0.01, tpr_at_fpr=rates, **ABOVE))
+    outcome = reached(attack("lira", p_value_corrected=0.01, tpr_at_fpr=rates, **ABOVE))
     assert outcome.sentence.endswith(
         "; it finds 20% of the members at 0.1% false positives."
     )
@@ -122,14 +210,15 @@ def test_the_lowest_rate_at_which_members_are_found_is_told() -> None:
 def test_a_low_rate_counts_by_the_lower_end_and_beyond_chance(
     p: float, rates: dict[str, Rate]
 ) -> None:
-    outcome = reached(attack("lira", p_value_holm=p, tpr_at_fpr=rates))
-    assert outcome.leaks is False
+    outcome = reached(attack("lira", p_value_corrected=p, tpr_at_fpr=rates))
+    assert outcome.exceeds is False
 
 
 def test_another_attack_at_a_low_rate_is_one_of_many() -> None:
     # Only of the attack that was chosen beforehand does the interval hold.
-    lucky = attack("lucky", p_value_holm=0.01, tpr_at_fpr=low((0.2, 0.5)))
-    assert reached(lucky, attack("loss")).leaks is False
+    lucky = attack("lucky", p_value_corrected=0.01, tpr_at_fpr=low((0.2, 0.5)))
+    outcome = reached(lucky, attack("loss"))
+    assert (outcome.exceeds, outcome.grade) == (False, "low")
 
 
 DIFFERING = blind("mean", "zeros", "max", "min", auc=0.9)
@@ -137,11 +226,11 @@ DIFFERING = blind("mean", "zeros", "max", "min", auc=0.9)
 
 def test_sides_that_differ_without_the_model_allow_no_verdict() -> None:
     outcome = reached(
-        attack("rf", p_value_holm=0.001, **ABOVE),
+        attack("rf", p_value_corrected=0.001, **ABOVE),
         controls=controls(blind=DIFFERING),
     )
     assert outcome.leaks is None
-    assert outcome.status == "cannot tell"
+    assert outcome.grade == "cannot tell"
     assert outcome.methods == ()
     assert outcome.sentence == (
         "Cannot tell: the two sides differ without the model (by mean, zeros, max)."
@@ -150,7 +239,7 @@ def test_sides_that_differ_without_the_model_allow_no_verdict() -> None:
 
 def test_attacks_that_find_what_is_not_there_allow_no_verdict() -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE),
+        attack(p_value_corrected=0.001, **ABOVE),
         controls=controls(null=null(passed=False)),
     )
     assert outcome.sentence == (
@@ -160,7 +249,7 @@ def test_attacks_that_find_what_is_not_there_allow_no_verdict() -> None:
 
 def test_too_few_records_allow_no_verdict() -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE), n_members=80, n_nonmembers=60
+        attack(p_value_corrected=0.001, **ABOVE), n_members=80, n_nonmembers=60
     )
     assert outcome.sentence == (
         "Cannot tell: only 140 records were judged and 200 are needed."
@@ -181,7 +270,7 @@ def test_all_reasons_are_told() -> None:
 
 def test_a_guess_is_the_larger_sides_share() -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE), n_members=300, n_nonmembers=100
+        attack(p_value_corrected=0.001, **ABOVE), n_members=300, n_nonmembers=100
     )
     assert "where a guess is right for 75%" in outcome.sentence
 
@@ -191,7 +280,7 @@ def test_too_few_records_of_a_side_allow_no_verdict(
     n_members: int, n_nonmembers: int
 ) -> None:
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE),
+        attack(p_value_corrected=0.001, **ABOVE),
         n_members=n_members,
         n_nonmembers=n_nonmembers,
     )
@@ -206,7 +295,7 @@ def test_a_verdict_says_where_the_records_were_not_compared(
 ) -> None:
     unseen = blind(passed=passed, auc=None, interval=None, reason="unknown")
     outcome = reached(
-        attack(p_value_holm=0.001, **ABOVE), controls=controls(blind=unseen)
+        attack(p_value_corrected=0.001, **ABOVE), controls=controls(blind=unseen)
     )
     assert outcome.leaks is True
     assert outcome.sentence.endswith(
@@ -215,11 +304,88 @@ def test_a_verdict_says_where_the_records_were_not_compared(
     )
 
 
-def test_a_verdict_says_where_references_do_not_fit_as_the_target_does() -> None:
-    outcome = reached(attack(), controls=controls(references=resemblance(passed=False)))
-    assert outcome.status == "no leak found"
-    assert outcome.caveats == ("The references do not fit as the target does.",)
-    assert outcome.sentence.endswith(outcome.caveats[0])
+def test_a_verdict_begins_with_references_that_do_not_resemble_the_target() -> None:
+    for p, begins in ((1.0, "no leak was found"), (0.001, "this model leaks which")):
+        outcome = reached(
+            attack(p_value_corrected=p), controls=controls(references=UNLIKE)
+        )
+        assert outcome.sentence.startswith(
+            "By references that do not resemble the target (right on their members on "
+            f"28.5% where the target is on 44.8%): {begins}"
+        )
+        assert outcome.caveats == (
+            "References that differ so blunt the attacks that compare with them, LiRA "
+            "most and the amortised attack least: the leak may be larger than shown.",
+        )
+        assert outcome.sentence.endswith(outcome.caveats[0])
+
+
+@pytest.mark.parametrize(
+    ("control", "why"),
+    [
+        (
+            resemblance(
+                passed=None,
+                test_accuracy=comparison(
+                    0.5, 0.5, passed=None, reason="too few references to tell"
+                ),
+            ),
+            "too few references to tell",
+        ),
+        (
+            resemblance(passed=None, train_accuracy=None, test_accuracy=None),
+            "they have no records to compare",
+        ),
+    ],
+)
+def test_a_verdict_says_where_too_little_is_known_of_the_references(
+    control: Resemblance, why: str
+) -> None:
+    outcome = reached(attack(), controls=controls(references=control))
+    assert outcome.grade == "none found"
+    assert outcome.caveats == (
+        f"Whether the references resemble the target is not known: {why}.",
+    )
+
+
+def test_labels_that_do_not_fit_allow_no_verdict() -> None:
+    outcome = reached(
+        attack(p_value_corrected=0.001, **ABOVE),
+        controls=controls(labels=labels(passed=False, accuracy=0.0512)),
+    )
+    assert (outcome.leaks, outcome.grade) == (None, "cannot tell")
+    assert outcome.sentence == (
+        "Cannot tell: the target is right on 5.1% of its members, no more often than "
+        "with shuffled labels, so labels, classes or checkpoint do not fit (check that "
+        "labels stand in the order of the records and are numbered as in training, and "
+        "that the checkpoint is the trained one)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("auc", "told"), [(0.2812, "; AUC of the loss 0.281"), (None, "")]
+)
+def test_sides_that_look_exchanged_allow_no_verdict(
+    auc: float | None, told: str
+) -> None:
+    control = sides(
+        passed=False, members_accuracy=0.28, nonmembers_accuracy=0.45, loss_auc=auc
+    )
+    outcome = reached(attack(), controls=controls(sides=control))
+    assert (outcome.leaks, outcome.grade) == (None, "cannot tell")
+    assert outcome.sentence == (
+        "Cannot tell: the target does worse on members than on non-members (right on "
+        f"28.0% against 45.0%{told}), so the sides look exchanged (check which records "
+        "are marked as members; if they are right, non-members are easier and cannot "
+        "be compared with them)."
+    )
+
+
+def test_controls_of_labels_and_sides_without_anything_to_compare_forbid_nothing() -> (
+    None
+):
+    nothing = controls(labels=labels(passed=None), sides=sides(passed=None))
+    assert reached(attack(), controls=nothing).grade == "none found"
 
 
 def test_a_verdict_without_references_has_no_word_on_them() -> None:
@@ -235,7 +401,7 @@ def test_a_verdict_names_references_that_agree_with_the_target() -> None:
         for i, share in enumerate((0.892, 0.108))
     )
     failed = controls(independence=independence(passed=False, agreeing=agreeing))
-    outcome = reached(attack(p_value_holm=0.001, **ABOVE), controls=failed)
+    outcome = reached(attack(p_value_corrected=0.001, **ABOVE), controls=failed)
     assert outcome.leaks is True
     assert outcome.caveats == (
         "The references were not drawn independently of the target, as their "

@@ -14,18 +14,15 @@ from pipeline.findings.schema import (
     Controls,
     Ends,
     Independence,
+    Labels,
     Report,
     Resemblance,
+    Sides,
     Slice,
     Slices,
+    Verdict,
 )
 
-BOUNDS = {
-    "clopper_pearson": "by its rates",
-    "one_run": "by its guesses in one run",
-    "gaussian": "by its rates if the mechanism were Gaussian",
-    "f_dp_one_run": "by its guesses then",
-}
 NAMED = 2  # references that a control names
 SLICES_SHOWN = 8  # of a kind; of more, the ends only
 
@@ -43,6 +40,13 @@ def line(attack: AttackFigures) -> str:
     return f"Method: {attack.method}, {{{rates}}}"
 
 
+def outcome(verdict: Verdict) -> str:
+    """Return the verdict in a word or two."""
+    if verdict.leaks:
+        return f"leaks, grade {verdict.grade}"
+    return "no leak found" if verdict.leaks is False else verdict.grade
+
+
 def text(report: Report, width: int) -> str:
     """Return the report as it is read at a terminal of that many columns."""
     console = Console(
@@ -56,7 +60,7 @@ def text(report: Report, width: int) -> str:
         console.print(paragraph)
     console.print()
     console.print("Controls")
-    console.print(_controls(report.controls))
+    console.print(_controls(report.controls, report.records.canaries))
     console.print()
     learned = [
         attack
@@ -67,15 +71,13 @@ def text(report: Report, width: int) -> str:
         console.print(line(attack), soft_wrap=True)
     if learned:
         console.print()
-    console.print(
-        f"Each figure with its {report.confidence:.0%} interval; p is that of "
-        "chance, corrected for the number of attacks."
-    )
+    console.print("Attacks")
+    for paragraph in _about_figures(report):
+        console.print(paragraph)
+    console.print()
     console.print(_scores(report.attacks))
     console.print()
     console.print(_decisions(report.attacks))
-    strongest = report.strongest
-    console.print(f"{strongest.method}: {strongest.chosen}, by attack-train")
     if learned:
         console.print()
         console.print(_candidates(learned))
@@ -85,6 +87,7 @@ def text(report: Report, width: int) -> str:
     console.print()
     console.print(_slices(report.slices))
     console.print()
+    console.print(f"Verdict: {outcome(report.verdict)}")
     console.print(report.verdict.sentence)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return "".join(f"{line.rstrip()}\n" for line in lines)
@@ -125,26 +128,34 @@ def _about_references(models: Sequence[Accuracies]) -> str:
     return f"References: {len(models)}, accuracy {', '.join(ranges)}."
 
 
-def _controls(controls: Controls) -> Table:
+def _controls(controls: Controls, n_canaries: int) -> Table:
     """Return a line for each control."""
+    without = "; canaries left out" if n_canaries else ""
     shown = _grid()
     shown.show_header = False
     for _ in range(3):
         shown.add_column()
     null, blind, fine = controls.null, controls.blind, controls.resolution
     aucs = [attack.auc for attack in null.attacks.values()]
+    labels, sides = controls.labels, controls.sides
+    shown.add_row("labels", _passed(labels.passed), _about_labels(labels) + without)
+    shown.add_row("sides", _passed(sides.passed), _about_sides(sides) + without)
     shown.add_row(
         "null",
         _passed(null.passed),
-        f"{len(aucs)} attacks, shuffled memberships: AUC {_three(min(aucs))} to "
+        f"{len(aucs)} attacks on shuffled memberships: AUC {_three(min(aucs))} to "
         f"{_three(max(aucs))}, p {_p(null.p_value)}",
     )
     shown.add_row("blind", _passed(blind.passed), _about_blind(blind))
     if controls.references is None:
         shown.add_row("references", "-", "there are none")
     else:
-        passed = "passed" if controls.references.passed else "differ"
-        shown.add_row("references", passed, _about_accuracies(controls.references))
+        passed = {True: "passed", False: "FAILED", None: "unknown"}
+        shown.add_row(
+            "references",
+            passed[controls.references.passed],
+            _about_accuracies(controls.references),
+        )
     if controls.independence is not None:
         shown.add_row(
             "independence",
@@ -154,10 +165,29 @@ def _controls(controls: Controls) -> Table:
     shown.add_row(
         "resolution",
         "",
-        f"{fine.nonmembers} non-members measure false-positive rates from "
-        f"{fine.smallest_fpr:.2g} up",
+        f"{fine.nonmembers} non-members measure no false-positive rate below "
+        f"{fine.smallest_fpr:.2g}",
     )
     return shown
+
+
+def _about_labels(labels: Labels) -> str:
+    if labels.reason is not None:
+        return f"nothing was compared: {labels.reason}"
+    than = "above" if labels.passed else "not above"
+    return f"right on {labels.accuracy:.1%} of members, {than} shuffled labels"
+
+
+def _about_sides(sides: Sides) -> str:
+    if sides.reason is not None:
+        return f"nothing was compared: {sides.reason}"
+    loss = (
+        "" if sides.loss_auc is None else f", AUC of the loss {_three(sides.loss_auc)}"
+    )
+    return (
+        f"right on {sides.members_accuracy:.1%} of members, "
+        f"{sides.nonmembers_accuracy:.1%} of non-members{loss}"
+    )
 
 
 def _about_blind(blind: Blind) -> str:
@@ -166,7 +196,10 @@ def _about_blind(blind: Blind) -> str:
     if blind.auc is None:
         compared = "labels alone were compared"
     else:
-        compared = f"without the model AUC {_figure(blind.auc, blind.interval)}"
+        compared = (
+            "sides told apart without the model: AUC "
+            f"{_figure(blind.auc, blind.interval)}"
+        )
     if blind.differing:
         names = ", ".join(differing.statistic for differing in blind.differing)
         compared += f"; the sides differ by {names}"
@@ -175,10 +208,12 @@ def _about_blind(blind: Blind) -> str:
 
 def _about_accuracies(alike: Resemblance) -> str:
     pairs = [
-        f"{_three(compared.target)} against {_three(compared.references)} {where}"
+        f"{_three(compared.target)} against the references' "
+        f"{_three(compared.references)} {where} (allowed: {_three(compared.allowed)})"
+        + (f", {compared.reason}" if compared.reason else "")
         for compared, where in (
-            (alike.train_accuracy, "in training"),
-            (alike.test_accuracy, "outside"),
+            (alike.train_accuracy, "on members"),
+            (alike.test_accuracy, "on others"),
         )
         if compared is not None
     ]
@@ -193,9 +228,25 @@ def _about_independence(independence: Independence) -> str:
     )
     more = f" and {len(agreeing) - NAMED} more" if len(agreeing) > NAMED else ""
     return (
-        f"agreement with the target's members {_three(lowest)} to {_three(highest)}, "
-        f"p {_p(independence.p_value)}"
+        f"in or out as for the target: {_three(lowest)} to {_three(highest)} of the "
+        f"records, p {_p(independence.p_value)}"
     ) + (f": {names}{more}" if agreeing else "")
+
+
+def _about_figures(report: Report) -> list[str]:
+    """Say what the figures are, and which attack was chosen."""
+    strongest = report.strongest
+    return [
+        f"The attack {strongest.chosen} was chosen beforehand, on the records to learn "
+        "from; the last row, strongest, repeats it. Each figure is followed by its "
+        f"{report.confidence:.0%} interval. Of accuracy, precision and recall, which "
+        "are compared with the threshold, the intervals of all other attacks hold "
+        "together and so are wider.",
+        "AUC: how often a member scores above a non-member; .500 is chance. TPR@1%: "
+        "the share of members found where 1% of the non-members are taken for "
+        "members. p: how likely chance does as well, corrected for the number of "
+        "attacks. -: not measurable with so few records.",
+    ]
 
 
 def _scores(attacks: Sequence[AttackFigures]) -> Table:
@@ -210,7 +261,7 @@ def _scores(attacks: Sequence[AttackFigures]) -> Table:
             attack.method,
             _figure(attack.auc, attack.auc_interval),
             *(_figure(rate.value, rate.interval) for rate in rates),
-            _p(attack.p_value_holm),
+            _p(attack.p_value_corrected),
         )
     return shown
 
@@ -234,9 +285,9 @@ def _decisions(attacks: Sequence[AttackFigures]) -> Table:
 def _candidates(learned: Sequence[AttackFigures]) -> Table:
     """Return a table of the learned attacks' searches."""
     shown = _grid()
-    shown.add_column("learned")
-    shown.add_column("tried", justify="right")
-    shown.add_column("best", overflow="fold")
+    shown.add_column("learned attack")
+    shown.add_column("candidates", justify="right")
+    shown.add_column("the best of them", overflow="fold")
     for attack in learned:
         best = ", ".join(
             f"{name}={_short(value)}" for name, value in attack.params.items()
@@ -251,8 +302,8 @@ def _beyond(report: Report) -> list[str]:
     tail = None if report.tail is None else report.tail["0.01"].value
     if tail is not None:
         paragraphs.append(
-            f"Tail estimate: the loss alone rules out {tail:.4f} of the "
-            "non-members while it loses 1% of the members."
+            f"Tail estimate: by the loss alone, {tail:.1%} of the non-members are "
+            "known not to be members, at the price of 1% of the members."
         )
     if report.repeats is not None:
         auc = report.repeats.attacks[report.strongest.method].auc
@@ -262,24 +313,47 @@ def _beyond(report: Report) -> list[str]:
                 f"AUC of {auc.lowest:.3f} to {auc.highest:.3f}, mean {auc.mean:.3f}."
             )
     epsilon, risk = report.epsilon, report.risk
-    bounds = ", ".join(
-        f"{epsilon.bounds[name].epsilon:.2f} {words}" for name, words in BOUNDS.items()
-    )
+    bounds = {**epsilon.bounds, **epsilon.if_gaussian}
+    value = {name: f"{bound.epsilon:.2f}" for name, bound in bounds.items()}
     paragraphs.append(
-        f"Epsilon at delta {epsilon.delta:g} is at least, with the attack "
-        f"{epsilon.attack}: {bounds}. {epsilon.meaning}"
+        f"Epsilon at delta {epsilon.delta:g}, by the attack {epsilon.attack}: at least "
+        f"{value['clopper_pearson']} by its rates, and at least {value['one_run']} by "
+        "its guesses if each record was put in or left out by a fair coin. If the "
+        "mechanism were Gaussian, which nothing shows, the figures would be "
+        f"{value['gaussian']} and {value['f_dp_one_run']}; they are no lower bounds. "
+        f"{epsilon.meaning}"
     )
+    paragraphs.append(_about_precision(report.strongest))
     paragraphs.append(
-        f"Flagged as members: {risk.flagged} of {risk.records} records, of which "
-        f"{risk.false_discoveries:.0%} may be false; see records.csv."
+        f"Flagged as members: {risk.flagged} of {risk.records} records, at most about "
+        f"{risk.false_discoveries:.0%} of them wrongly; see records.csv."
+        if risk.flagged
+        else f"Flagged as members: none of {risk.records} records. No threshold keeps "
+        f"the false ones to {risk.false_discoveries:.0%}."
     )
     return paragraphs
+
+
+def _about_precision(strongest: AttackFigures) -> str:
+    """Say how often an attacker in the wild would be right."""
+    shares = {
+        rate: share
+        for rate, share in strongest.precision_at_base_rate.items()
+        if share is not None
+    }
+    if not shares:
+        return f"The attack {strongest.chosen} takes no record for a member."
+    told = "; ".join(
+        f"if {float(rate):.0%} of all records are members, {share:.1%} are"
+        for rate, share in shares.items()
+    )
+    return f"Of the records that {strongest.chosen} takes for members: {told}."
 
 
 def _slices(slices: Slices) -> Table:
     """Return a table of the slices: all of a kind, or of many the ends."""
     shown = _grid()
-    shown.add_column(f"slices, by {slices.attack}")
+    shown.add_column(f"{slices.attack} on parts of the records")
     for name in ("members", "others"):
         shown.add_column(name, justify="right")
     for name in ("AUC", "p"):

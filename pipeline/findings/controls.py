@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, norm
 
 from pipeline import draws
 from pipeline.cache.summaries import Accuracies
@@ -14,11 +14,13 @@ from pipeline.findings.schema import (
     Agreement,
     Comparison,
     Independence,
+    Labels,
     Null,
     NullAttack,
     Range,
     Resemblance,
     Resolution,
+    Sides,
     Target,
 )
 from pipeline.statistics import metrics
@@ -28,10 +30,15 @@ NULL_LEVEL = 0.01
 # At most this share of sound audits fails the control of independence: practically
 # none, since a failure stops the training of references.
 INDEPENDENCE_LEVEL = 1e-6
+# At most this share of audits with shuffled labels passes the control of labels.
+LABELS_LEVEL = 0.01
+# At most this share of sound audits without any leak fails the control of sides.
+SIDES_LEVEL = 0.001
 # A difference of accuracies this small is never held against references.
 SLACK = 0.05
-# Deviations of the references' own accuracies beyond which the target is not like them.
-FAR = 3.0
+LIMIT = 2.58  # standard errors, 99 % of a normal law
+# Of a difference of accuracies. With a larger one references neither pass nor fail.
+LARGEST_ERROR = 0.1
 
 
 def shuffled(
@@ -85,22 +92,119 @@ def null(
     )
 
 
+def labels(correct: NDArray[np.bool_], label: NDArray[np.integer[Any]]) -> Labels:
+    """Test whether the target's outputs have to do with its members' labels.
+
+    If labels stand in another order than the outputs, or belong to other classes, the
+    target is right on a class only as often as it names that class. These rates sum to
+    1 over all classes, however unequal the classes are, and whichever the target
+    prefers. A target that learned its members is right far more often. So the sum over
+    the members' classes is compared with 1, by its normal law under shuffled labels.
+
+    Args:
+        correct: (n_members,) whether the target puts a member into its class; members
+            that were given a wrong label are left out.
+        label: (n_members,) their classes.
+
+    Source: Youden 1950, Cancer 3(1), and Powers 2011, "Evaluation: from precision,
+    recall and F-measure to ROC, informedness, markedness and correlation", on sums of
+    recalls; the p-value is that of a score test, with the rates scaled to sum to 1.
+    """
+    classes, place, size = np.unique(label, return_inverse=True, return_counts=True)
+    n_classes = len(classes)
+    recall = np.bincount(place, weights=correct, minlength=n_classes) / size
+    reason = None
+    if n_classes < 2:
+        reason = f"the members that are no canaries have {n_classes} classes"
+    elif _by_shuffling(np.ones(n_classes), size) > LABELS_LEVEL:
+        reason = f"{len(correct)} members are too few"
+    p_value = None if reason else _by_shuffling(recall, size)
+    return Labels(
+        passed=None if p_value is None else p_value <= LABELS_LEVEL,
+        accuracy=float(correct.mean()) if len(correct) else None,
+        recalls=float(recall.sum()) if len(correct) else None,
+        classes=n_classes,
+        p_value=p_value,
+        level=LABELS_LEVEL,
+        reason=reason,
+    )
+
+
+def _by_shuffling(recall: NDArray[np.float64], size: NDArray[np.int64]) -> float:
+    """Return how likely shuffled labels are to have a sum of recalls as large."""
+    total = float(recall.sum())
+    if total <= 1:
+        return 1.0
+    rate = recall / total
+    deviation = math.sqrt(float((rate * (1 - rate) / size).sum()))
+    return float(norm.sf((total - 1) / deviation))
+
+
+def sides(
+    correct: NDArray[np.bool_],
+    member: NDArray[np.bool_],
+    loss_score: NDArray[np.floating[Any]] | None,
+) -> Sides:
+    """Test whether the target does worse on members than on non-members.
+
+    No training does that. So the sides are exchanged, or members are harder than
+    non-members. The accuracies are compared by the exact test of Fisher, the losses by
+    that of Mann and Whitney; the smaller p-value is doubled (Bonferroni).
+
+    Args:
+        correct: (n_records,) whether the target puts a record into its class; canaries
+            are left out.
+        member: (n_records,) whether a record is a member.
+        loss_score: (n_records,) higher for a smaller loss; None: not known.
+    """
+    n, n_members = len(member), int(member.sum())
+    if not 0 < n_members < n:
+        return Sides(
+            passed=None,
+            members_accuracy=None,
+            nonmembers_accuracy=None,
+            loss_auc=None,
+            p_value=None,
+            level=SIDES_LEVEL,
+            reason="without canaries there are records of one side only",
+        )
+    right, right_members = int(correct.sum()), int(correct[member].sum())
+    p = [float(hypergeom.cdf(right_members, n, right, n_members))]
+    auc = None
+    if loss_score is not None:
+        auc = metrics.auc(loss_score, member)
+        both = metrics.compatibility(loss_score, member)
+        p.append(both / 2 if auc < 0.5 else 1.0)
+    corrected = min(1.0, len(p) * min(p))
+    return Sides(
+        passed=corrected > SIDES_LEVEL,
+        members_accuracy=right_members / n_members,
+        nonmembers_accuracy=(right - right_members) / (n - n_members),
+        loss_auc=auc,
+        p_value=corrected,
+        level=SIDES_LEVEL,
+        reason=None,
+    )
+
+
 def resemblance(
     target: Target,
     references: Sequence[Accuracies],
-    n_members: int,
-    n_nonmembers: int,
+    n_of_target: tuple[int, int],
+    n_of_references: tuple[float, float],
 ) -> Resemblance | None:
     """Compare the target's accuracies with those of the references.
 
     References that fit better or worse than the target, or generalise better or worse,
-    do not show what the target would say of a record it was not trained on.
+    do not show what the target would say of a record it was not trained on. More
+    records and more references make the comparison sharper, and fewer make it say that
+    they are too few: never that references pass.
 
     Args:
         target: with its accuracies on members and on non-members.
         references: the same of each; None where it has no such records.
-        n_members: records behind the target's train accuracy.
-        n_nonmembers: records behind its test accuracy.
+        n_of_target: records behind the target's train and test accuracy.
+        n_of_references: the same of a reference, in the mean.
 
     Returns:
         None without references.
@@ -108,34 +212,62 @@ def resemblance(
     if not references:
         return None
     train = _comparison(
-        target.train_accuracy, [model.train_accuracy for model in references], n_members
+        target.train_accuracy,
+        [model.train_accuracy for model in references],
+        (n_of_target[0], n_of_references[0]),
     )
     test = _comparison(
         target.test_accuracy,
         [model.test_accuracy for model in references],
-        n_nonmembers,
+        (n_of_target[1], n_of_references[1]),
     )
-    comparisons = [compared for compared in (train, test) if compared is not None]
-    passed = all(compared.passed for compared in comparisons) if comparisons else None
+    results = [compared.passed for compared in (train, test) if compared is not None]
+    passed = None if not results or None in results else all(results)
+    if False in results:
+        passed = False
     return Resemblance(passed=passed, train_accuracy=train, test_accuracy=test)
 
 
 def _comparison(
-    accuracy: float, of_references: Sequence[float | None], n_records: int
+    accuracy: float,
+    of_references: Sequence[float | None],
+    n_records: tuple[float, float],
 ) -> Comparison | None:
-    """Compare an accuracy with the median of the references'; None without any."""
+    """Compare an accuracy with the mean of the references'; None without any.
+
+    The difference errs by the chance of the records (binomial), of the target's and of
+    the references', and by that of the references themselves.
+    """
     rates = np.array([rate for rate in of_references if rate is not None])
     if not len(rates):
         return None
-    usual = float(np.median(rates))
-    spread = float(rates.std(ddof=1)) if len(rates) > 1 else 0.0
-    by_chance = math.sqrt(usual * (1 - usual) / n_records)
-    allowed = SLACK + FAR * math.hypot(spread, by_chance)
+    usual, n = float(rates.mean()), len(rates)
+    spread = float(rates.std(ddof=1)) if n > 1 else None
+    binomial = sum(
+        rate * (1 - rate) / max(count, 1)
+        for rate, count in zip((accuracy, usual), n_records, strict=True)
+    )
+    error = LIMIT * math.sqrt(binomial + (spread or 0.0) ** 2 / n)
+    between = LIMIT * (spread or 0.0) * math.sqrt(1 + 1 / n)
+    away = abs(accuracy - usual)
+    reason = None
+    if away > SLACK + error:
+        # A model drawn as the references were may lie so far away.
+        if away <= between:
+            reason = "the references differ too much from one another to tell"
+    elif error > LARGEST_ERROR:
+        reason = (
+            "too few references to tell"
+            if (spread or 0.0) ** 2 / n > binomial
+            else "too few records to tell"
+        )
     return Comparison(
         target=accuracy,
         references=usual,
-        allowed=allowed,
-        passed=abs(accuracy - usual) <= allowed,
+        spread=spread,
+        allowed=SLACK + error,
+        passed=None if reason else away <= SLACK + error,
+        reason=reason,
     )
 
 

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from scipy.stats import false_discovery_control, rankdata
+from scipy.stats import rankdata
 from sklearn.isotonic import isotonic_regression
 
-from pipeline.attacks import folds, lira, percentiles
+from pipeline.attacks import lira, percentiles
 from pipeline.attacks.moments import Moments
 from pipeline.statistics import metrics
 
-FOLDS = 5
 # Of a model with fewer records, an alignment does more harm than good.
 LEAST_ALIGNED = 50
 # A model weighs on the means that it is aligned by; each round leaves a fourth of that.
@@ -228,29 +227,38 @@ def flags(
     evaluation: NDArray[np.bool_],
     rate: float,
 ) -> NDArray[np.bool_]:
-    """Return which records are claimed to be members.
+    """Return which records are claimed to be members: all above one threshold.
 
     The records of each side, attack-train and attack-eval, are compared with the
-    non-members of the other side. On each side, at most the share `rate` of the claims
-    is false in expectation. For both sides together this is not proven, but nearly so:
-    their share of false claims lies between those of the sides.
+    non-members of the other side: their share above a threshold, times the records of
+    the side, estimates how many of its claims would be false. The threshold is the
+    lowest score at which the estimates of both sides are together at most `rate` of all
+    claims. So no record is claimed before one of a higher score. With a threshold for
+    each side, this is the procedure of Benjamini and Hochberg, which is proven to hold.
+    With one threshold for both, it is simulated to hold.
 
     Args:
         score: (n_records,) higher for a likelier member.
-        member: (n_records,) whether a record is a member; a claim does not depend on
-            the memberships of its own side.
+        member: (n_records,) whether a record is a member.
         evaluation: (n_records,) whether a record is on the attack-eval side.
-        rate: the false-discovery rate of either side, in (0, 1).
+        rate: the false-discovery rate of all claims, in (0, 1).
+
+    Raises:
+        ValueError: if a score is NaN.
 
     Source: Benjamini and Hochberg 1995, Journal of the Royal Statistical Society B
     57(1). Bates et al. 2023, arXiv:2104.08279, theorem 2: conformal p-values depend on
     one another in such a way that the procedure holds.
     """
-    claimed = np.zeros(len(score), dtype=bool)
+    thresholds = np.unique(score)
+    claims = len(score) - np.searchsorted(np.sort(score), thresholds, side="left")
+    false = np.zeros(len(thresholds))
     for side in (evaluation, ~evaluation):
-        p = conformal_p_values(score[side], score[~side & ~member])
-        claimed[side] = false_discovery_control(p) <= rate * (1 + metrics.EPSILON)
-    return claimed
+        p = conformal_p_values(thresholds, score[~side & ~member])
+        false += p * int(side.sum())
+    allowed = false <= rate * claims * (1 + metrics.EPSILON)
+    lowest = thresholds[allowed].min(initial=np.inf)
+    return np.asarray(score >= lowest)
 
 
 # The probability of being a member
@@ -261,20 +269,19 @@ def posterior(
     member: NDArray[np.bool_],
     known: NDArray[np.bool_],
     prior: float,
-    seed: int,
 ) -> NDArray[np.float64]:
     """Return the probability that a record is a member, given its score.
 
     It is the share of members among known records with the same score, made a function
-    that never falls with the score. A known record is judged by those of the other
-    folds.
+    that never falls with the score. This one function judges all records, so that a
+    record of a higher score never has a lower probability. A known record is one of the
+    many that the function is fitted to.
 
     Args:
         score: (n_records,) higher for a likelier member.
         member: (n_records,) whether a record is a member; read of known records alone.
         known: (n_records,) whose membership may be used.
         prior: the probability before any score is seen, in (0, 1).
-        seed: of the folds.
 
     Returns:
         (n_records,) probabilities, neither 0 nor 1.
@@ -293,16 +300,17 @@ def posterior(
     if not 0 < prior < 1:
         msg = f"the prior must be in (0, 1), got {prior}"
         raise ValueError(msg)
-    sides = known & member, known & ~member
-    n_members, n_others = (int(side.sum()) for side in sides)
-    if min(n_members, n_others) < 2:
-        msg = f"calibration needs 2 of either side, got {n_members} and {n_others}"
+    n_members, n_known = int(member[known].sum()), int(known.sum())
+    if min(n_members, n_known - n_members) < 2:
+        msg = (
+            f"calibration needs 2 of either side, got {n_members} and "
+            f"{n_known - n_members}"
+        )
         raise ValueError(msg)
-    fold_of = folds.drawn(sides, FOLDS, seed, "report.posterior")
-    odds = np.empty(len(score))
-    for fold in (*range(FOLDS), -1):
-        chosen, judged = known & (fold_of != fold), fold_of == fold
-        odds[judged] = _log_odds(score[judged], score[chosen], member[chosen])
+    odds = _log_odds(score, score[known], member[known])
+    # Where it was interpolated, it may fall by a rounding error.
+    order = np.argsort(score, kind="stable")
+    odds[order] = np.maximum.accumulate(odds[order])
     return np.asarray(expit(odds + logit(prior)))
 
 

@@ -19,6 +19,8 @@ from pipeline.statistics import intervals, metrics
 RATES = (0.1, 0.01, 0.001, 0.0001)
 # The same on repeated divisions.
 REPEATED_RATES = (0.1, 0.01, 0.001)
+# Shares of members among the records that an attacker meets.
+BASE_RATES = (0.5, 0.1, 0.01)
 # How the intervals come about.
 INTERVALS = {
     "auc": "DeLong, on log-odds",
@@ -36,6 +38,7 @@ def figures(
     decision: NDArray[np.bool_],
     member: NDArray[np.bool_],
     confidence: float,
+    confidence_of_decisions: float,
 ) -> Figures:
     """Return every figure of an attack with its interval.
 
@@ -44,26 +47,36 @@ def figures(
         decision: (n_records,) whether a record was taken for a member, by a threshold
             that was chosen on other records.
         member: (n_records,) whether a record is a member; some are and some are not.
-        confidence: of the intervals, in (0, 1).
+        confidence: of the intervals of what the scores show, in (0, 1).
+        confidence_of_decisions: of those of what the decisions show, in (0, 1).
     """
     n, n_others = int(member.sum()), int((~member).sum())
     hits, alarms = int(decision[member].sum()), int(decision[~member].sum())
     right, claims = hits + n_others - alarms, hits + alarms
-    advantage = intervals.advantage(hits, n, alarms, n_others, confidence)
-    rate = intervals.clopper_pearson
+    advantage = intervals.advantage(hits, n, alarms, n_others, confidence_of_decisions)
+
+    def rate(hits: int, n_trials: int) -> intervals.Interval:
+        return intervals.clopper_pearson(hits, n_trials, confidence_of_decisions)
+
     return Figures(
         auc=metrics.auc(score, member),
         auc_interval=intervals.auc(score, member, confidence),
         accuracy=metrics.accuracy(decision, member),
-        accuracy_interval=rate(right, n + n_others, confidence),
+        accuracy_interval=rate(right, n + n_others),
         balanced_accuracy=metrics.balanced_accuracy(decision, member),
         balanced_accuracy_interval=((1 + advantage.low) / 2, (1 + advantage.high) / 2),
         advantage=metrics.advantage(decision, member),
         advantage_interval=advantage,
         precision=metrics.precision(decision, member),
-        precision_interval=rate(hits, claims, confidence) if claims else None,
+        precision_interval=rate(hits, claims) if claims else None,
+        precision_at_base_rate={
+            str(share): metrics.precision_at_base_rate(
+                hits / n, alarms / n_others, share
+            )
+            for share in BASE_RATES
+        },
         recall=hits / n,
-        recall_interval=rate(hits, n, confidence),
+        recall_interval=rate(hits, n),
         tpr_at_fpr=tpr_at_fpr(score, member, confidence),
     )
 

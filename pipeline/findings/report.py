@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from pipeline.attacks import catalogue
 from pipeline.cache.summaries import Accuracies
@@ -39,28 +40,38 @@ from pipeline.statistics import corrections, epsilon, metrics
 CHOICES = {
     "attacks.threshold": "attack-train: the highest balanced accuracy",
     "attacks.params": "attack-train: the highest accuracy in cross-validation",
-    "attacks.exceeds": "corrected for the number of attacks (Bonferroni)",
+    "attacks.confidence_of_decisions": "corrected for the number of attacks "
+    "(Bonferroni), but of the attack chosen on attack-train, which stands alone",
     "attacks.chosen": "attack-train: the highest AUC, the amortised attack's preferred",
-    "attacks.p_value_holm": "corrected for the number of attacks (Holm)",
+    "attacks.p_value_corrected": "corrected for the number of attacks (Holm), the "
+    "chosen attack first",
     "attacks.tpr_at_fpr": "attack-eval: the threshold, as its interval allows for",
     "tail": "attack-eval: the threshold, as its interval allows for",
     "references.rmia_slope": "references: by attacks on one another, or by their means",
     "epsilon.attack": "attack-train: as attacks.chosen",
     "epsilon.bounds.chosen": "attack-train: the highest bound there",
+    "epsilon.if_gaussian.chosen": "attack-train: the highest figure there",
     "slices.attack": "attack-train: as attacks.chosen",
     "slices.kinds.auc_interval": "corrected for the number of slices (Bonferroni)",
     "slices.kinds.p_value": "corrected for the number of slices (Holm)",
     "repeats.strongest": "attack-train of each draw: as attacks.chosen",
     "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
+    "controls.sides.p_value": "corrected for the two looks (Bonferroni)",
     "controls.null.p_value": "corrected for the number of attacks (Bonferroni)",
     "controls.blind.differing": "corrected for the number of statistics (Holm)",
     "controls.independence.p_value": "corrected for the number of references "
     "(Bonferroni)",
     "controls.independence.agreeing": "corrected for the number of references "
     "(Bonferroni)",
-    "verdict.methods": "corrected for the number of attacks: attacks.exceeds and "
-    "attacks.p_value_holm",
+    "verdict.methods": "corrected for the number of attacks: "
+    "attacks.confidence_of_decisions and attacks.p_value_corrected",
 }
+# Of the level, the part that the chosen attack is tested at; the others share the rest.
+CHOSEN_SHARE = 0.8
+# Estimators of epsilon that assume a mechanism, and bound nothing if it is another.
+GAUSSIAN = ("f_dp_one_run", "gaussian")
+# Attacks that rank by the loss alone, any of which shows how the sides compare.
+LOSSES = ("loss", "confidence", "margin")
 TAIL = "loss"  # the attack whose true-negative rates are reported
 # What the numbers ran on, in the report's order; other libraries follow.
 VERSIONS = ("mindspore", "device", "scikit-learn", "numpy")
@@ -140,11 +151,22 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
     chosen = search.strongest.chosen
     score = audited.score[audited.row(chosen)]
     records = _by_record(audited, score, settings)
+    plain = ~audited.canary  # a wrong label is one that even a fine target is wrong on
     tested = Controls(
+        labels=controls.labels(
+            audited.correct[plain & audited.member],
+            audited.label[plain & audited.member],
+        ),
+        sides=controls.sides(
+            audited.correct[plain], audited.member[plain], _loss(audited, plain)
+        ),
         null=search.null,
         blind=inputs.blind,
         references=controls.resemblance(
-            inputs.target, inputs.references, counts.members, counts.nonmembers
+            inputs.target,
+            inputs.references,
+            (counts.members, counts.nonmembers),
+            _records_of_references(inputs.reference_member),
         ),
         independence=controls.independence(
             inputs.reference_member, audited.member, inputs.reference_names
@@ -216,6 +238,16 @@ def provenance(origins: Mapping[str, Mapping[str, str]]) -> Provenance:
     )
 
 
+def alike(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a number for each row, the same for equal rows.
+
+    Args:
+        rows: (n_rows, n_columns).
+    """
+    _, number = np.unique(rows, axis=0, return_inverse=True)
+    return np.asarray(number, dtype=np.int64).ravel()
+
+
 def _attacks(
     audited: Audited, search: Search, settings: Settings
 ) -> tuple[AttackFigures, ...]:
@@ -223,31 +255,67 @@ def _attacks(
     judged = audited.evaluation
     member = audited.member[judged]
     score, decision = audited.score[:, judged], audited.decision[:, judged]
+    chosen = search.strongest.chosen
+    of_chosen = audited.row(chosen)
     p = np.array([metrics.p_value(own, member) for own in score])
-    holm = corrections.holm(p)
-    confidence_each = 1 - (1 - settings.confidence) / len(score)
+    # Attacks of one ranking are one test; those that decide alike too, one attack.
+    ranking = alike(rankdata(score, axis=1))
+    corrected = corrections.chosen_first(p, of_chosen, ranking, CHOSEN_SHARE)
+    attack_of = alike(np.column_stack((ranking, decision)))
+    n_others = len(np.unique(attack_of)) - 1
+    confidence = np.where(
+        attack_of == attack_of[of_chosen],
+        settings.confidence,
+        1 - (1 - settings.confidence) / max(n_others, 1),
+    ).tolist()
     attacks = [
         AttackFigures(
             **dict(attack),
-            **dict(figures(score[row], decision[row], member, settings.confidence)),
-            exceeds=exceeds(decision[row], member, settings.threshold, confidence_each),
+            **dict(
+                figures(
+                    score[row],
+                    decision[row],
+                    member,
+                    settings.confidence,
+                    confidence[row],
+                )
+            ),
+            confidence_of_decisions=confidence[row],
+            exceeds=exceeds(decision[row], member, settings.threshold, confidence[row]),
             p_value=float(p[row]),
-            p_value_holm=float(holm[row]),
+            p_value_corrected=float(corrected[row]),
             chosen=None,
         )
         for row, attack in enumerate(search.attacks)
     ]
-    chosen = search.strongest.chosen
-    strongest = attacks[audited.row(chosen)].model_copy(
+    strongest = attacks[of_chosen].model_copy(
         update={"method": catalogue.STRONGEST, "chosen": chosen}
     )
     return (*attacks, strongest)
 
 
+def _loss(audited: Audited, chosen: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """Return chosen records' scores by the loss, or by an attack of the same order."""
+    for method in LOSSES:
+        if method in audited.method:
+            return np.asarray(audited.score[audited.row(method)][chosen])
+    return None
+
+
+def _records_of_references(
+    reference_member: NDArray[np.bool_],
+) -> tuple[float, float]:
+    """Return the mean numbers of records that a reference was trained on, and not."""
+    if not len(reference_member):
+        return 0.0, 0.0
+    inside = float(reference_member.sum(axis=1).mean())
+    return inside, reference_member.shape[1] - inside
+
+
 def _epsilon(
     audited: Audited, chosen: str, score: NDArray[np.float64], settings: Settings
 ) -> Epsilon:
-    """Return the lower bounds of epsilon that the chosen attack shows."""
+    """Return the figures of epsilon that the chosen attack shows."""
     bounds = epsilon.bounds(
         score,
         audited.member,
@@ -256,17 +324,19 @@ def _epsilon(
         confidence=settings.confidence,
         seed=settings.seed,
     )
+    made = {
+        bound.name: Bound(
+            epsilon=bound.epsilon, chosen=dict(bound.chosen), assumes=bound.assumes
+        )
+        for bound in bounds
+    }
     return Epsilon(
         attack=chosen,
         delta=settings.delta,
         confidence=settings.confidence,
         meaning=epsilon.MEANING,
-        bounds={
-            bound.name: Bound(
-                epsilon=bound.epsilon, chosen=dict(bound.chosen), assumes=bound.assumes
-            )
-            for bound in bounds
-        },
+        bounds={name: each for name, each in made.items() if name not in GAUSSIAN},
+        if_gaussian={name: each for name, each in made.items() if name in GAUSSIAN},
     )
 
 
@@ -329,7 +399,7 @@ def _by_record(
     columns["rank"] = exposure.rank(score)
     columns["p_value"] = audited.p_value
     columns["posterior"] = exposure.posterior(
-        score, member, ~evaluation, settings.prior, settings.seed
+        score, member, ~evaluation, settings.prior
     )
     columns["flagged"] = exposure.flags(
         score, member, evaluation, settings.false_discoveries

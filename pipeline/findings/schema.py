@@ -71,19 +71,47 @@ class Blind(Record):
     reason: str | None  # why there is no AUC
 
 
+class Labels(Record):
+    """Whether the target's outputs have to do with its members' labels."""
+
+    passed: bool | None  # None: nothing could be compared
+    accuracy: float | None  # on members without canaries
+    # Over the members' classes, the sum of the shares that the target is right on: 1 or
+    # less if its outputs say nothing of the labels.
+    recalls: float | None
+    classes: int  # of the members
+    p_value: float | None  # of so large a sum by shuffled labels
+    level: float  # a larger p-value fails
+    reason: str | None  # why nothing could be compared
+
+
+class Sides(Record):
+    """Whether the target does worse on members than on non-members."""
+
+    passed: bool | None  # None: nothing could be compared
+    members_accuracy: float | None  # canaries left out, here and below
+    nonmembers_accuracy: float | None
+    loss_auc: float | None  # below one half: members lose more; None: it did not run
+    p_value: float | None  # the smaller of the two, corrected
+    level: float  # a smaller p-value fails
+    reason: str | None  # why nothing could be compared
+
+
 class Comparison(Record):
     """An accuracy of the target beside the references'."""
 
     target: float
-    references: float  # their median
+    references: float  # their mean
+    spread: float | None  # their standard deviation; None: there is only one
     allowed: float  # difference
-    passed: bool
+    passed: bool | None  # None: too little to tell
+    reason: str | None  # why that cannot be told
 
 
 class Resemblance(Record):
     """Whether the references fit as the target does."""
 
-    passed: bool | None  # None: no reference has records to compare
+    passed: bool | None  # None: nothing to compare, or too little to tell
     train_accuracy: Comparison | None
     test_accuracy: Comparison | None
 
@@ -123,6 +151,8 @@ class Resolution(Record):
 class Controls(Record):
     """What must hold before the figures mean anything."""
 
+    labels: Labels
+    sides: Sides
     null: Null
     blind: Blind
     references: Resemblance | None  # None: there are no references
@@ -186,6 +216,8 @@ class Figures(Record):
     advantage_interval: Ends
     precision: float | None  # None: no record was taken for a member
     precision_interval: Ends | None
+    # By the share of members among the records that an attacker meets.
+    precision_at_base_rate: dict[str, float | None]
     recall: float
     recall_interval: Ends
     tpr_at_fpr: dict[str, Rate]  # by false-positive rate
@@ -204,14 +236,17 @@ class AttackChoice(Record):
 class AttackFigures(Figures, AttackChoice):
     """An attack and all its figures."""
 
-    exceeds: bool  # the threshold of the verdict
+    # Of the intervals of its accuracies, advantage, precision and recall: the report's
+    # for the chosen attack; such that those of all others hold together.
+    confidence_of_decisions: float
+    exceeds: bool  # the threshold of the verdict, by the lower ends of these intervals
     p_value: float
-    p_value_holm: float
+    p_value_corrected: float  # for the number of attacks, the chosen one first
     chosen: str | None  # of the strongest: the attack that it is
 
 
 class Bound(Record):
-    """A lower bound of epsilon, in nats."""
+    """What an estimator says that epsilon is at least, in nats."""
 
     epsilon: float
     chosen: dict[str, float | int | str]  # on attack-train
@@ -219,13 +254,15 @@ class Bound(Record):
 
 
 class Epsilon(Record):
-    """The lower bounds of epsilon that an attack shows."""
+    """The figures of epsilon that an attack shows."""
 
     attack: str
     delta: float
     confidence: float
     meaning: str
-    bounds: dict[str, Bound]
+    bounds: dict[str, Bound]  # lower bounds, under what they assume of the records
+    # Under a mechanism that is only assumed: no lower bounds where it is another.
+    if_gaussian: dict[str, Bound]
 
 
 class Slice(Record):
@@ -284,15 +321,18 @@ class Repeats(Record):
 
 # What it comes to
 
-Status = Literal["leaks", "below the threshold", "no leak found", "cannot tell"]
+Grade = Literal["cannot tell", "none found", "low", "moderate", "high"]
 
 
 class Verdict(Record):
     """What may be claimed of the target."""
 
-    leaks: bool | None
-    status: Status
-    methods: tuple[str, ...]  # that exceed the threshold
+    leaks: bool | None  # some leak is shown beyond chance; None: cannot tell
+    exceeds: bool | None  # the threshold, or tenfold at a low false-positive rate
+    grade: Grade
+    rule: str  # by which leaks, exceeds and grade are decided
+    attack: str | None  # that the sentence speaks of; None: cannot tell
+    methods: tuple[str, ...]  # that beat chance and exceed the threshold
     reasons: tuple[str, ...]  # why nothing can be said
     caveats: tuple[str, ...]
     sentence: str
@@ -317,7 +357,7 @@ class Report(Record):
     target: Target
     records: Counts
     references: References
-    confidence: float  # of all intervals
+    confidence: float  # of all intervals but those of decisions, which state theirs
     intervals: dict[str, str]  # how the interval of each figure comes about
     tail: dict[str, Rate] | None  # as tpr_at_fpr, of non-members by the loss
     attacks: tuple[AttackFigures, ...]  # the last repeats the strongest

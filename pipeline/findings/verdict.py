@@ -2,13 +2,30 @@
 
 from collections.abc import Sequence
 
-from pipeline.findings.schema import AttackFigures, Controls, Status, Verdict
+from pipeline.findings.schema import (
+    AttackFigures,
+    Controls,
+    Grade,
+    Resemblance,
+    Sides,
+    Verdict,
+)
 
 # Low false-positive rates. At these, TENFOLD as many members as non-members are a leak.
 LOW_RATES = ("0.01", "0.001")
 TENFOLD = 10.0
+HIGH_AUC = 0.8  # with an AUC above this, the chosen attack's leak is of grade "high"
 LEAST_SIDE = 10  # records of either side that must be judged
 NAMED = 3  # statistics or references that a sentence names
+RULE = (
+    "cannot tell: see reasons. none found: no attack beats chance. low: some attack "
+    "does (leaks). moderate: an attack that does exceeds the threshold in accuracy, "
+    "precision and recall alike, by the lower ends of its intervals (exceeds). high: "
+    "the chosen attack beats chance and finds, at a false-positive rate of 1% or "
+    "0.1%, ten times that share of the members, by the lower end of its interval "
+    "(exceeds, too); or it exceeds the threshold and has an AUC above "
+    f"{HIGH_AUC}, by its lower end."
+)
 
 
 def verdict(
@@ -21,14 +38,12 @@ def verdict(
     min_records: int,
     confidence: float,
 ) -> Verdict:
-    """Judge whether the target leaks its training records.
+    """Judge whether the target leaks its training records, and how much.
 
-    Nothing is said if the null or the blind control failed, or too few records were
-    judged. Otherwise the target leaks in either of two cases. First, if some attack
-    beats chance and exceeds the threshold, both corrected for the number of attacks:
-    see `figures.exceeds`. Second, if the attack that was chosen on attack-train beats
-    chance, and finds at a low false-positive rate at least ten times that share of the
-    members, by the lower end of the interval.
+    Nothing is said if a control forbids it, or too few records were judged. Otherwise
+    `RULE` decides. What is said of the attack that was chosen on attack-train does not
+    depend on the other attacks: see `corrections.chosen_first`. So a leak that it shows
+    is shown whatever else is listed.
 
     Args:
         attacks: as in the report; the last is the strongest.
@@ -37,57 +52,128 @@ def verdict(
         n_nonmembers: number of non-members judged.
         threshold: in [0, 1].
         min_records: fewest records that allow a verdict.
-        confidence: of the report, in (0, 1); p-values, which are Holm's over attacks,
-            are compared with 1 − confidence.
+        confidence: of the report, in (0, 1); corrected p-values are compared with
+            1 − confidence.
 
     Source: on low rates Carlini et al. 2022, arXiv:2112.03570, section III.
     """
     n_eval = n_members + n_nonmembers
     reasons = [*_failures(controls), *_lack(n_members, n_nonmembers, min_records)]
-    *single, strongest = attacks
-    beyond = [attack for attack in single if attack.p_value_holm < 1 - confidence]
-    above = [attack for attack in beyond if attack.exceeds]
-    low_rate = None
-    if strongest.chosen in [attack.method for attack in beyond]:
-        low_rate = _low_rate(strongest)
-    status: Status
     if reasons:
-        status, sentence = "cannot tell", f"Cannot tell: {'; '.join(reasons)}."
-    elif above or low_rate is not None:
-        status = "leaks"
-        guess = max(n_members, n_nonmembers) / n_eval
-        sentence = _leak(above, strongest, low_rate, n_eval, guess)
-    elif beyond:
-        status = "below the threshold"
-        best = min(beyond, key=lambda attack: attack.p_value_holm)
-        sentence = (
-            f"This model leaks a little: the attack {best.method} does better than "
-            f"chance (AUC {best.auc:.3f}, p {best.p_value_holm:.1g}), but none "
-            f"exceeds {threshold:.0%} in accuracy, precision and recall alike, beyond "
-            "what chance allows."
+        return Verdict(
+            leaks=None,
+            exceeds=None,
+            grade="cannot tell",
+            rule=RULE,
+            attack=None,
+            methods=(),
+            reasons=tuple(reasons),
+            caveats=(),
+            sentence=f"Cannot tell: {'; '.join(reasons)}.",
         )
+    *single, strongest = attacks
+    beyond = [attack for attack in single if attack.p_value_corrected < 1 - confidence]
+    above = [attack for attack in beyond if attack.exceeds]
+    is_shown = strongest.chosen in [attack.method for attack in beyond]
+    low_rate = _low_rate(strongest) if is_shown else None
+    grade = _grade(strongest, beyond, above, low_rate)
+    spoken = _spoken(strongest, beyond, above, low_rate)
+    if above or low_rate is not None:
+        guess = max(n_members, n_nonmembers) / n_eval
+        leak = _leak(spoken, above, low_rate, n_eval, guess)
+    elif beyond:
+        p = spoken.p_value_corrected
+        leak = (
+            f"the attack {spoken.method} does better than chance (AUC "
+            f"{spoken.auc:.3f}, p {p:.1g}), but no attack exceeds {threshold:.0%} in "
+            "accuracy, precision and recall alike, beyond what chance allows"
+        )
+    if beyond:
+        sentence = (
+            f"This model leaks which records it was trained on, to a {grade} degree: "
+            f"{leak}."
+        )
+        if spoken.method != strongest.chosen:
+            sentence += f" {_on_chosen(strongest, is_shown=is_shown)}"
     else:
-        status = "no leak found"
         _, highest = strongest.auc_interval
         sentence = (
             f"No leak was found by these attacks on {n_eval} records: none does better "
             f"than chance, and the AUC of the strongest, {strongest.chosen}, is below "
             f"{highest:.3f} with {confidence:.0%} confidence."
         )
-    caveats = [] if reasons else _caveats(controls)
+    caveats = _caveats(controls)
+    if controls.references is not None and controls.references.passed is False:
+        unlike = _unlike(controls.references)
+        sentence = f"{unlike}: {sentence[0].lower()}{sentence[1:]}"
     return Verdict(
-        leaks=None if reasons else status == "leaks",
-        status=status,
-        methods=() if reasons else tuple(attack.method for attack in above),
-        reasons=tuple(reasons),
+        leaks=bool(beyond),
+        exceeds=bool(above) or low_rate is not None,
+        grade=grade,
+        rule=RULE,
+        attack=spoken.method,
+        methods=tuple(attack.method for attack in above),
+        reasons=(),
         caveats=tuple(caveats),
         sentence=" ".join([sentence, *caveats]),
+    )
+
+
+def _grade(
+    strongest: AttackFigures,
+    beyond: Sequence[AttackFigures],
+    above: Sequence[AttackFigures],
+    low_rate: str | None,
+) -> Grade:
+    """Return the grade of a leak by `RULE`."""
+    is_above = strongest.chosen in [attack.method for attack in above]
+    if low_rate is not None or (is_above and strongest.auc_interval[0] > HIGH_AUC):
+        return "high"
+    if above:
+        return "moderate"
+    return "low" if beyond else "none found"
+
+
+def _spoken(
+    strongest: AttackFigures,
+    beyond: Sequence[AttackFigures],
+    above: Sequence[AttackFigures],
+    low_rate: str | None,
+) -> AttackFigures:
+    """Return the attack to speak of: the chosen one, unless others alone show it."""
+    chosen = strongest.model_copy(update={"method": strongest.chosen})
+    showing = above or beyond
+    names = [attack.method for attack in showing]
+    if not showing or low_rate is not None or strongest.chosen in names:
+        return chosen
+    return min(showing, key=lambda attack: attack.p_value_corrected)
+
+
+def _on_chosen(strongest: AttackFigures, *, is_shown: bool) -> str:
+    """Say how the chosen attack does where another is spoken of."""
+    how = (
+        "beats chance as well, but does not exceed the threshold"
+        if is_shown
+        else "does not beat chance"
+    )
+    return (
+        f"The attack {strongest.chosen}, which was chosen beforehand and which the "
+        f"bounds of epsilon and the slices speak of, {how}."
     )
 
 
 def _failures(controls: Controls) -> list[str]:
     """Return which failed controls forbid a verdict."""
     reasons = []
+    if controls.labels.passed is False:
+        reasons.append(
+            f"the target is right on {controls.labels.accuracy:.1%} of its members, no "
+            "more often than with shuffled labels, so labels, classes or checkpoint do "
+            "not fit (check that labels stand in the order of the records and are "
+            "numbered as in training, and that the checkpoint is the trained one)"
+        )
+    if controls.sides.passed is False:
+        reasons.append(_exchanged(controls.sides))
     if controls.blind.passed is False:
         names = [differing.statistic for differing in controls.blind.differing][:NAMED]
         by = f" (by {', '.join(names)})" if names else ""
@@ -95,6 +181,17 @@ def _failures(controls: Controls) -> list[str]:
     if not controls.null.passed:
         reasons.append("the attacks find members where memberships say nothing")
     return reasons
+
+
+def _exchanged(sides: Sides) -> str:
+    """Return that members do worse than non-members, and why that may be."""
+    loss = "" if sides.loss_auc is None else f"; AUC of the loss {sides.loss_auc:.3f}"
+    return (
+        "the target does worse on members than on non-members (right on "
+        f"{sides.members_accuracy:.1%} against {sides.nonmembers_accuracy:.1%}{loss}), "
+        "so the sides look exchanged (check which records are marked as members; if "
+        "they are right, non-members are easier and cannot be compared with them)"
+    )
 
 
 def _lack(n_members: int, n_nonmembers: int, min_records: int) -> list[str]:
@@ -109,6 +206,21 @@ def _lack(n_members: int, n_nonmembers: int, min_records: int) -> list[str]:
     return []
 
 
+def _unlike(references: Resemblance) -> str:
+    """Return in what the references do not resemble the target."""
+    pairs = (
+        ("on their members", references.train_accuracy),
+        ("on other records", references.test_accuracy),
+    )
+    parts = [
+        f"right {where} on {pair.references:.1%} where the target is on "
+        f"{pair.target:.1%}"
+        for where, pair in pairs
+        if pair is not None and pair.passed is False
+    ]
+    return f"By references that do not resemble the target ({', '.join(parts)})"
+
+
 def _caveats(controls: Controls) -> list[str]:
     """Return what a verdict leaves open."""
     caveats = []
@@ -117,8 +229,19 @@ def _caveats(controls: Controls) -> list[str]:
             "The records themselves were not compared: whether members differ from "
             "non-members without the model is not known."
         )
-    if controls.references is not None and controls.references.passed is False:
-        caveats.append("The references do not fit as the target does.")
+    references = controls.references
+    if references is not None and references.passed is False:
+        caveats.append(
+            "References that differ so blunt the attacks that compare with them, LiRA "
+            "most and the amortised attack least: the leak may be larger than shown."
+        )
+    elif references is not None and references.passed is None:
+        pairs = (references.train_accuracy, references.test_accuracy)
+        why = [pair.reason for pair in pairs if pair is not None and pair.reason]
+        caveats.append(
+            "Whether the references resemble the target is not known: "
+            f"{why[0] if why else 'they have no records to compare'}."
+        )
     if controls.independence is not None and not controls.independence.passed:
         agreeing = controls.independence.agreeing
         names = ", ".join(
@@ -134,29 +257,25 @@ def _caveats(controls: Controls) -> list[str]:
 
 
 def _leak(
+    spoken: AttackFigures,
     above: Sequence[AttackFigures],
-    strongest: AttackFigures,
     low_rate: str | None,
     n_eval: int,
     guess: float,
 ) -> str:
-    """Return the sentence of a leak, by the strongest attack if it shows the leak."""
-    names = [attack.method for attack in above]
+    """Return what the attack that is spoken of shows."""
     parts = []
-    if above:
-        shown = above[names.index(strongest.chosen) if strongest.chosen in names else 0]
+    if spoken.method in [attack.method for attack in above]:
         parts.append(
-            f"the attack {shown.method} told members from non-members rightly for "
-            f"{shown.accuracy:.0%} of {n_eval} records, where a guess is right "
-            f"for {guess:.0%}"
+            f"told members from non-members rightly for {spoken.accuracy:.0%} of "
+            f"{n_eval} records, where a guess is right for {guess:.0%}"
         )
     if low_rate is not None:
-        who = "it" if strongest.chosen in names else f"the attack {strongest.chosen}"
         parts.append(
-            f"{who} finds {strongest.tpr_at_fpr[low_rate].value:.0%} of the members at "
+            f"finds {spoken.tpr_at_fpr[low_rate].value:.0%} of the members at "
             f"{float(low_rate):.1%} false positives"
         )
-    return f"This model leaks which records it was trained on: {'; '.join(parts)}."
+    return f"the attack {spoken.method} {'; it '.join(parts)}"
 
 
 def _low_rate(strongest: AttackFigures) -> str | None:

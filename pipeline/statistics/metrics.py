@@ -39,6 +39,23 @@ def precision(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float |
     return float(np.mean(member[decision])) if decision.any() else None
 
 
+def precision_at_base_rate(tpr: float, fpr: float, base_rate: float) -> float | None:
+    """Return the share of members among the records that would be taken for members.
+
+    Args:
+        tpr: share of the members that are taken for members.
+        fpr: share of the non-members that are.
+        base_rate: share of members among the records that are met.
+
+    Returns:
+        A rate, or None where no record is taken for a member.
+
+    Source: Bayes' rule; Jayaraman et al. 2021, arXiv:2005.10881, on skewed priors.
+    """
+    hits, alarms = base_rate * tpr, (1 - base_rate) * fpr
+    return hits / (hits + alarms) if hits + alarms else None
+
+
 def recall(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float | None:
     """Return the share of members that were taken for members.
 
