@@ -113,7 +113,7 @@ def labels(**changed: Any) -> Labels:
         "recalls": 9.98,
         "classes": 10,
         "p_value": 1e-300,
-        "level": 0.01,
+        "level": 0.001,
         "reason": None,
     }
     return Labels(**{**fields, **changed})

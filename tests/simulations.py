@@ -229,3 +229,64 @@ def leaks_shown(
         )
         hits += [(each < 0.05).any() for each in adjusted]
     return Claims(*(Counted(int(count), n_draws) for count in hits))
+
+
+class Task(NamedTuple):
+    """What a target reaches on its classes."""
+
+    n_classes: int
+    on_members: float  # accuracy
+    on_others: float  # accuracy
+
+
+class Noticed(NamedTuple):
+    """How often the controls of labels and of sides fail."""
+
+    labels: Counted
+    sides: Counted
+
+
+def corruptions_noticed(
+    task: Task,
+    n_records: int,
+    n_draws: int,
+    seed: int,
+    *,
+    shuffled: float = 0.0,
+    exchanged: float = 0.0,
+) -> Noticed:
+    """Count the audits of a sound target whose inputs are noticed to be corrupted.
+
+    Half of the records are members. Losses are normal, small where the target is right
+    and a little smaller for members.
+
+    Args:
+        task: of the target.
+        n_records: audited.
+        n_draws: audits.
+        seed: of them.
+        shuffled: share of the records whose labels are put into another order.
+        exchanged: share of the records that stand on the wrong side.
+    """
+    rng = np.random.default_rng(seed)
+    n_classes = task.n_classes
+    failed = np.zeros(2, dtype=int)
+    for _ in range(n_draws):
+        member = rng.permutation(n_records) < n_records // 2
+        label = rng.integers(0, n_classes, n_records)
+        right = rng.random(n_records) < np.where(
+            member, task.on_members, task.on_others
+        )
+        other = (label + rng.integers(1, n_classes, n_records)) % n_classes
+        output = np.where(right, label, other)
+        score = rng.normal(size=n_records) + 3 * right + 0.3 * member
+        moved = rng.random(n_records) < shuffled
+        label[moved] = rng.permutation(label[moved])
+        member ^= rng.random(n_records) < exchanged
+        correct = output == label
+        outcome = (
+            controls.labels(correct[member], label[member]).passed,
+            controls.sides(correct, member, score).passed,
+        )
+        failed += [passed is False for passed in outcome]
+    return Noticed(*(Counted(int(count), n_draws) for count in failed))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import simulations
-from tests.simulations import Cell, Counted, TiedCell
+from tests.simulations import Cell, Counted, Task, TiedCell
 
 pytestmark = pytest.mark.simulation
 
@@ -146,3 +146,29 @@ def test_a_chosen_attack_shows_a_leak_at_least_as_often_as_all_by_holm(
     tell("the same by Holm's rule", claims[1])
     # Both on the same audits; what differs is drawn.
     assert claims[0].share >= claims[1].share - claims[1].error(claims[1].share)
+
+
+TASKS = [Task(10, 0.95, 0.6), Task(100, 0.45, 0.29), Task(2, 0.8, 0.75)]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=str)
+def test_sound_inputs_hardly_ever_fail_and_wrong_ones_mostly_do(
+    task: Task, n_draws: int, tell: Tell
+) -> None:
+    def noticed(**changed: float) -> simulations.Noticed:
+        return simulations.corruptions_noticed(task, 1000, n_draws, seed=11, **changed)
+
+    name = f"of {task.n_classes} classes, right {task.on_members}, {task.on_others}"
+    sound = noticed()
+    tell(f"labels of sound audits {name}", sound.labels)
+    tell(f"sides of sound audits {name}", sound.sides)
+    for shares in sound:
+        assert shares.share <= 0.001 + ERRORS * shares.error(0.001)
+    # In a soak the smaller shares too, for their figures.
+    for share in (0.5, 0.75, 0.9, 1.0) if n_draws >= 500 else (1.0,):
+        labels, sides = noticed(shuffled=share), noticed(exchanged=share)
+        tell(f"labels, {share} shuffled, {name}", labels.labels)
+        tell(f"sides, {share} exchanged, {name}", sides.sides)
+    # The last shares are whole.
+    assert labels.labels.share >= 0.99 - ERRORS * labels.labels.error(0.99)
+    assert sides.sides.share >= 0.85
