@@ -97,6 +97,18 @@ def test_a_reference_of_hard_records_passes() -> None:
         assert pairing.mispaired(rng.random(member.shape) < chance, member) is None
 
 
+def test_a_reference_that_memorises_less_of_records_that_all_know_passes() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        # Half of the records are known to most references, the rest to few.
+        known = np.where(np.arange(N) < N // 2, 0.8, 0.2)
+        member = rng.random((N_MODELS, N)) < known
+        inside = np.full((N_MODELS, 1), 0.9)
+        inside[3] = 0.6
+        correct = rng.random(member.shape) < np.where(member, inside, 0.4)
+        assert pairing.mispaired(correct, member) is None
+
+
 def test_references_trained_on_nothing_or_on_everything_pass() -> None:
     correct, member = drawn(6)
     member[1], member[4] = False, True
@@ -116,8 +128,11 @@ def test_the_comparisons_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) ->
         return a.mean() - b.mean(), np.sqrt(a.var() / len(a) + b.var() / len(b))
 
     for i in range(4):
-        rest = np.delete(correct, i, axis=0)
-        values = correct[i] - rest.mean(axis=0)
+        values = np.empty(N)
+        for k in range(N):
+            others = [j for j in range(4) if j != i]
+            out = [j for j in others if not member[j, k]]
+            values[k] = correct[i, k] - correct[out or others, k].mean()
         pair = own.difference[i], own.error[i]
         assert pair == pytest.approx(expected(values, member[i], ~member[i]))
         for j in {*range(4)} - {i}:

@@ -39,11 +39,12 @@ def mispaired(
     """Find a reference that certainly has not the memberships that it is said to have.
 
     A model is right more often on the records that it was trained on. How often it is
-    right on a record is measured relative to the other references, so that records
-    that are easy for all count for nothing. Two findings are certain enough: a
-    reference does better on the records of another one than on its own, on those that
-    only one of the two has; or it does no better on its own than on the rest, where
-    the other references clearly do. Models that learn nothing by heart show neither.
+    right on a record is measured relative to the other references that were not
+    trained on it, so that records that are easy for all count for nothing. Two findings
+    are certain enough: a reference does better on the records of another one than on
+    its own, on those that only one of the two has; or it does no better on its own than
+    on the rest, where the other references clearly do. Models that learn nothing by
+    heart show neither.
 
     Args:
         correct: (n_models, n_records) whether a reference is right on a record.
@@ -121,7 +122,7 @@ def _compared(
         block = slice(start, start + BLOCK_RECORDS)
         right = correct[:, block].astype(np.float64)
         inside = member[:, block].astype(np.float64)
-        relative = (n_models * right - right.sum(axis=0)) / (n_models - 1)
+        relative = _relative(right, inside)
         n_both += inside @ inside.T
         for power, values in enumerate((relative, relative**2)):
             both[power] += (values * inside) @ inside.T
@@ -137,6 +138,23 @@ def _compared(
         sums_own[..., None] - both,
     )
     return own, exchanged
+
+
+def _relative(
+    right: NDArray[np.float64], inside: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how much more often than others a model is right, as if untrained.
+
+    Others are those not trained on the record, or all where there are none: how many
+    have learned a record by heart says nothing of how hard it is.
+    """
+    outside = 1 - inside
+    n_out = outside.sum(axis=0) - outside
+    of_out = (right * outside).sum(axis=0) - right * outside
+    of_all = (right.sum(axis=0) - right) / (len(right) - 1)
+    expected = np.where(n_out > 0, of_out / np.maximum(n_out, 1), of_all)
+    relative: NDArray[np.float64] = right - expected
+    return relative
 
 
 def _difference(
