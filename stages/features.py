@@ -348,9 +348,13 @@ def arrays_source(data: Data, records: kinds.Records) -> Source:
         logits = models()[model]
         for rows in blocks:
             block = logits[records.id[rows]]
-            if not np.isfinite(block).all():
-                problem = "has logits that are NaN or infinite"
-                raise AuditError(data.path, problem, "correct the records")
+            wrong = ~np.isfinite(block).all(axis=(1, 2))
+            if wrong.any():
+                name = f"model {model}" if model else "the target"
+                first = records.id[rows][wrong][0]
+                problem = f"has logits that are NaN or infinite: {name}, record {first}"
+                fix = "correct them; log-probabilities stay finite by log-softmax"
+                raise AuditError(data.path, problem, fix)
             label = records.label[rows]
             views = [margins.margin(block[:, v], label) for v in range(block.shape[1])]
             yield block, np.stack(views, axis=1)

@@ -584,7 +584,7 @@ def chosen(
     if source == "arrays":
         label = np.arange(n, dtype=np.int32) % 3
         member = np.arange(n) % 2 == 0
-        logits = np.zeros((n, 3), dtype=np.float32)
+        logits = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
         signals = {"logits": logits, "label": label, "member": member}
         np.savez(tmp_path / "signals.npz", **{**signals, **more})
     found = records.choose(settings_, sources.catalogue(settings_))

@@ -103,5 +103,10 @@ def test_an_audited_record_whose_logits_are_not_finite_is_refused(
     arrays["logits"][place] = (np.nan, np.inf, -np.inf)[seed % 3]
     np.savez(path, **arrays)
     source = features.arrays_source(data, records.choose(data, sources.catalogue(data)))
-    with pytest.raises(AuditError, match="has logits that are NaN or infinite"):
+    with pytest.raises(AuditError) as caught:
         list(source(seed % 3, blocks))
+    name = ("the target", "model 1", "model 2")[seed % 3]
+    assert str(caught.value) == (
+        f"{path}: has logits that are NaN or infinite: {name}, record {place[1]}. "
+        "Fix: correct them; log-probabilities stay finite by log-softmax."
+    )

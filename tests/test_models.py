@@ -271,6 +271,17 @@ def test_a_network_that_cannot_be_compiled_runs_in_pynative_mode(
     )
 
 
+def test_a_network_that_cannot_be_compiled_is_trained_in_pynative_mode() -> None:
+    images, label = drawn()
+    trainer = training.Trainer(PythonOnly, recipe(epochs=2), 41)
+    network = train(trainer, 1)
+    assert ms.get_context("mode") == ms.PYNATIVE_MODE
+    found = extractor(network)(images, label)
+    expected = images @ network.inner.dense.weight.asnumpy().T
+    np.testing.assert_allclose(found.logits, expected, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(network.inner.dense.weight.asnumpy(), Linear().matrix.T)
+
+
 def test_a_network_that_runs_in_no_mode_is_refused_in_pythons_words() -> None:
     with pytest.raises(AuditError) as caught:
         extractor(PythonOnly("broken"))(*drawn())
