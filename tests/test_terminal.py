@@ -109,11 +109,11 @@ def test_the_controls_stand_before_any_result() -> None:
         "labels passed right on 99.9% of members, above shuffled labels "
         "sides passed right on 99.9% of members, 33.3% of non-members, AUC of the loss "
         ".830 "
-        "null passed 2 attacks on shuffled memberships: AUC .471 to .525, p .410 "
+        "null passed 2 attacks, shuffled memberships: AUC .471 to .525, p .410 "
         "blind passed sides told apart without the model: AUC .503 .487-.519 "
         "references passed accuracy .999 against the references' .985 on members "
         "(allowed: .062), .333 against the references' .350 on others (allowed: .062) "
-        "independence passed in or out as for the target: .493 to .507 of the records, "
+        "independence passed in or out as for the target .493 to .507, "
         "p .620 "
         "resolution 440 non-members measure no false-positive rate below 0.0023 "
     )
@@ -153,7 +153,7 @@ def test_references_that_agree_with_the_target_are_named() -> None:
     made = report(attack(), controls=controls(independence=failed))
     assert row(made, "independence").startswith("independence FAILED in or out")
     assert (
-        "in or out as for the target: .108 to .892 of the records, p <.001: "
+        "in or out as for the target .108 to .892, p <.001: "
         "reference-000 .892, reference-001 .108 and 1 more"
     ) in shown(made)
 

@@ -143,7 +143,7 @@ def _controls(controls: Controls, n_canaries: int) -> Table:
     shown.add_row(
         "null",
         _passed(null.passed),
-        f"{len(aucs)} attacks on shuffled memberships: AUC {_three(min(aucs))} to "
+        f"{len(aucs)} attacks, shuffled memberships: AUC {_three(min(aucs))} to "
         f"{_three(max(aucs))}, p {_p(null.p_value)}",
     )
     shown.add_row("blind", _passed(blind.passed), _about_blind(blind))
@@ -228,8 +228,8 @@ def _about_independence(independence: Independence) -> str:
     )
     more = f" and {len(agreeing) - NAMED} more" if len(agreeing) > NAMED else ""
     return (
-        f"in or out as for the target: {_three(lowest)} to {_three(highest)} of the "
-        f"records, p {_p(independence.p_value)}"
+        f"in or out as for the target {_three(lowest)} to {_three(highest)}, "
+        f"p {_p(independence.p_value)}"
     ) + (f": {names}{more}" if agreeing else "")
 
 
