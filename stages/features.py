@@ -91,12 +91,8 @@ def models_of(job: Job, settings: Features, n_references: int) -> list[Model]:
     A key tells what decides a model's shards and nothing else, so that references can
     be added without another pass of the target.
     """
-    fix = job.remake("references")
-    checkpoints = documents.read(
-        job.folder("references") / REFERENCES,
-        summaries.Checkpoints,
-        key=job.key_of("references"),
-        fix=fix,
+    checkpoints = documents.upstream(
+        job, "references", summaries.Checkpoints, REFERENCES
     )
     target = documents.upstream(job, "target", summaries.Target)
     weights = [target.checkpoint_sha256, *checkpoints.checkpoint_sha256]
@@ -104,22 +100,17 @@ def models_of(job: Job, settings: Features, n_references: int) -> list[Model]:
     # whose digest is in the key of the records.
     weights += [None] * (1 + n_references - len(weights))
     names = [shards.TARGET, *map(shards.reference_name, range(n_references))]
+    section, device = job.section(Target), device_of(job, settings)
+    of_all = {
+        "features": settings.model_dump(mode="json"),
+        "network": modules.portable(str(section.network)),
+        "n_classes": section.n_classes,
+    }
+    inputs = {"records": job.key_of("records"), "network": job.network_files()}
     models = []
     for place, name in enumerate(names):
-        outputs_key = keys.key(
-            "outputs",
-            settings={
-                "features": settings.model_dump(mode="json"),
-                "network": modules.portable(str(job.section(Target).network)),
-                "n_classes": job.section(Target).n_classes,
-            },
-            inputs={
-                "records": job.key_of("records"),
-                "network": job.network_files(),
-                "model": weights[place] or place,
-            },
-            device=device_of(job, settings),
-        )
+        model = {**inputs, "model": weights[place] or place}
+        outputs_key = keys.key("outputs", settings=of_all, inputs=model, device=device)
         folder = job.folder("features") / name
         if place == 0:
             models.append(Model(name, folder, outputs_key, folder, outputs_key))
@@ -286,12 +277,12 @@ def check_pairing(
     data = job.section(Data)
     if not correct or not (data.source == "arrays" or "folder" in job.paths):
         return
-    found = pairing.mispaired(np.stack(correct), member)
-    if found is None:
+    mispaired = pairing.mispaired(np.stack(correct), member)
+    if mispaired is None:
         return
     names = reference_names(job, len(member))
-    right, own = correct[found.model], member[found.model]
-    if found.fits is None:
+    right, own = correct[mispaired.model], member[mispaired.model]
+    if mispaired.fits is None:
         problem = (
             f"is right on {rate(right, own):.0%} of the records that it is said to be "
             f"trained on and on {rate(right, ~own):.0%} of the rest, while the other "
@@ -299,23 +290,20 @@ def check_pairing(
         )
         fix = "give the records that it was trained on, or take it out"
     else:
-        other = member[found.fits]
+        other = member[mispaired.fits]
         problem = (
             f"is right on {rate(right, other & ~own):.0%} of the records that only "
-            f"{names[found.fits]} is said to be trained on, but on "
+            f"{names[mispaired.fits]} is said to be trained on, but on "
             f"{rate(right, own & ~other):.0%} of its own"
         )
         fix = "pair the rows of memberships with the models, see README.md"
-    raise AuditError(f"references ({names[found.model]})", problem, fix)
+    raise AuditError(f"references ({names[mispaired.model]})", problem, fix)
 
 
 def reference_names(job: Job, n_references: int) -> tuple[str, ...]:
     """Return the references' file names, or their places in the file of arrays."""
-    checkpoints = documents.read(
-        job.folder("references") / REFERENCES,
-        summaries.Checkpoints,
-        key=job.key_of("references"),
-        fix=job.remake("references"),
+    checkpoints = documents.upstream(
+        job, "references", summaries.Checkpoints, REFERENCES
     )
     return checkpoints.file or tuple(f"model {1 + n}" for n in range(n_references))
 
@@ -408,9 +396,7 @@ def checkpoint(job: Job, target: Target, model: int) -> Path:
     expected: str | None
     if model:
         table = folder / REFERENCES
-        all_of_them = documents.read(
-            table, summaries.Checkpoints, key=job.key_of(stage), fix=fix
-        )
+        all_of_them = documents.upstream(job, stage, summaries.Checkpoints, REFERENCES)
         path = shards.reference_path(job, all_of_them.file[model - 1])
         expected = all_of_them.checkpoint_sha256[model - 1]
     else:

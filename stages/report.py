@@ -52,21 +52,11 @@ def read(job: Job, settings: Settings) -> Inputs:
     scores = arrays.upstream(job, "attack", kinds.Scores)
     reference_member = arrays.upstream(job, "references", kinds.References).member
     target = documents.upstream(job, "target", summaries.Target)
-    features, of_features = documents.read_with_origin(
-        job.artifact("features"),
-        summaries.Complete,
-        key=job.key_of("features"),
-        fix=job.remake("features"),
+    features, of_features = documents.upstream_with_origin(
+        job, "features", summaries.Complete
     )
-    blind, of_blind = documents.read_with_origin(
-        job.artifact("blind"), Blind, key=job.key_of("blind"), fix=job.remake("blind")
-    )
-    search, of_attack = documents.read_with_origin(
-        job.folder("attack") / SEARCH,
-        Search,
-        key=job.key_of("attack"),
-        fix=job.remake("attack"),
-    )
+    blind, of_blind = documents.upstream_with_origin(job, "blind", Blind)
+    search, of_attack = documents.upstream_with_origin(job, "attack", Search, SEARCH)
 
     audited = ~records.population
     return Inputs(
@@ -107,11 +97,8 @@ def read(job: Job, settings: Settings) -> Inputs:
 
 def reference_names(job: Job, n_references: int) -> tuple[str, ...]:
     """Return the references' file names, or their numbers if they have no files."""
-    checkpoints = documents.read(
-        job.folder("references") / REFERENCES,
-        summaries.Checkpoints,
-        key=job.key_of("references"),
-        fix=job.remake("references"),
+    checkpoints = documents.upstream(
+        job, "references", summaries.Checkpoints, REFERENCES
     )
     return checkpoints.file or tuple(map(shards.reference_name, range(n_references)))
 

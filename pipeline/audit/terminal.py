@@ -343,11 +343,11 @@ def _about_precision(strongest: AttackFigures) -> str:
     }
     if not shares:
         return f"The attack {strongest.chosen} takes no record for a member."
-    told = "; ".join(
+    precisions = "; ".join(
         f"if {float(rate):.0%} of all records are members, {share:.1%} are"
         for rate, share in shares.items()
     )
-    return f"Of the records that {strongest.chosen} takes for members: {told}."
+    return f"Of the records that {strongest.chosen} takes for members: {precisions}."
 
 
 def _slices(slices: Slices) -> Table:

@@ -70,14 +70,30 @@ def read_with_origin(
     return record, content[ORIGIN]
 
 
-def upstream(job: Job, stage: str, kind: type[AnyRecord]) -> AnyRecord:
-    """Read the record of a stage upstream.
+def upstream(
+    job: Job, stage: str, kind: type[AnyRecord], beside: str | None = None
+) -> AnyRecord:
+    """Read a record of a stage upstream.
+
+    Args:
+        job: that reads it.
+        stage: that wrote it.
+        kind: the class of the record.
+        beside: name of a file beside the stage's artifact; None for the artifact.
 
     Raises:
         AuditError: as `read`, with the command that makes the artifact anew.
     """
-    path, key, fix = job.artifact(stage), job.key_of(stage), job.remake(stage)
-    return read(path, kind, key=key, fix=fix)
+    return upstream_with_origin(job, stage, kind, beside)[0]
+
+
+def upstream_with_origin(
+    job: Job, stage: str, kind: type[AnyRecord], beside: str | None = None
+) -> tuple[AnyRecord, dict[str, str]]:
+    """Read a record of a stage upstream, and what it ran on; see `upstream`."""
+    path = job.folder(stage) / beside if beside else job.artifact(stage)
+    key, fix = job.key_of(stage), job.remake(stage)
+    return read_with_origin(path, kind, key=key, fix=fix)
 
 
 def checked(path: Path, fix: str) -> dict[str, Any]:

@@ -71,22 +71,22 @@ def named(
     if rows.dtype.kind != "U" or rows.ndim != 1:
         problem = f"has names of type {rows.dtype} and shape {rows.shape}"
         raise AuditError(path, problem, fix)
-    told = rows.tolist()
-    for name in told:
+    in_table = rows.tolist()
+    for name in in_table:
         if name not in names:
             problem = f"names {name!r}, which is no checkpoint beside it"
             raise AuditError(
                 path, problem, "give the names of the files, .ckpt and all"
             )
-        if told.count(name) > 1:
+        if in_table.count(name) > 1:
             raise AuditError(path, f"names {name!r} twice", "give each file one row")
     for name in names:
-        if name not in told:
+        if name not in in_table:
             problem = f"does not name {name!r}, which lies beside it"
             raise AuditError(path, problem, "give each file one row")
     member: Any = arrays["member"]
     _check(path, member, source, len(names), n_source, "numpy.savez")
-    order = [told.index(name) for name in names]
+    order = [in_table.index(name) for name in names]
     return np.asarray(member[order])
 
 
