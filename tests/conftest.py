@@ -180,13 +180,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out what is about real images unless there are any."""
+    """Leave out what is about real images unless there are any; sort the rest.
+
+    What needs the finished audit comes first: so all of it falls to one worker at the
+    start, and no other waits while the audit is made.
+    """
     if config.getoption("--images") is None:
         left_out = [
             item for item in items if "images" in getattr(item, "fixturenames", ())
         ]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
