@@ -50,6 +50,30 @@ def test_the_digest_of_a_file_is_that_of_its_content(memory: Path, path: Path) -
     assert Digests(memory).content(path) == sha256("abc")
 
 
+def test_the_digest_of_a_checkpoint_is_that_of_its_file(
+    memory: Path, path: Path
+) -> None:
+    assert Digests(memory).checkpoint(path) == files.sha256(path)
+    assert digests.checkpoint(path) == files.sha256(path)
+
+
+def test_the_digest_of_an_index_changes_with_each_part(
+    memory: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "a.json"
+    table = {"a": "1.safetensors", "b": "2.safetensors"}
+    index.write_text(json.dumps({"weight_map": table}))
+    seen = set()
+    for contents in ("00", "01", "10"):
+        for file, content in zip(table.values(), contents, strict=True):
+            (tmp_path / file).write_text(content)
+        digest = Digests(memory).checkpoint(index)
+        assert digest == digests.checkpoint(index)
+        seen.add(digest)
+    index.write_text(json.dumps({"weight_map": dict(reversed(table.items()))}))
+    assert len({*seen, digests.checkpoint(index)}) == 4
+
+
 def test_a_file_that_stays_as_it_is_is_read_once(
     memory: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

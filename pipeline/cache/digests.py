@@ -7,12 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cache import files, keys
-from pipeline.data import modules
+from pipeline.data import modules, own
 from pipeline.errors import AuditError
 
 # A file whose time is this near to the moment of its hashing may change once more
 # within the same tick of the clock, so its digest is not remembered. Seconds.
 RACY = 2.0
+
+
+def checkpoint(path: Path, digest_of: Callable[[Path], str] = files.sha256) -> str:
+    """Return the digest of a checkpoint, the parts that an index names included.
+
+    Args:
+        path: of the checkpoint, or of the index of its parts.
+        digest_of: returns the digest of a file.
+
+    Raises:
+        AuditError: if the index is not one, or a part is missing.
+    """
+    if not own.is_index(path):
+        return digest_of(path)
+    parts = {name: digest_of(path.with_name(name)) for name in own.parts(path)}
+    return keys.digest({"index": digest_of(path), "parts": parts})
 
 
 class Digests:
@@ -43,6 +59,10 @@ class Digests:
     def content(self, path: Path) -> str:
         """Return the digest of a file's content."""
         return self._of(path, str(path.resolve()), files.sha256)
+
+    def checkpoint(self, path: Path) -> str:
+        """Return the digest of a checkpoint, the parts that an index names included."""
+        return checkpoint(path, self.content)
 
     def code(self, path: Path) -> str:
         """Return the digest of what a Python file does; see `modules.code_digest`."""

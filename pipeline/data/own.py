@@ -1,5 +1,6 @@
-"""Own: the files of a user's own references."""
+"""Own: the files of a user's own target and references."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 from pipeline.errors import AuditError
 
 CHECKPOINTS = (".ckpt", ".safetensors")
+# Of a checkpoint in several .safetensors files, the table of the part that holds each
+# parameter: model.safetensors.index.json, or MindSpore's param_name_map.json.
+INDEX = ".json"
 # Beside the checkpoints: which records of the source each model was trained on, by rows
 # in order of file name, or by rows with the files' names.
 MEMBERSHIP = "membership.npy"
@@ -57,6 +61,40 @@ def table(folder: Path) -> Path:
     """Return the file that says which records each model was trained on."""
     named = _is_in(folder, NAMED_MEMBERSHIP)
     return folder / (NAMED_MEMBERSHIP if named else MEMBERSHIP)
+
+
+def is_index(path: Path) -> bool:
+    """Return whether a file is the index of a checkpoint in several files."""
+    return path.suffix == INDEX
+
+
+def parts(index: Path) -> dict[str, list[str]]:
+    """Return the parameters in each part of a checkpoint, by the name of its file.
+
+    Args:
+        index: a JSON file with the ``weight_map`` from parameters to files beside it.
+
+    Raises:
+        AuditError: if it is no such index, or names a part that is not beside it.
+    """
+    fix = "copy the index and all its parts anew, into one folder"
+    try:
+        table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = {str(parameter): str(file) for parameter, file in table.items()}
+    except FileNotFoundError:
+        raise AuditError(index, "does not exist", "correct target.checkpoint") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = "is not an index of .safetensors files (it has no weight_map)"
+        raise AuditError(index, problem, fix) from error
+    held: dict[str, list[str]] = {}
+    for parameter, file in names.items():
+        if Path(file).name != file or not file.endswith(".safetensors"):
+            problem = f"names the part {file!r}, which is not a .safetensors file"
+            raise AuditError(index, f"{problem} beside it", fix)
+        if not index.with_name(file).is_file():
+            raise AuditError(index, f"names the part {file}, which is missing", fix)
+        held.setdefault(file, []).append(parameter)
+    return held
 
 
 def disordered(names: Sequence[str]) -> tuple[str, str] | None:
