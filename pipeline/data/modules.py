@@ -1,19 +1,33 @@
-"""Modules: Python files of the user, named in the config as file.py:function."""
+"""Modules: functions of the user's, named in the config.
+
+A name is file.py:function, or package.module:function of an installed package.
+"""
 
 import ast
 import hashlib
-import importlib.util
+import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pipeline.data import rooms
 from pipeline.errors import AuditError
+
+# Where packages lie whose version says what is in them.
+INSTALLED = ("site-packages", "dist-packages")
 
 
 def is_function(name: str) -> bool:
-    """Return whether a config's name means a function of the user's."""
+    """Return whether a config's name means a function in a file of the user's."""
     return ".py:" in name
+
+
+def is_packaged(name: str) -> bool:
+    """Return whether a config's name means something in an installed package."""
+    return ":" in name and not is_function(name)
 
 
 def path_of(name: str) -> Path:
@@ -31,55 +45,59 @@ def portable(name: str) -> str:
     return f"{path_of(name).name}:{name.rpartition(':')[2]}"
 
 
-def function(name: str) -> Callable[[], Any]:
+def function(name: str) -> Callable[..., Any]:
     """Import a function of the user's.
 
     Args:
-        name: file.py:function, the file relative to the current folder.
+        name: file.py:function, or package.module:function.
 
     Raises:
-        AuditError: if the file does not import or has no such function.
+        AuditError: if the module does not import or has no such function.
     """
-    path, attribute = path_of(name), name.rpartition(":")[2]
-    spec = importlib.util.spec_from_file_location(f"users_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise AuditError(path, "is not a Python file", "name a .py file")
-    module = importlib.util.module_from_spec(spec)
-    # Where dataclasses, among others, look up the module they are made in.
-    sys.modules[spec.name] = module
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    before, _, attribute = name.rpartition(":")
     try:
-        spec.loader.exec_module(module)
+        if is_function(name):
+            module = rooms.run(path_of(name))
+        else:
+            module = importlib.import_module(before)
     except (Exception, SystemExit) as error:
         problem = f"does not import ({summary(error)})"
-        raise AuditError(path, problem, f"make `python {path}` run") from error
+        fix = f"make `python {before}` run"
+        if is_packaged(name):
+            fix = f"make `{sys.executable} -c 'import {before}'` run"
+        raise AuditError(before, problem, fix) from error
     named = getattr(module, attribute, None)
     if not callable(named):
         problem = f"has no function {attribute!r}"
-        raise AuditError(path, problem, "define it, or name another")
+        raise AuditError(before, problem, "define it, or name another")
     return named  # type: ignore[no-any-return]
 
 
-def call(name: str) -> Any:
-    """Import and call a function of the user's without arguments.
+def call(name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+    """Import and call a function of the user's.
+
+    Args:
+        name: as of `function`.
+        arguments: by keyword; none if None.
 
     Raises:
         AuditError: if it does not import or raises.
     """
     build = function(name)
     try:
-        return build()
+        return build(**(arguments or {}))
     except (Exception, SystemExit) as error:
         problem = f"raises {summary(error)}"
-        raise AuditError(name, problem, "make it run without arguments") from error
+        fix = "make it run without arguments"
+        if arguments:
+            fix = f"make it run with the arguments {', '.join(arguments)}"
+        raise AuditError(name, problem, fix) from error
 
 
 def summary(error: BaseException) -> str:
     """Return an exception in one line of at most 160 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip("- \t")]
-    first = lines[0].rstrip(".") if lines else ""
+    first = rooms.unnamed(lines[0].rstrip(".")) if lines else ""
     return f"{type(error).__name__}: {first}"[:160] if first else type(error).__name__
 
 
@@ -89,13 +107,67 @@ def sources(path: Path) -> list[Path]:
     An audit that noticed only the named file would keep stale results after an edit
     of its neighbour.
     """
+    return _reached([path], path.parent)
+
+
+def package_version(name: str) -> str | None:
+    """Return the version of the package in a name such as package.module:function.
+
+    None if the version does not say what is in it, as it is not installed but read
+    where it is written.
+
+    Raises:
+        AuditError: if there is no such package.
+    """
+    top = _top(name)
+    folder = _package_folder(top)
+    if not set(INSTALLED) & {*folder.parts}:
+        return None
+    for distribution in (top, *metadata.packages_distributions().get(top, ())):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def package_sources(name: str) -> dict[str, Path]:
+    """Return the files of a package that package.module:function imports, by name.
+
+    Raises:
+        AuditError: if there is no such package.
+    """
+    folder = _package_folder(_top(name))
+    first = _files_of(folder, name.rpartition(":")[0])
+    return {
+        file.relative_to(folder).as_posix(): file for file in _reached(first, folder)
+    }
+
+
+def _top(name: str) -> str:
+    return name.partition(":")[0].partition(".")[0]
+
+
+def _package_folder(top: str) -> Path:
+    """Return the folder that a package lies in."""
+    spec = find_spec(top)
+    if spec is None:
+        fix = f"install it for {sys.executable}, or write {top}.py if it is a file"
+        raise AuditError(top, "is not installed", fix)
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).parent
+    return Path(spec.origin or ".").parent
+
+
+def _reached(first: list[Path], top: Path) -> list[Path]:
+    """Return Python files and those under `top` that they import, in any way."""
     reached: dict[Path, None] = {}
-    waiting = [path]
+    waiting = [*first]
     while waiting:
         current = waiting.pop()
         if current not in reached:
             reached[current] = None
-            waiting += _imported(current, path.parent)
+            waiting += _imported(current, top)
     return sorted(reached)
 
 
@@ -159,10 +231,14 @@ def _imported(path: Path, top: Path) -> list[Path]:
             root = path.parents[node.level - 1] if node.level else top
             base = f"{node.module}." if node.module else ""
             names += [(root, base + alias.name) for alias in node.names]
+    return [file for root, name in names for file in _files_of(root, name)]
+
+
+def _files_of(root: Path, name: str) -> list[Path]:
+    """Return the files under `root` that the import of package.module runs."""
+    parts = name.split(".")
     files: list[Path] = []
-    for root, name in names:
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):
-            module = root.joinpath(*parts[:depth])
-            files += [module.with_name(module.name + ".py"), module / "__init__.py"]
+    for depth in range(1, len(parts) + 1):
+        module = root.joinpath(*parts[:depth])
+        files += [module.with_name(module.name + ".py"), module / "__init__.py"]
     return [file for file in files if file.is_file()]

@@ -1,6 +1,7 @@
 """Networks: the classifiers that an audit can train or load, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mindspore import nn
 
@@ -15,21 +16,34 @@ NETWORKS: dict[str, Callable[[int], nn.Cell]] = {
     "vgg16": lambda n_classes: vgg16(n_classes, image_size=224),
     "vgg16_32": lambda n_classes: vgg16(n_classes, image_size=32),
 }
+# A package whose models have names in a list of its own.
+MINDCV = "mindcv"
 
 
-def build(name: str, n_classes: int) -> nn.Cell:
+def build(
+    name: str, n_classes: int, arguments: Mapping[str, Any] | None = None
+) -> nn.Cell:
     """Return a network by its name in the config.
 
     Args:
-        name: one of `NETWORKS`, or file.py:function of the user's.
+        name: one of `NETWORKS`, mindcv:model, or a function of the user's, as
+            `modules.function` knows it.
         n_classes: number of outputs; a user's function knows its own.
+        arguments: by keyword, of the user's function or of mindcv's model; mindcv's
+            is told the number of outputs as `num_classes`, unless it is among them.
 
     Raises:
-        AuditError: if the user's function does not return a network.
+        AuditError: if the function does not return a network, or there is none of
+            that name.
     """
-    if not modules.is_function(name):
+    if name in NETWORKS:
         return NETWORKS[name](n_classes)
-    network = modules.call(name)
+    package, _, model = name.partition(":")
+    if package == MINDCV:
+        settings = {"num_classes": n_classes, **(arguments or {}), "model_name": model}
+        network = modules.call("mindcv:create_model", settings)
+    else:
+        network = modules.call(name, arguments)
     if not isinstance(network, nn.Cell):
         problem = f"returns {type(network).__name__}, not a mindspore.nn.Cell"
         raise AuditError(name, problem, "return the network itself")
