@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -30,6 +31,18 @@ CIFAR_FILES = {
     "cifar100": (("train.bin",), ("test.bin",)),
 }
 NETWORKS = ("cnn", "cnn_digits", "vgg16", "vgg16_32")
+# A network of an installed package: package.module:function, or mindcv:name, a model
+# of that package's own list.
+PACKAGED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+# Settings that name a file or a folder, or a function in a file, of the user's.
+PATHS = (
+    "data.source",
+    "data.path",
+    "target.network",
+    "target.checkpoint",
+    "references.folder",
+    "report.groups",
+)
 Device = Literal["auto", "Ascend", "GPU", "CPU"]
 Method = Literal["lr", "knn", "mlp", "rf", "gbm"]
 
@@ -64,7 +77,9 @@ class Data(Section):
     @field_validator("source")
     @classmethod
     def _known(cls, source: str) -> str:
-        return _name_or_function(source, SOURCES)
+        if source in SOURCES or _is_in_file(source):
+            return source
+        raise _unknown(source, SOURCES, "or file.py:function of your own")
 
     @model_validator(mode="after")
     def _fitting(self) -> "Data":
@@ -118,14 +133,45 @@ class Target(Section):
     """The model under audit: a checkpoint, or a network and how to train it."""
 
     network: str | None = None
+    network_args: dict[str, Any] = Field(default_factory=dict)
     n_classes: int | None = Field(default=None, ge=2)
     checkpoint: str | None = Field(default=None, exclude=True)
+    prefix: str | None = None
     training: Training | None = None
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Those settings, of the ones that have no value by default, that have one."""
+        settings = {"network_args": self.network_args, "prefix": self.prefix}
+        return {k: v for k, v in settings.items() if v not in (None, {})}
+
+    @model_serializer(mode="wrap")
+    def _unchosen_left_out(
+        self, whole: Callable[["Target"], dict[str, Any]]
+    ) -> dict[str, Any]:
+        # So that what was cached before there were these settings still holds.
+        return {
+            name: value
+            for name, value in whole(self).items()
+            if name not in ("network_args", "prefix") or name in self.chosen
+        }
 
     @field_validator("network")
     @classmethod
     def _known(cls, network: str | None) -> str | None:
-        return network and _name_or_function(network, NETWORKS)
+        if network is None or network in NETWORKS or _is_in_file(network):
+            return network
+        if PACKAGED.fullmatch(network):
+            return network
+        others = "mindcv:name, package.module:function, or file.py:function of your own"
+        raise _unknown(network, NETWORKS, others)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Target":
+        if self.network_args and self.network in (None, *NETWORKS):
+            msg = f"network_args are not for {self.network}, which takes none; remove"
+            raise ValueError(f"{msg} them, or name a function of your own")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -331,6 +377,9 @@ class Config(Section):
         if self.target.checkpoint is not None and self.data.canaries:
             msg = "data.canaries: need a target trained here, not a checkpoint"
             raise ValueError(msg)
+        if self.target.prefix is not None and self.target.checkpoint is None:
+            msg = "target.prefix: is set without a checkpoint; remove it, or set"
+            raise ValueError(f"{msg} target.checkpoint")
         _check_recipe(self.target, self.references)
         if self.references.folder is None:
             _check_needs(self.attack, self.references.count // 2)
@@ -341,23 +390,16 @@ def load(path: Path, data: str | None = None) -> Config:
     """Read and check a config file.
 
     Args:
-        path: a TOML file.
+        path: a TOML file. Relative paths in it mean: beside it.
         data: where the data lie, in place of the file's ``data.path``.
 
     Raises:
         AuditError: if the file is missing or malformed, or a setting is unknown,
             missing, or of a wrong type or range.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problem = "does not exist"
-        raise AuditError(path, problem, "pass CONFIG=a file in configs/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"cannot be read ({error})"
-        raise AuditError(path, problem, "pass CONFIG=a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise AuditError(path, f"is not TOML: {error}", "correct that line") from None
+    content = _read(path)
+    for section, name, value in _paths(content):
+        content[section][name] = _placed(path, value)
     if data is not None and isinstance(content.get("data"), dict):
         content["data"]["path"] = data
     try:
@@ -371,6 +413,66 @@ def load(path: Path, data: str | None = None) -> Config:
             where, problem, fix = error.args
             raise AuditError(f"{path}: {where}", problem, fix) from None
     return config
+
+
+def strays(path: Path) -> list[str]:
+    """Return a sentence for each path that is not beside a config, but here.
+
+    Args:
+        path: a TOML file that `load` accepts.
+    """
+    return [
+        f"{section}.{name}: {_file_of(value)} is not beside {path}, where paths in a "
+        f"config are looked for; the one in {Path.cwd()} is read"
+        for section, name, value in _paths(_read(path))
+        if _is_stray(path, value)
+    ]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problem = "does not exist"
+        raise AuditError(path, problem, "pass CONFIG=a file in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot be read ({error})"
+        raise AuditError(path, problem, "pass CONFIG=a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise AuditError(path, f"is not TOML: {error}", "correct that line") from None
+
+
+def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield section, name and value of each setting that names a path."""
+    for setting in PATHS:
+        section, _, name = setting.partition(".")
+        settings = content.get(section)
+        value = settings.get(name) if isinstance(settings, dict) else None
+        of_file = name not in ("source", "network") or _is_in_file(str(value))
+        if isinstance(value, str) and value and of_file:
+            yield section, name, value
+
+
+def _file_of(value: str) -> Path:
+    """Return the path in the value of a setting, the name of a function left out."""
+    return Path(value.rpartition(":")[0] if _is_in_file(value) else value)
+
+
+def _placed(config: Path, value: str) -> str:
+    """Return the value of a setting with its path as seen from the current folder."""
+    if _is_stray(config, value):
+        return value
+    place = config.parent / _file_of(value)
+    return f"{place}:{value.rpartition(':')[2]}" if _is_in_file(value) else str(place)
+
+
+def _is_stray(config: Path, value: str) -> bool:
+    """Return whether a path is not beside the config, but in the current folder.
+
+    There paths were looked for before they were looked for beside the config.
+    """
+    file = _file_of(value)
+    return file.exists() and not (config.parent / file).exists()
 
 
 def _check_recipe(target: Target, references: References) -> None:
@@ -420,13 +522,14 @@ def _all_known(listed: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ..
     return listed
 
 
-def _name_or_function(name: str, known: tuple[str, ...]) -> str:
+def _is_in_file(name: str) -> bool:
+    """Return whether a name means a function in a file of the user's."""
     file, _, function = name.rpartition(":")
-    if name in known or (file.endswith(".py") and function.isidentifier()):
-        return name
-    advice = grids.nearest(name, known)
-    msg = f"is {name!r}; {advice}, or file.py:function of your own"
-    raise ValueError(msg)
+    return file.endswith(".py") and function.isidentifier()
+
+
+def _unknown(name: str, known: tuple[str, ...], others: str) -> ValueError:
+    return ValueError(f"is {name!r}; {grids.nearest(name, known)}, {others}")
 
 
 def _explained(path: Path, error: ValidationError) -> AuditError:

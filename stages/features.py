@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.cache import arrays, documents, files, keys, kinds, shards, summaries
+from pipeline.cache import (
+    arrays,
+    digests,
+    documents,
+    keys,
+    kinds,
+    shards,
+    summaries,
+)
 from pipeline.cache.stages import CHECKPOINT, REFERENCES
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, Target
@@ -105,6 +113,7 @@ def models_of(job: Job, settings: Features, n_references: int) -> list[Model]:
         "features": settings.model_dump(mode="json"),
         "network": modules.portable(str(section.network)),
         "n_classes": section.n_classes,
+        **section.chosen,
     }
     inputs = {"records": job.key_of("records"), "network": job.network_files()}
     models = []
@@ -359,7 +368,7 @@ def network_source(job: Job, records: kinds.Records) -> Source:
     target = job.section(Target)
     devices.start(settings.device)
     n_classes = target.n_classes or int(records.n_classes)
-    network = networks.build(str(target.network), n_classes)
+    network = networks.build(str(target.network), n_classes, target.network_args)
     extractor = inference.extractor(
         network, precision=settings.precision, batch_size=settings.batch_size
     )
@@ -372,7 +381,10 @@ def network_source(job: Job, records: kinds.Records) -> Source:
             return
         # One graph for all models: each gives it its weights.
         path = checkpoint(job, target, model)
-        checkpoints.load(network, path)
+        # What is trained here is saved without a prefix.
+        is_own = ("folder" if model else "checkpoint") in job.paths
+        prefix = target.prefix if is_own else None
+        checkpoints.load(network, path, prefix=prefix)
         shown = extraction.outputs(
             extractor, data, records, blocks, settings.views, how
         )
@@ -405,7 +417,7 @@ def checkpoint(job: Job, target: Target, model: int) -> Path:
         table = job.artifact(stage)
         expected = documents.upstream(job, stage, summaries.Target).checkpoint_sha256
     # MindSpore loads a checkpoint with a flipped bit without a word.
-    if not path.exists() or files.sha256(path) != expected:
+    if not path.exists() or digests.checkpoint(path) != expected:
         problem = f"is not the checkpoint that {table.name} names"
         raise AuditError(path, problem, fix)
     return path

@@ -138,11 +138,11 @@ def own_digests(job: Job, paths: list[Path], records: kinds.Records) -> list[str
     target = job.section(Target)
     devices.start("auto")
     n_classes = target.n_classes or int(records.n_classes)
-    network = networks.build(str(target.network), n_classes)
+    network = networks.build(str(target.network), n_classes, target.network_args)
     of_target = documents.upstream(job, "target", summaries.Target).checkpoint_sha256
     digests = []
     for path in paths:
-        checkpoints.load(network, path)
+        checkpoints.load(network, path, prefix=target.prefix)
         digests.append(files.sha256(path))
         if digests[-1] == of_target:
             fix = f"take it out, and its row out of {own.table(path.parent).name}"
@@ -222,7 +222,7 @@ def train(
     images = next(sources.blocks(data, [records.id], [records.content]))
 
     def fresh() -> Any:
-        return networks.build(str(target.network), n_classes)
+        return networks.build(str(target.network), n_classes, target.network_args)
 
     devices.start(recipe.device)
     trainers: dict[int, training.Trainer] = {}
@@ -268,6 +268,7 @@ def key_of(job: Job, settings: References, model: int, half: NDArray[np.bool_]) 
             "recipe": recipe.model_dump(mode="json", exclude={"seed"}),
             "network": modules.portable(str(target.network)),
             "n_classes": target.n_classes,
+            **{k: v for k, v in target.chosen.items() if k != "prefix"},
             "seed": settings.seed,
             "model": model,
         },

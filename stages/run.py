@@ -25,6 +25,8 @@ def main() -> None:
     digests = Digests(runs.digests(run))
     # A wrong setting or a missing file is found before anything is written.
     stamps.stamps(config.load(path, data), digests)
+    for stray in config.strays(path):
+        cli.note(stray)
 
     runs.claim(run, path)
     runs.hold(run, lambda: cli.note(f"another make is at work in {run}; waiting"))

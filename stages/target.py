@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli, draws
-from pipeline.cache import arrays, documents, files, keys, kinds, shards, summaries
+from pipeline.cache import (
+    arrays,
+    digests,
+    documents,
+    files,
+    keys,
+    kinds,
+    shards,
+    summaries,
+)
 from pipeline.cache.stages import CHECKPOINT
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Target, Training
@@ -29,7 +38,7 @@ def compute(job: Job) -> str:
         line = "was run elsewhere"
     elif settings.checkpoint is not None:
         check(settings, job.section(Data), records)
-        digest = files.sha256(Path(settings.checkpoint))
+        digest = digests.checkpoint(Path(settings.checkpoint))
         line = f"{settings.checkpoint} fits {settings.network}"
     else:
         assert settings.training is not None  # the config has a checkpoint or a recipe
@@ -53,9 +62,9 @@ def check(settings: Target, data: Data, records: kinds.Records) -> None:
 
     devices.start("auto")
     n_classes = settings.n_classes or int(records.n_classes)
-    network = networks.build(str(settings.network), n_classes)
+    network = networks.build(str(settings.network), n_classes, settings.network_args)
     path = Path(str(settings.checkpoint))
-    checkpoints.load(network, path)
+    checkpoints.load(network, path, prefix=settings.prefix)
     extractor = inference.extractor(
         network, precision="float32", batch_size=TRIED_BATCH_SIZE
     )
@@ -87,7 +96,9 @@ def train(
 
     devices.start(recipe.device)
     trainer = training.Trainer(
-        lambda: networks.build(name, n_classes), recipe, len(rows)
+        lambda: networks.build(name, n_classes, settings.network_args),
+        recipe,
+        len(rows),
     )
     with cli.progress() as bar:
         total = recipe.epochs * trainer.n_steps

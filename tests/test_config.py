@@ -269,7 +269,8 @@ def test_a_value_out_of_range_is_quoted_with_its_range(
             '"cnn_digits"',
             '"resnet"',
             "target.network: is 'resnet'. Fix: use one of cnn, cnn_digits, vgg16, "
-            "vgg16_32, or file.py:function of your own.",
+            "vgg16_32, mindcv:name, package.module:function, or file.py:function of "
+            "your own.",
         ),
     ],
 )
@@ -290,10 +291,133 @@ def test_a_function_of_the_users_own_is_allowed(
     old: str, given: str, section: str, name: str, tmp_path: Path
 ) -> None:
     settings = config.load(edited(tmp_path, (old, f'"{given}"')))
-    assert getattr(getattr(settings, section), name) == given
+    assert getattr(getattr(settings, section), name) == f"{tmp_path}/{given}"
 
 
-@pytest.mark.parametrize("given", ["my_net.py", "my_net.py:", "my_net:build", "a.py:1"])
+# Where paths lead
+
+
+def with_paths(folder: Path) -> Path:
+    folder.mkdir()
+    path = folder / "audit.toml"
+    path.write_text(
+        """
+[data]
+source = "./my_data.py:datasets"
+path = "images"
+[target]
+network = "../net/my_net.py:build"
+checkpoint = "/a/b.ckpt"
+[references]
+folder = "models"
+[report]
+groups = "groups.npy"
+"""
+    )
+    return path
+
+
+def test_paths_in_a_config_mean_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.load(with_paths(tmp_path / "mine"))
+    assert [
+        settings.data.source,
+        settings.data.path,
+        settings.target.network,
+        settings.target.checkpoint,
+        settings.references.folder,
+        settings.report.groups,
+    ] == [
+        f"{tmp_path}/mine/my_data.py:datasets",
+        f"{tmp_path}/mine/images",
+        f"{tmp_path}/mine/../net/my_net.py:build",
+        "/a/b.ckpt",
+        f"{tmp_path}/mine/models",
+        f"{tmp_path}/mine/groups.npy",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert config.load(Path("mine/audit.toml")).data.path == "mine/images"
+    monkeypatch.chdir(tmp_path / "mine")
+    assert config.load(Path("audit.toml")).data.path == "images"
+
+
+def test_data_from_outside_the_config_lie_where_make_runs(tmp_path: Path) -> None:
+    settings = config.load(with_paths(tmp_path / "mine"), "elsewhere")
+    assert settings.data.path == "elsewhere"
+
+
+def test_a_path_that_is_only_here_is_read_here_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = with_paths(tmp_path / "mine")
+    for name in ("my_data.py", "groups.npy"):
+        (tmp_path / name).write_text("")
+    (path.parent / "groups.npy").write_text("")
+    settings = config.load(path)
+    assert settings.data.source == "./my_data.py:datasets"
+    assert settings.report.groups == f"{tmp_path}/mine/groups.npy"
+    assert config.strays(path) == [
+        f"data.source: my_data.py is not beside {path}, where paths in a config are "
+        f"looked for; the one in {tmp_path} is read"
+    ]
+
+
+# Networks by name
+
+
+def with_target(folder: Path, lines: str) -> Path:
+    path = folder / "audit.toml"
+    path.write_text(
+        f'[data]\nsource = "digits"\n[target]\n{lines}\n[target.training]\n'
+        "learning_rate = 0.1\nepochs = 1\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", ["mindcv:resnet18", "a.b_1:Net", "timm:x"])
+def test_a_network_of_a_package_has_its_name_and_arguments(
+    name: str, tmp_path: Path
+) -> None:
+    lines = f'network = "{name}"\nnetwork_args = {{ width = 3 }}'
+    target = config.load(with_target(tmp_path, lines)).target
+    assert (target.network, target.network_args) == (name, {"width": 3})
+
+
+def test_arguments_for_a_network_that_takes_none_are_refused(tmp_path: Path) -> None:
+    lines = 'network = "cnn"\nnetwork_args = { width = 3 }'
+    assert refusal(with_target(tmp_path, lines)) == (
+        "target: network_args are not for cnn, which takes none. Fix: remove them, or "
+        "name a function of your own."
+    )
+
+
+def test_a_prefix_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    lines = 'network = "cnn"\nprefix = "ema."'
+    assert refusal(with_target(tmp_path, lines)) == (
+        "target.prefix: is set without a checkpoint. Fix: remove it, or set "
+        "target.checkpoint."
+    )
+
+
+def test_settings_that_came_later_leave_no_trace_until_they_are_chosen() -> None:
+    plain = config.Target(network="cnn", checkpoint="a.ckpt")
+    assert {*plain.model_dump(mode="json")} == {"network", "n_classes", "training"}
+    chosen = {"network_args": {"width": 3}, "prefix": ""}
+    target = config.Target(network="a.py:b", checkpoint="a.ckpt", **chosen)
+    assert target.chosen == chosen
+    assert chosen.items() <= target.model_dump(mode="json").items()
+    assert config.Target.model_validate(target.model_dump()).chosen == chosen
+
+
+def test_a_name_that_is_only_a_key_of_toml_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "audit.toml"
+    path.write_text('data = "digits"\n[target]\nnetwork = 3\n')
+    assert refusal(path).startswith("data: ")
+
+
+@pytest.mark.parametrize("given", ["my_net.py", "my_net.py:", "my net:build", "a.py:1"])
 def test_a_function_that_is_not_named_as_one_is_refused(
     given: str, tmp_path: Path
 ) -> None:
@@ -860,7 +984,7 @@ def test_a_folder_in_place_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint = ("[target]\n", '[target]\ncheckpoint = "none.ckpt"\n')
     settings = config.load(edited(tmp_path, checkpoint, ("canaries = 0.25\n", "")))
-    with pytest.raises(AuditError, match=r"target\.checkpoint: none\.ckpt does not"):
+    with pytest.raises(AuditError, match=r"target\.checkpoint: /.*none\.ckpt does not"):
         stamped(settings, tmp_path / "run")
 
 

@@ -17,7 +17,7 @@ import pytest
 from pipeline.cache import arrays as store
 from pipeline.cache import kinds
 from pipeline.cache.stages import STAGES
-from tests.conftest import Checkout
+from tests.conftest import Checkout, environment
 
 # What reruns from a stage on: records are compared blind, whatever the models are.
 FROM = {
@@ -381,6 +381,97 @@ def test_a_users_datasets_are_audited(checkout: Checkout) -> None:
     done = checkout.make("features")
     assert done.returncode == 0, done.stderr
     assert "40 members, 40 non-members" in done.stdout
+
+
+def test_a_folder_anywhere_holds_a_whole_audit(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    """Its modules collide with one another and with ours, and it can be moved."""
+    import mindspore as ms
+
+    from pipeline.data import modules
+
+    folder = tmp_path / "my audits"
+    for name, text in WHOLE_AUDIT.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    network = modules.call(f"{folder / 'net' / 'my_net.py'}:build", {"width": 5})
+    weights = network.parameters_dict().items()
+    tensors = [{"name": f"ema.{name}", "data": tensor} for name, tensor in weights]
+    ms.save_checkpoint(tensors, str(folder / "mine.ckpt"))
+
+    def make(goal: str, config: Path) -> list[str]:
+        *command, _ = checkout.command(goal)
+        done = subprocess.run(
+            [*command, f"CONFIG={config}"],
+            cwd=checkout.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    lines = make("features", folder / "mine.toml")
+    assert [line.split()[0] for line in lines if " -> " in line] == [
+        *("records", "target", "references", "features")
+    ]
+    moved = folder.rename(tmp_path / "moved")
+    plan = [line.split() for line in make("plan", moved / "mine.toml")]
+    unmade = ("blind", "split", "attack", "report")
+    assert {words[0] for words in plan if words[1] == "runs"} == {*unmade}
+
+
+WHOLE_AUDIT = {
+    "mine.toml": """
+[data]
+source = "data/my_data.py:datasets"
+[target]
+network = "net/my_net.py:build"
+network_args = { width = 5 }
+checkpoint = "mine.ckpt"
+prefix = "ema."
+[features]
+device = "CPU"
+[attack]
+attacks = ["loss"]
+""",
+    "data/common.py": "def scale(x): return x / 16\n",
+    "data/pipeline.py": """
+from mindspore.dataset import NumpySlicesDataset
+def dataset(image, label):
+    columns = {"image": image, "label": label}
+    return NumpySlicesDataset(columns, shuffle=False).batch(16)
+""",
+    "data/my_data.py": """
+import numpy as np
+from pipeline import dataset
+def datasets():
+    from common import scale
+    rng = np.random.default_rng(0)
+    image = scale(rng.random((60, 64))).astype("float32")
+    label = rng.integers(0, 4, 60).astype("int32")
+    return dataset(image[:30], label[:30]), dataset(image[30:], label[30:])
+""",
+    "net/common.py": "def scale(x): return x * 2\n",
+    "net/stages/__init__.py": "",
+    "net/stages/layers.py": "from mindspore.nn import Dense\n",
+    "net/my_net.py": """
+from mindspore import nn
+from common import scale
+from stages import layers
+class Net(nn.Cell):
+    def __init__(self, width):
+        super().__init__()
+        self.hidden, self.last = layers.Dense(64, width), layers.Dense(width, 4)
+    def construct(self, x):
+        return scale(self.last(self.hidden(x)))
+def build(width):
+    return Net(width)
+""",
+}
 
 
 def test_a_users_shuffled_dataset_is_refused(checkout: Checkout) -> None:

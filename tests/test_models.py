@@ -1,3 +1,5 @@
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -575,6 +577,204 @@ def test_the_state_of_loss_scaling_is_passed_over(tmp_path: Path) -> None:
     assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
 
 
+def ones(names: dict[str, tuple[int, ...]], path: Path) -> Path:
+    """Save a checkpoint of parameters of these names and shapes, all ones."""
+    tensors = [
+        {"name": name, "data": ms.Tensor(np.ones(shape, np.float32))}
+        for name, shape in names.items()
+    ]
+    ms.save_checkpoint(tensors, str(path))
+    return path
+
+
+def test_a_model_that_mindspore_trained_and_saved_is_loaded(tmp_path: Path) -> None:
+    images, label = drawn(8)
+    network = Linear()
+    model = ms.train.Model(
+        network,
+        nn.CrossEntropyLoss(),
+        nn.AdamWeightDecay(network.trainable_params()),
+        loss_scale_manager=ms.amp.FixedLossScaleManager(
+            1024, drop_overflow_update=False
+        ),
+        amp_level="O0",
+    )
+    saving = ms.train.ModelCheckpoint(
+        prefix="a",
+        directory=str(tmp_path),
+        config=ms.train.CheckpointConfig(1, append_info=["epoch_num", "step_num"]),
+    )
+    records = NumpySlicesDataset({"image": images, "label": label}, shuffle=False)
+    model.train(1, records.batch(8), callbacks=saving, dataset_sink_mode=False)
+    (path,) = tmp_path.glob("a*.ckpt")
+    assert len(ms.load_checkpoint(str(path))) > len(network.parameters_dict())
+    loaded = Linear(2.0)
+    checkpoints.load(loaded, path)
+    assert np.array_equal(loaded.dense.weight.asnumpy(), network.dense.weight.asnumpy())
+    assert not np.array_equal(loaded.dense.weight.asnumpy(), Linear().matrix.T)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("my_state.a", (2,)),
+        ("my_state_fc.a", (3,)),
+        ("step", ()),
+        ("step", (1,)),
+        ("schedule.step", (1,)),
+    ],
+)
+def test_the_state_of_an_optimizer_of_ones_own_is_passed_over(
+    name: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    own: dict[str, tuple[int, ...]] = {"a": (2,), "fc.a": (3,)}
+    path = ones({**own, name: shape}, tmp_path / "a.ckpt")
+    checkpoints.load(Other(own), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("state.a", (4,)),
+        ("1fc.a", (3,)),
+        ("fc.scale", ()),
+        ("table", (2,)),
+        ("table", (1, 1)),
+        ("learning_rate_group_x", (2,)),
+    ],
+)
+def test_what_may_be_a_layer_more_is_no_state(
+    name: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    own: dict[str, tuple[int, ...]] = {"a": (2,), "fc.a": (3,)}
+    path = ones({**own, name: shape}, tmp_path / "a.ckpt")
+    assert f"{path}: has besides {name}. Fix: set target.net" in refusal(
+        Other(own), path
+    )
+
+
+# Averages of the weights, and other prefixes
+
+
+@pytest.fixture
+def averaged(tmp_path: Path) -> Path:
+    """A checkpoint of weights 1, their averages 2, and the optimizer's state 3."""
+    path = tmp_path / "a.ckpt"
+    tensors = [
+        {"name": f"{start}{name}", "data": ms.ops.full((2,), value, dtype=ms.float32)}
+        for start, value in {"": 1, "ema.": 2, "moment1.": 3}.items()
+        for name in ("a", "b")
+    ]
+    ms.save_checkpoint(tensors, str(path), append_dict={"epoch_num": 7})
+    return path
+
+
+def test_averages_of_the_weights_are_named_with_the_ways_out(averaged: Path) -> None:
+    assert refusal(Other({"a": (2,), "b": (2,)}), averaged) == (
+        f"{averaged}: has averages of the weights besides, ema.a, ema.b. Fix: set "
+        'target.prefix = "ema." to audit the averages, or "" to audit the weights '
+        "themselves."
+    )
+
+
+@pytest.mark.parametrize(("prefix", "value"), [("", 1), ("ema.", 2)])
+def test_a_prefix_chooses_between_weights_and_averages(
+    prefix: str, value: float, averaged: Path
+) -> None:
+    network = Other({"a": (2,), "b": (2,)})
+    checkpoints.load(network, averaged, prefix=prefix)
+    found = [p.asnumpy().tolist() for p in network.get_parameters()]
+    assert found == [[value, value]] * 2
+
+
+@pytest.mark.parametrize("start", ["ema_", "model_ema.", "swa.", "net.averaged."])
+def test_averages_are_known_by_many_names(start: str, tmp_path: Path) -> None:
+    path = ones({"a": (2,), f"{start}a": (2,)}, tmp_path / "a.ckpt")
+    words = f"has averages of the weights besides, {start}a. Fix: set target.prefix"
+    assert words in refusal(Other({"a": (2,)}), path)
+
+
+@pytest.mark.parametrize("start", ["exp_avg.", "schema.", "exp_avg_diff.", "swap."])
+def test_what_only_sounds_like_averages_is_state(start: str, tmp_path: Path) -> None:
+    path = ones({"a": (2,), f"{start}a": (2,)}, tmp_path / "a.ckpt")
+    checkpoints.load(Other({"a": (2,)}), path)
+
+
+def test_a_common_prefix_is_offered_and_taken(tmp_path: Path) -> None:
+    names = {"module.a": (2,), "module.b.c": (3,), "moments.module.a": (2,)}
+    path = ones({**names, "head.d": (5,)}, tmp_path / "a.ckpt")
+    own = {"a": (2,), "b.c": (3,)}
+    assert refusal(Other(own), path) == (
+        f"{path}: lacks a, b.c; has besides module.a, module.b.c, moments.module.a and "
+        '1 more. Fix: set target.prefix = "module.", which stands before every name '
+        "there."
+    )
+    network = Other(own)
+    for parameter in network.get_parameters():
+        parameter.set_data(ms.ops.zeros_like(parameter))
+    checkpoints.load(network, path, prefix="module.")
+    assert all((p.asnumpy() == 1).all() for p in network.get_parameters())
+
+
+def test_a_wrong_prefix_is_told_with_the_right_one_or_without(tmp_path: Path) -> None:
+    path = ones({"module.a": (2,)}, tmp_path / "a.ckpt")
+    with pytest.raises(AuditError, match=r'target.prefix = "module.", which stands'):
+        checkpoints.load(Other({"a": (2,)}), path, prefix="modul.")
+    with pytest.raises(
+        AuditError,
+        match=r'has besides a. Fix: correct target.prefix, which is "module."',
+    ):
+        checkpoints.load(Other({"b": (2,)}), path, prefix="module.")
+
+
+def test_what_stands_under_a_prefix_besides_is_refused(tmp_path: Path) -> None:
+    path = ones({"net.a": (2,), "net.b": (3,)}, tmp_path / "a.ckpt")
+    with pytest.raises(AuditError, match="has besides b"):
+        checkpoints.load(Other({"a": (2,)}), path, prefix="net.")
+
+
+# Types
+
+
+@pytest.mark.parametrize("saved", [ms.float16, ms.bfloat16, ms.float64, ms.float32])
+@pytest.mark.parametrize("own", [ms.float16, ms.bfloat16, ms.float32])
+@pytest.mark.parametrize("ending", ["ckpt", "safetensors"])
+def test_floats_of_every_width_are_loaded_into_every_other(
+    saved: Any, own: Any, ending: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a.{ending}"
+    weight = ms.Tensor(np.array([7, -0.5], np.float32)).astype(saved)
+    mask = ms.Tensor(np.array([0, -np.inf], np.float32))
+    tensors = [{"name": "weight", "data": weight}, {"name": "mask", "data": mask}]
+    ms.save_checkpoint(tensors, str(path), format=ending)
+    network = Masked(own)
+    checkpoints.load(network, path)
+    assert network.weight.dtype == own
+    assert network.weight.astype(ms.float32).asnumpy().tolist() == [7, -0.5]
+
+
+@pytest.mark.parametrize("kind", [ms.int32, ms.bool_, ms.uint8])
+def test_whole_numbers_for_floats_are_refused(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    tensor = ms.Tensor(np.ones(2)).astype(kind)
+    ms.save_checkpoint([{"name": "a", "data": tensor}], str(path))
+    name = tensor.asnumpy().dtype.name
+    words = f"has a as {name}, where the network's is float32. Fix: set target.network"
+    assert words in refusal(Other({"a": (2,)}), path)
+
+
+def test_several_files_are_loaded_by_their_index(tmp_path: Path) -> None:
+    names = {"a": "1.safetensors", "b": "2.safetensors"}
+    for name, file in names.items():
+        tensors = [{"name": name, "data": ms.Tensor(np.full(2, 5, np.float32))}]
+        ms.save_checkpoint(tensors, str(tmp_path / file), format="safetensors")
+    index = tmp_path / "param_name_map.json"
+    index.write_text(json.dumps({"weight_map": names}))
+    network = Other({"a": (2,), "b": (2,)})
+    checkpoints.load(network, index)
+    assert [p.asnumpy().tolist() for p in network.get_parameters()] == [[5, 5]] * 2
+
+
 @pytest.mark.parametrize("name", ["exp_avg.b", "mu_b", "learning_rate_group_x"])
 def test_what_only_looks_like_state_is_refused(name: str, tmp_path: Path) -> None:
     checkpoints.save(Other({"a": (2,), name: (2,)}), tmp_path / "a.ckpt")
@@ -876,6 +1076,89 @@ def test_a_network_gives_logits_of_its_images(
     network = networks.build(name, 7)
     found = extractor(network, batch_size=2)(images, np.zeros(2, np.int32))
     assert found.logits.shape == (2, 7)
+
+
+def package(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Put a package named mindcv where Python finds it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mindcv"]:
+        monkeypatch.delitem(sys.modules, name)
+    (folder / "mindcv.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+
+
+ZOO = """
+from mindspore import nn
+def create_model(model_name, num_classes=1000, pretrained=False, width=1):
+    if model_name != "tiny":
+        raise RuntimeError(f"Unknown model {model_name}")
+    return nn.SequentialCell(nn.Dense(6, width), nn.Dense(width, num_classes))
+def tiny(num_classes=3):
+    return nn.Dense(6, num_classes)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shapes"),
+    [
+        ("mindcv:tiny", {}, [(1, 6), (1,), (7, 1), (7,)]),
+        (
+            "mindcv:tiny",
+            {"width": 4, "num_classes": 2},
+            [(4, 6), (4,), (2, 4), (2,)],
+        ),
+    ],
+)
+def test_a_network_of_the_zoo_has_as_many_outputs_as_there_are_classes(
+    name: str,
+    arguments: dict[str, int],
+    shapes: list[tuple[int, ...]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    package(tmp_path, monkeypatch, ZOO)
+    network = networks.build(name, 7, arguments)
+    assert [p.shape for p in network.get_parameters()] == shapes
+
+
+def test_a_model_that_the_zoo_has_not_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path, monkeypatch, ZOO)
+    with pytest.raises(AuditError, match="RuntimeError: Unknown model huge"):
+        networks.build("mindcv:huge", 7)
+
+
+def test_a_package_that_does_not_import_is_refused() -> None:
+    with pytest.raises(AuditError) as caught:
+        networks.build("nothing.nets:tiny", 7)
+    assert str(caught.value) == (
+        "nothing.nets: does not import (ModuleNotFoundError: No module named "
+        f"'nothing'). Fix: make `{sys.executable} -c 'import nothing.nets'` run."
+    )
+
+
+def test_a_function_of_any_package_is_given_its_arguments_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "nets.py").write_text(ZOO)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_package", raising=False)
+    for arguments, n in (({}, 3), ({"num_classes": 5}, 5)):
+        network = networks.build("my_package.nets:tiny", 7, arguments)
+        assert network.weight.shape == (n, 6)
+
+
+def test_arguments_reach_a_users_function(tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(ZOO)
+    network = networks.build("my_net.py:tiny", 7, {"num_classes": 4})
+    assert network.weight.shape == (4, 6)
+    with pytest.raises(AuditError) as caught:
+        networks.build("my_net.py:tiny", 7, {"n": 4})
+    assert str(caught.value) == (
+        "my_net.py:tiny: raises TypeError: tiny() got an unexpected keyword argument "
+        "'n'. Fix: make it run with the arguments n."
+    )
 
 
 def test_a_users_function_must_return_a_network(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -300,6 +301,109 @@ def test_the_docstring_of_a_module_that_reads_it_counts() -> None:
     changed = NETWORK.replace("of my own", "of yours")
     Path("my_net.py").write_text(changed + "\nprint(__doc__)\n")
     assert why(present(edit), "target") == ["my_net.py changed"]
+
+
+def test_a_neighbour_of_a_linked_file_is_watched_where_the_file_lies() -> None:
+    own_network("net")
+    Path("link.py").symlink_to("net/my_net.py")
+    edit = '"cnn_digits"', '"link.py:build"'
+    finish(present(edit))
+    Path("net/sizes.py").write_text("HIDDEN = 8\n")
+    assert why(present(edit), "target") == ["sizes.py changed"]
+
+
+@pytest.mark.parametrize(
+    "line", ['prefix = "ema."', 'prefix = ""', "network_args = { width = 3 }"]
+)
+def test_what_chooses_the_weights_or_the_network_is_told(line: str) -> None:
+    Path("a.ckpt").write_bytes(b"0")
+    _, name = own_network()
+    own = ("[target]", f'[target]\ncheckpoint = "a.ckpt"\nnetwork = {name}\n')
+    rest = ('network = "cnn_digits"\n', "")
+    recipe = ("[target.training]", "[references.training]")
+    finish(present(own, rest, recipe))
+    now = present((own[0], own[1] + line), rest, recipe)
+    assert running(now) == ["target", "references", "features", "attack", "report"]
+    (reason,) = why(now, "target")
+    assert reason.startswith(f"[target] {line.partition(' ')[0]}")
+
+
+def test_every_part_of_a_checkpoint_in_several_files_is_watched() -> None:
+    table = {"a": "1.safetensors", "b": "2.safetensors"}
+    for file in table.values():
+        Path(file).write_bytes(b"0")
+    Path("a.json").write_text(json.dumps({"weight_map": table}))
+    edits = (
+        ("[target]", '[target]\ncheckpoint = "a.json"'),
+        ("[target.training]", "[references.training]"),
+    )
+    finish(present(*edits))
+    assert running(present(*edits)) == []
+    Path("2.safetensors").write_bytes(b"1")
+    assert why(present(*edits), "target") == ["checkpoint changed"]
+    Path("2.safetensors").unlink()
+    with pytest.raises(AuditError, match=r"names the part 2\.safetensors, which is"):
+        present(*edits)
+
+
+# Packages
+
+
+def packaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Put a package where Python finds it; return the edit that names its network."""
+    package = folder / "my_zoo"
+    (package / "nets").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "nets" / "tiny.py").write_text("from my_zoo import sizes\n")
+    (package / "nets" / "huge.py").write_text("")
+    (package / "sizes.py").write_text("HIDDEN = 16\n")
+    monkeypatch.syspath_prepend(folder.resolve())
+    return '"cnn_digits"', '"my_zoo.nets.tiny:build"'
+
+
+def installed(folder: Path, version: str) -> None:
+    info = folder / "my_zoo.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Name: my-zoo\nVersion: {version}\n")
+    (info / "top_level.txt").write_text("my_zoo\n")
+
+
+def test_of_an_installed_package_the_version_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path("site-packages")
+    edit = packaged(folder, monkeypatch)
+    installed(folder, "1.0")
+    finish(present(edit))
+    (folder / "my_zoo" / "sizes.py").write_text("HIDDEN = 8\n")
+    assert running(present(edit)) == []
+    installed(folder, "1.1")
+    now = present(edit)
+    assert why(now, "target") == ["version of my_zoo changed"]
+    assert running(now) == ["target", "references", "features", "attack", "report"]
+
+
+@pytest.mark.parametrize("folder", ["src", "site-packages"])
+def test_of_a_package_without_a_version_the_files_that_it_reads_count(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit = packaged(Path(folder), monkeypatch)
+    finish(present(edit))
+    package = Path(folder, "my_zoo")
+    (package / "nets" / "huge.py").write_text("HIDDEN = 8\n")
+    (package / "sizes.py").write_text("HIDDEN = 0x10  # as before\n")
+    assert running(present(edit)) == []
+    (package / "sizes.py").write_text("HIDDEN = 8\n")
+    assert why(present(edit), "target") == ["my_zoo/sizes.py changed"]
+
+
+def test_a_package_that_is_not_installed_is_told_before_anything_runs() -> None:
+    with pytest.raises(AuditError) as caught:
+        present(('"cnn_digits"', '"my_nett:build"'))
+    assert str(caught.value) == (
+        f"my_nett: is not installed. Fix: install it for {sys.executable}, or write "
+        "my_nett.py if it is a file."
+    )
 
 
 # What is on disk

@@ -183,7 +183,7 @@ def _file_digests(
         yield from _module_digests("target.network", target.network, digests)
         if target.checkpoint is not None:
             path = _existing("target.checkpoint", Path(target.checkpoint))
-            yield CHECKPOINT, digests.content(path)
+            yield CHECKPOINT, digests.checkpoint(path)
     if stage == "references" and config.references.folder is not None:
         folder = Path(config.references.folder)
         for path in (*own.checkpoints(folder), own.table(folder)):
@@ -196,8 +196,16 @@ def _file_digests(
 def _module_digests(
     where: str, name: str, digests: Digests
 ) -> Iterator[tuple[str, str]]:
+    if modules.is_packaged(name):
+        version = modules.package_version(name)
+        if version is not None:
+            yield f"version of {name.partition(':')[0].partition('.')[0]}", version
+            return
+        for file, path in modules.package_sources(name).items():
+            yield file, digests.code(path)
     if modules.is_function(name):
-        path = _existing(where, modules.path_of(name))
+        # Beside a link lies what lies beside the file that it leads to.
+        path = _existing(where, modules.path_of(name)).resolve()
         for source in modules.sources(path):
             yield os.path.relpath(source, path.parent), digests.code(source)
 
@@ -228,7 +236,7 @@ def _existing(where: str, path: Path) -> Path:
         fix = (
             "correct the path, or pass DATA=" if where == "data.path" else "correct it"
         )
-        raise AuditError(where, f"{path} does not exist", fix)
+        raise AuditError(where, f"{path.absolute()} does not exist", fix)
     return path
 
 

@@ -1,21 +1,24 @@
 """Checkpoints: the weights of a network, on disk."""
 
-from collections.abc import Mapping
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
-from numpy.typing import NDArray
 
 from pipeline.cache import files
+from pipeline.data import weights
 from pipeline.data.modules import summary
 from pipeline.errors import AuditError
 
-# State that MindSpore's optimizers, loss scaling and callbacks add to a checkpoint; it
-# plays no part in inference. Of each parameter, what stands before its name:
+# State that optimizers, loss scaling and callbacks add to a checkpoint; it plays no
+# part in inference. An optimizer keeps arrays of each parameter's shape, under its name
+# with something before it. MindSpore's own put these there, some with another shape:
 TRAINING_STATE = (
     *("moments.", "accum.", "stat."),  # Momentum, SGD, Adagrad, LARS
     *("moment1.", "moment2.", "vhat."),  # Adam, AdaMax
@@ -47,45 +50,130 @@ TRAINING_SCALARS = (
 )
 # Each group of parameters has a learning rate of its own.
 GROUP_RATE = "learning_rate_group_"
+# What stands before the name of a parameter's average over training. Such averages are
+# a model of their own, and no state.
+AVERAGES = re.compile(r"(.*[._])?(ema|ewma|swa|(?<!exp_)avg|averaged?)([._].*)?[._]")
 NAMES_SHOWN = 3  # of the parameters that do not fit a network
 
+Shapes = Mapping[str, tuple[int, ...]]
 
-def load(network: nn.Cell, path: Path) -> None:
+
+def load(network: nn.Cell, path: Path, *, prefix: str | None = None) -> None:
     """Fill a network with the parameters of a checkpoint.
 
     Args:
         network: to fill.
-        path: a .ckpt or .safetensors file. Optimizer state in it is passed over.
+        path: a .ckpt or .safetensors file, or the index of several of the latter.
+            Optimizer state in it is passed over.
+        prefix: what stands in the file before the name of each of the network's
+            parameters; what does not begin with it is passed over. None is as "", but
+            refuses a file that holds averages of the weights besides.
 
     Raises:
         AuditError: if the file is missing or corrupt, its parameters are not those of
             the network, or one is not finite.
     """
-    form = "safetensors" if path.suffix == ".safetensors" else "ckpt"
-    if not path.is_file():
-        raise AuditError(path, "does not exist", "correct target.checkpoint")
-    try:
-        parameters = ms.load_checkpoint(str(path), format=form)
-    except (ValueError, RuntimeError, TypeError, OSError) as error:
-        problem = "is truncated or not a checkpoint"
-        fix = (
-            f"give a .ckpt or .safetensors file that MindSpore saved ({form} expected)"
-        )
-        raise AuditError(path, problem, fix) from error
-    own = {name: tensor.shape for name, tensor in network.parameters_dict().items()}
-    saved = {
-        name: tuple(getattr(tensor, "shape", ()))
-        for name, tensor in parameters.items()
-        if not _is_training_state(name, own)
+    whole = weights.read(path)
+    own = {
+        name: tuple(parameter.shape)
+        for name, parameter in network.parameters_dict().items()
     }
-    _check_parameters(path, own, saved)
-    _check_finite(path, network, parameters)
-    ms.load_param_into_net(network, {name: parameters[name] for name in own})
+    shapes = {name: values.shape for name, values in whole.items()}
+    _check_names(path, own, shapes, prefix)
+    saved = {name: whole[f"{prefix or ''}{name}"] for name in own}
+    _check_types(path, network, saved)
+    _check_finite(path, network, saved)
+    ms.load_param_into_net(
+        network,
+        # MindSpore may go on using the memory that it is handed.
+        {
+            name: ms.Parameter(ms.Tensor(np.array(values)), name=name)
+            for name, values in saved.items()
+        },
+    )
 
 
-def _is_training_state(name: str, own: Mapping[str, Any]) -> bool:
-    if name in own:
-        return False
+def _check_names(path: Path, own: Shapes, shapes: Shapes, prefix: str | None) -> None:
+    """Refuse a file whose parameters, by name and shape, are not the network's."""
+    start = prefix or ""
+    saved = {
+        name.removeprefix(start): shape
+        for name, shape in shapes.items()
+        if name.startswith(start)
+    }
+    others = [name for name in saved if name not in own]
+    complete = all(name in saved for name in own)
+    before = {name: _before(name, saved, own) for name in others if complete}
+    averages = {
+        name: words
+        for name, words in before.items()
+        if words and AVERAGES.fullmatch(words) and not _is_known_state(name, own)
+    }
+    surplus = [
+        name
+        for name in others
+        if not (
+            name in averages
+            or before.get(name)
+            or _is_known_state(name, own)
+            or (complete and _is_scalar_state(name, saved[name], own))
+        )
+    ]
+    # MindSpore itself loads what fits and leaves the rest at its random start.
+    differences = {
+        "lacks": [name for name in own if name not in saved],
+        "has besides": surplus,
+        "has in another shape": [
+            f"{name} {saved[name]} for {own[name]}"
+            for name in own
+            if name in saved and saved[name] != own[name]
+        ],
+    }
+    problems = [
+        f"{verb} {_listed(names)}" for verb, names in differences.items() if names
+    ]
+    if problems:
+        fix = "set target.network to the network that this checkpoint was saved from"
+        fix = f"{fix}, or give another"
+        if fitting := _prefixes(shapes, own) - {start}:
+            quoted = " or ".join(json.dumps(each) for each in sorted(fitting))
+            fix = f"set target.prefix = {quoted}, which stands before every name there"
+        elif prefix:
+            fix = f"correct target.prefix, which is {json.dumps(prefix)}"
+        raise AuditError(path, "; ".join(problems), fix)
+    if averages and prefix is None:
+        quoted = " or ".join(json.dumps(each) for each in sorted({*averages.values()}))
+        fix = f'set target.prefix = {quoted} to audit the averages, or "" to audit the'
+        problem = f"has averages of the weights besides, {_listed(averages)}"
+        raise AuditError(path, problem, f"{fix} weights themselves")
+
+
+def _listed(names: Iterable[str]) -> str:
+    first, more = [*names][:NAMES_SHOWN], len([*names]) - NAMES_SHOWN
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
+
+
+def _before(name: str, saved: Shapes, own: Shapes) -> str | None:
+    """Return what stands before a parameter's name, if one of its shape ends so."""
+    for other, shape in own.items():
+        words = name.removesuffix(other)
+        if words != name and words.endswith((".", "_")) and saved[name] == shape:
+            return words
+    return None
+
+
+def _prefixes(shapes: Shapes, own: Shapes) -> set[str]:
+    """Return what stands before all of the network's parameters in a file."""
+    first = next(iter(own), "")
+    starts = {name.removesuffix(first) for name in shapes if name.endswith(first)}
+    return {
+        start
+        for start in starts - {""}
+        if all(shapes.get(start + name) == shape for name, shape in own.items())
+    }
+
+
+def _is_known_state(name: str, own: Shapes) -> bool:
     state = any(
         name.startswith(prefix) and name.removeprefix(prefix) in own
         for prefix in TRAINING_STATE
@@ -94,50 +182,39 @@ def _is_training_state(name: str, own: Mapping[str, Any]) -> bool:
     return state or rate or name in TRAINING_SCALARS
 
 
-def _check_parameters(
-    path: Path, own: Mapping[str, tuple[int, ...]], saved: Mapping[str, tuple[int, ...]]
-) -> None:
-    # MindSpore itself loads what fits and leaves the rest at its random start.
-    differences = {
-        "lacks": [name for name in own if name not in saved],
-        "has besides": [name for name in saved if name not in own],
-        "has in another shape": [
-            f"{name} {saved[name]} for {own[name]}"
-            for name in own
-            if name in saved and saved[name] != own[name]
-        ],
-    }
-    problems = [
-        f"{verb} {', '.join(names[:NAMES_SHOWN])}"
-        + (f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else "")
-        for verb, names in differences.items()
-        if names
-    ]
-    if problems:
-        fix = "set target.network to the network that this checkpoint was saved from"
-        raise AuditError(path, "; ".join(problems), f"{fix}, or give another")
+def _is_scalar_state(name: str, shape: tuple[int, ...], own: Shapes) -> bool:
+    """Return whether a parameter is a number outside all layers of the network."""
+    layer = name.rpartition(".")[0]
+    inside = layer and any(other.startswith(f"{layer}.") for other in own)
+    return len(shape) < 2 and math.prod(shape) == 1 and not inside
 
 
-def _check_finite(path: Path, network: nn.Cell, saved: Mapping[str, Any]) -> None:
+def _check_types(path: Path, network: nn.Cell, saved: weights.Arrays) -> None:
+    # MindSpore converts floats to floats, and whole numbers with a sign to such.
+    for name, parameter in network.parameters_dict().items():
+        kind = weights.CKPT_TYPES.get(str(parameter.dtype), "")
+        own, values = "f" if kind == weights.BFLOAT16 else kind[:1], saved[name].dtype
+        if values.name != kind and (values.kind != own or own not in "fi"):
+            problem = f"has {name} as {values.name}, where the network's is {kind}"
+            fix = "set target.network to the network that this checkpoint was saved"
+            raise AuditError(path, problem, f"{fix} from")
+
+
+def _check_finite(path: Path, network: nn.Cell, saved: weights.Arrays) -> None:
     # ReLU on CPU turns NaN into 0, so the logits would not show it.
     for name, parameter in network.parameters_dict().items():
-        values = _values(saved[name])
-        bad = ~np.isfinite(values)
+        bad = ~np.isfinite(saved[name])
         if not bad.any():
             continue
         # A network may hold infinities of its own, as in a mask of attention.
-        bad &= values != _values(parameter)
+        wide = parameter.dtype == ms.bfloat16  # which NumPy has not
+        own = (parameter.astype(ms.float32) if wide else parameter).asnumpy()
+        bad &= saved[name] != own
         if bad.any():
-            kind = "NaN" if np.isnan(values[bad]).any() else "infinite"
+            kind = "NaN" if np.isnan(saved[name][bad]).any() else "infinite"
             problem = f"has {bad.sum()} of {bad.size} values of {name} that are {kind}"
             fix = "give a checkpoint of before its training diverged, or a whole copy"
             raise AuditError(path, problem, fix)
-
-
-def _values(parameter: Any) -> NDArray[Any]:
-    # NumPy has no bfloat16.
-    wide = parameter.dtype == ms.bfloat16
-    return np.asarray((parameter.astype(ms.float32) if wide else parameter).asnumpy())
 
 
 def save(network: nn.Cell, path: Path) -> None:
