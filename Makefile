@@ -65,9 +65,10 @@ setup: $(READY)
 	@.venv/bin/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+## check: check the interpreter PYTHON=, and say what was tried with its MindSpore
 .PHONY: check
 check:
-	@"$$PYTHON" -m stages.check
+	@"$$PYTHON" -m stages.check $(filter check,$(MAKECMDGOALS))
 
 ## test: run every test
 .PHONY: test

@@ -416,14 +416,13 @@ def load(path: Path, data: str | None = None) -> Config:
 
 
 def strays(path: Path) -> list[str]:
-    """Return a sentence for each path that is not beside a config, but here.
+    """Return the settings whose files are not beside a config, but here.
 
     Args:
         path: a TOML file that `load` accepts.
     """
     return [
-        f"{section}.{name}: {_file_of(value)} is not beside {path}, where paths in a "
-        f"config are looked for; the one in {Path.cwd()} is read"
+        f"{section}.{name}"
         for section, name, value in _paths(_read(path))
         if _is_stray(path, value)
     ]

@@ -25,8 +25,9 @@ def main() -> None:
     digests = Digests(runs.digests(run))
     # A wrong setting or a missing file is found before anything is written.
     stamps.stamps(config.load(path, data), digests)
-    for stray in config.strays(path):
-        cli.note(stray)
+    if strays := config.strays(path):
+        where = "the current folder, as they are not beside the config"
+        cli.note(f"files of {', '.join(strays)} are read from {where}")
 
     runs.claim(run, path)
     runs.hold(run, lambda: cli.note(f"another make is at work in {run}; waiting"))

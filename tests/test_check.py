@@ -1,4 +1,5 @@
 import re
+import sys
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -93,8 +94,46 @@ def test_the_program_is_silent_when_nothing_is_amiss(
 ) -> None:
     lowest = {name: least[2:] for name, least, _ in check.requirements(PYPROJECT)}
     monkeypatch.setattr(check, "version", lowest.__getitem__)
+    monkeypatch.setattr(sys, "argv", ["check"])
     check.main()
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys, "argv", ["check", "check"])
+    check.main()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == check.tried(lowest["mindspore"])
+
+
+@pytest.mark.parametrize(
+    ("release", "sentence"),
+    [
+        (
+            "2.10.0",
+            "MindSpore 2.10.0: every test passed with it, on CPU (x86-64); nothing was "
+            "tried on Ascend or GPU",
+        ),
+        (
+            "2.8.0",
+            "MindSpore 2.8.0: the tests of networks, checkpoints, training, inference "
+            "and users' data passed with it, on CPU (x86-64); nothing was tried on "
+            "Ascend or GPU",
+        ),
+        (
+            "2.9.1",
+            "MindSpore 2.9.1 was not tried; 2.7.2, 2.8.0, 2.9.0, 2.10.0 were, on CPU "
+            "(x86-64); nothing was tried on Ascend or GPU",
+        ),
+    ],
+)
+def test_what_was_tried_with_a_version_is_told_in_a_line(
+    release: str, sentence: str
+) -> None:
+    assert check.tried(release) == sentence
+
+
+def test_every_version_that_was_tried_is_allowed() -> None:
+    (needed,) = [n for n in check.requirements(PYPROJECT) if n[0] == "mindspore"]
+    for release in check.TRIED:
+        assert check.problems([needed], lambda _, release=release: release) == []
 
 
 def test_the_program_ends_with_one_line_when_something_is(

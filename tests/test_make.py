@@ -474,6 +474,28 @@ def build(width):
 }
 
 
+def test_a_file_that_is_not_beside_the_config_but_here_is_told(
+    checkout: Checkout,
+) -> None:
+    (checkout.folder / "my_data.py").write_text("def datasets(): return 7\n")
+    (checkout.folder / "mine").mkdir()
+    text = checkout.config.read_text().replace('"digits"', '"my_data.py:datasets"')
+    (checkout.folder / "mine" / "tiny.toml").write_text(text)
+    *command, _ = checkout.command("records")
+    done = subprocess.run(
+        [*command, "CONFIG=mine/tiny.toml"],
+        cwd=checkout.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[0] == (
+        "note: files of data.source are read from the current folder, as they are not "
+        "beside the config"
+    )
+
+
 def test_a_users_shuffled_dataset_is_refused(checkout: Checkout) -> None:
     users_data(checkout, "True")
     assert error_of(checkout, "records") == (

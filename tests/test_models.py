@@ -1124,8 +1124,12 @@ def test_a_model_that_the_zoo_has_not_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package(tmp_path, monkeypatch, ZOO)
-    with pytest.raises(AuditError, match="RuntimeError: Unknown model huge"):
+    with pytest.raises(AuditError) as caught:
         networks.build("mindcv:huge", 7)
+    assert str(caught.value) == (
+        "mindcv:huge: raises RuntimeError: Unknown model huge. Fix: name one of "
+        "`mindcv.list_models()`, with network_args that it takes."
+    )
 
 
 def test_a_package_that_does_not_import_is_refused() -> None:

@@ -40,11 +40,20 @@ def build(
         return NETWORKS[name](n_classes)
     package, _, model = name.partition(":")
     if package == MINDCV:
-        settings = {"num_classes": n_classes, **(arguments or {}), "model_name": model}
-        network = modules.call("mindcv:create_model", settings)
+        settings = {"num_classes": n_classes, **(arguments or {})}
+        network = _of_mindcv(name, {**settings, "model_name": model})
     else:
         network = modules.call(name, arguments)
     if not isinstance(network, nn.Cell):
         problem = f"returns {type(network).__name__}, not a mindspore.nn.Cell"
         raise AuditError(name, problem, "return the network itself")
     return network
+
+
+def _of_mindcv(name: str, settings: Mapping[str, Any]) -> Any:
+    create = modules.function(f"{MINDCV}:create_model")
+    try:
+        return create(**settings)
+    except Exception as error:
+        fix = "name one of `mindcv.list_models()`, with network_args that it takes"
+        raise AuditError(name, f"raises {modules.summary(error)}", fix) from error
