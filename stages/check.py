@@ -1,6 +1,7 @@
 """Say which packages an interpreter lacks or has in a wrong version.
 
-With the word "check" it says too what was tried with its version of MindSpore. It runs before anything is known to be installed, so it needs nothing but Python.
+With the word "check" it says too what was tried with its version of MindSpore. It runs
+before anything is known to be installed, so it needs nothing but Python.
 """
 
 import re

@@ -381,10 +381,7 @@ def network_source(job: Job, records: kinds.Records) -> Source:
             return
         # One graph for all models: each gives it its weights.
         path = checkpoint(job, target, model)
-        # What is trained here is saved without a prefix.
-        is_own = ("folder" if model else "checkpoint") in job.paths
-        prefix = target.prefix if is_own else None
-        checkpoints.load(network, path, prefix=prefix)
+        checkpoints.load(network, path, prefix=prefix_of(job, target, model))
         shown = extraction.outputs(
             extractor, data, records, blocks, settings.views, how
         )
@@ -395,6 +392,15 @@ def network_source(job: Job, records: kinds.Records) -> Source:
             yield block
 
     return source
+
+
+def prefix_of(job: Job, target: Target, model: int) -> str | None:
+    """Return what stands before the names in a model's checkpoint, if that is chosen.
+
+    What is trained here is saved without a prefix.
+    """
+    is_own = ("folder" if model else "checkpoint") in job.paths
+    return target.prefix if is_own else None
 
 
 def checkpoint(job: Job, target: Target, model: int) -> Path:

@@ -350,6 +350,42 @@ def test_a_reference_of_another_network_is_refused_by_its_file(tmp_path: Path) -
         references.own_digests(job, [path], told_records())
 
 
+def test_a_prefix_holds_for_the_models_of_ones_own(tmp_path: Path) -> None:
+    import mindspore as ms
+
+    from pipeline.models import networks
+
+    weights = networks.build("cnn_digits", 10).parameters_dict().items()
+    path = tmp_path / "a.ckpt"
+    ms.save_checkpoint(
+        [{"name": f"ema.{name}", "data": tensor} for name, tensor in weights], str(path)
+    )
+    job = own_job(tmp_path / "run", tmp_path)
+    with pytest.raises(AuditError, match='set target.prefix = "ema."'):
+        references.own_digests(job, [path], told_records())
+    for stamp in job.stamps.values():
+        if "target" in stamp["settings"]:
+            stamp["settings"]["target"]["prefix"] = "ema."
+    with_target(job, "0")
+    assert references.own_digests(job, [path], told_records()) == [files.sha256(path)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "prefixes"),
+    [
+        ({}, [None, None]),
+        ({"checkpoint": "a.ckpt"}, ["ema.", None]),
+        ({"checkpoint": "a.ckpt", "folder": "mine"}, ["ema.", "ema."]),
+    ],
+)
+def test_what_is_trained_here_has_no_prefix(
+    paths: dict[str, str], prefixes: list[str | None]
+) -> None:
+    job = jobs.job("features", Path("run"), {}, paths)
+    target = config.Target(network="cnn_digits", checkpoint="a.ckpt", prefix="ema.")
+    assert [features.prefix_of(job, target, model) for model in (0, 1)] == prefixes
+
+
 def test_the_target_among_the_references_is_refused(tmp_path: Path) -> None:
     job = own_job(tmp_path / "run", tmp_path)
     path = cnn_digits(tmp_path / "a.ckpt")
