@@ -219,12 +219,13 @@ def train(
     recipe = recipe_of(job, settings)
     section = "target" if target.training else "references"
     n_classes = target.n_classes or int(records.n_classes)
+    # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
+    devices.start(recipe.device)
     images = next(sources.blocks(data, [records.id], [records.content]))
 
     def fresh() -> Any:
         return networks.build(str(target.network), n_classes, target.network_args)
 
-    devices.start(recipe.device)
     trainers: dict[int, training.Trainer] = {}
     with cli.progress() as bar:
         task = bar.add_task("references", total=None, note="")

@@ -91,10 +91,11 @@ def train(
     name = str(settings.network)
     n_classes = settings.n_classes or int(records.n_classes)
     rows = np.flatnonzero(records.member)
+    # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
+    devices.start(recipe.device)
     images = next(sources.blocks(data, [records.id[rows]], [records.content[rows]]))
     batch = preprocessing.batches(data, recipe, images, devices.resize)
 
-    devices.start(recipe.device)
     trainer = training.Trainer(
         lambda: networks.build(name, n_classes, settings.network_args),
         recipe,

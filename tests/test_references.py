@@ -361,7 +361,7 @@ def test_a_prefix_holds_for_the_models_of_ones_own(tmp_path: Path) -> None:
         [{"name": f"ema.{name}", "data": tensor} for name, tensor in weights], str(path)
     )
     job = own_job(tmp_path / "run", tmp_path)
-    with pytest.raises(AuditError, match='set target.prefix = "ema."'):
+    with pytest.raises(AuditError, match=r'set target\.prefix = "ema\."'):
         references.own_digests(job, [path], told_records())
     for stamp in job.stamps.values():
         if "target" in stamp["settings"]:

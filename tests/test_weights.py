@@ -12,6 +12,14 @@ from safetensors.numpy import save_file
 
 from pipeline.data import own, weights
 from pipeline.errors import AuditError
+from pipeline.models import devices
+
+
+@pytest.fixture(autouse=True)
+def _cpu() -> None:
+    # Once it has computed anything, MindSpore 2.7 to 2.9 cannot be told where.
+    devices.start("CPU")
+
 
 RNG = np.random.default_rng(0)
 KINDS = [
