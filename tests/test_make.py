@@ -668,7 +668,8 @@ def test_missing_data_are_named(checkout: Checkout) -> None:
         "error: data.path: is missing. Fix: pass DATA=where they lie, or set data.path."
     )
     error = error_of(checkout, "audit", "DATA=nowhere")
-    assert "data.path: nowhere does not exist" in error
+    place = checkout.folder / "nowhere"
+    assert f"data.path: {place} does not exist" in error
 
 
 def test_shards_of_another_model_or_corrupt_are_refused_with_the_mend(
@@ -757,7 +758,7 @@ def test_an_interpreter_without_the_packages_is_refused(checkout: Checkout) -> N
         check=False,
     )
     assert done.returncode != 0
-    assert "mindspore>=2.10,<2.11 is missing" in done.stderr.splitlines()[0]
+    assert "mindspore>=2.7,<2.11 is missing" in done.stderr.splitlines()[0]
     assert not (checkout.folder / "artifacts").exists()
 
 

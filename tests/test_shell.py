@@ -65,7 +65,7 @@ def test_no_shell_reads_where_the_data_lie(text: str, checkout: Checkout) -> Non
     )
     for done in (typed, inherited):
         assert done.returncode != 0
-        assert f"data.path: {text} does not exist" in done.stderr
+        assert f"data.path: {checkout.folder / text} does not exist" in done.stderr
     assert sorted(checkout.folder.rglob("*")) == before
 
 
