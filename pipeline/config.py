@@ -53,6 +53,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+Columns = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, strict=False)
+]
 Channels = Annotated[
     tuple[Annotated[float, Field(allow_inf_nan=False)], ...],
     Field(min_length=1, strict=False),
@@ -70,6 +73,7 @@ class Data(Section):
     choose: Literal["first", "sample"] = "sample"
     seed: int = Field(default=1, ge=0)
     canaries: float = Field(default=0.0, ge=0, le=1)
+    inputs: Columns = ("image",)
     image_size: int | None = Field(default=None, ge=1)
     mean: Channels | None = None
     std: Channels | None = None
@@ -81,8 +85,23 @@ class Data(Section):
             return source
         raise _unknown(source, SOURCES, "or file.py:function of your own")
 
+    @field_validator("inputs")
+    @classmethod
+    def _columns(cls, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        for name in inputs:
+            if name == "label":
+                msg = "names label, which no network is given; leave it out"
+                raise ValueError(msg)
+            if inputs.count(name) > 1:
+                msg = f"names {name!r} twice; name it once"
+                raise ValueError(msg)
+        return inputs
+
     @model_validator(mode="after")
     def _fitting(self) -> "Data":
+        if ".py:" not in self.source and self.inputs != ("image",):
+            msg = "inputs name the columns of datasets of your own; leave them out"
+            raise ValueError(msg)
         if self.source not in ("digits", "cifar10", "cifar100"):
             for name in ("image_size", "mean", "std"):
                 if getattr(self, name) is not None:

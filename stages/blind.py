@@ -26,7 +26,7 @@ def compute(job: Job) -> str:
     audited = np.flatnonzero(~records.population)
     blocks = [audited[rows] for rows in shards.row_blocks(len(audited), BLOCK_ROWS)]
     parts = [
-        blind.description(block)
+        blind.of_inputs(data.inputs, block)
         for block in shown(data, job.section(Features), records, blocks)
     ]
 
@@ -46,7 +46,7 @@ def shown(
     settings: Features,
     records: Records,
     blocks: list[NDArray[np.int64]],
-) -> Iterator[NDArray[np.generic]]:
+) -> Iterator[sources.Inputs]:
     """Yield the inputs of each block of rows as the model sees them, if known.
 
     Steps that treat all records alike, such as normalisation, are left out.
@@ -57,15 +57,15 @@ def shown(
     ids = [records.id[rows] for rows in blocks]
     if data.source == "arrays":
         inputs = sources.inputs(data, int(records.n_source))
-        yield from () if inputs is None else (inputs[block] for block in ids)
+        yield from () if inputs is None else ((inputs[block],) for block in ids)
         return
     augmentation = preprocessing.member_augmentation(settings, records.member)
     content = [records.content[rows] for rows in blocks]
-    images = sources.blocks(data, ids, content)
-    for rows, block in zip(blocks, images, strict=True):
+    stored = sources.blocks(data, ids, content)
+    for rows, block in zip(blocks, stored, strict=True):
         augmentations = [] if augmentation is None else [augmentation[rows]]
         seen = preprocessing.shown(block, data, augmentations)
-        yield preprocessing.finite(seen, data.source)
+        yield preprocessing.finite(seen, data)
 
 
 def sentence(outcome: Blind) -> str:

@@ -19,6 +19,8 @@ def compute(job: Job) -> str:
 
     records = choose(settings, catalogue)
 
+    for name in catalogue.narrowed:
+        cli.note(f"{name} holds float64, which the networks are given as float32")
     arrays.write(job.artifact("records"), records, key=job.key, origin=job.origin)
     sides = f"{records.member.sum()} members, {records.nonmember.sum()} non-members"
     if records.population.any():

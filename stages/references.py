@@ -221,7 +221,7 @@ def train(
     n_classes = target.n_classes or int(records.n_classes)
     # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
     devices.start(recipe.device)
-    images = next(sources.blocks(data, [records.id], [records.content]))
+    stored = next(sources.blocks(data, [records.id], [records.content]))
 
     def fresh() -> Any:
         return networks.build(str(target.network), n_classes, target.network_args)
@@ -244,7 +244,9 @@ def train(
                 bar.update(task, advance=n, note=note)
 
             network = trainer.train(
-                preprocessing.batches(data, recipe, images[rows], devices.resize),
+                preprocessing.batches(
+                    data, recipe, sources.at(stored, rows), devices.resize
+                ),
                 records.label[rows],
                 weights=draws.integer(settings.seed, "references.weights", model),
                 rng=draws.rng(settings.seed, "references.order", model),

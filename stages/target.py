@@ -93,8 +93,8 @@ def train(
     rows = np.flatnonzero(records.member)
     # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
     devices.start(recipe.device)
-    images = next(sources.blocks(data, [records.id[rows]], [records.content[rows]]))
-    batch = preprocessing.batches(data, recipe, images, devices.resize)
+    stored = next(sources.blocks(data, [records.id[rows]], [records.content[rows]]))
+    batch = preprocessing.batches(data, recipe, stored, devices.resize)
 
     trainer = training.Trainer(
         lambda: networks.build(name, n_classes, settings.network_args),

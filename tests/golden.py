@@ -133,7 +133,9 @@ def of_checkpoint() -> Golden:
             len(label),
         )
         network = trainer.train(
-            lambda rows, rng: images[rows] + rng.normal(size=6).astype(np.float32) / 9,
+            lambda rows, rng: (
+                images[rows] + rng.normal(size=6).astype(np.float32) / 9,
+            ),
             label,
             weights=draws.integer(1, "target.weights"),
             rng=draws.rng(1, "target.order"),

@@ -128,7 +128,7 @@ def cifar(folder: Path) -> tuple[Images, NDArray[np.int32], NDArray[np.bool_]]:
     catalogue = sources.catalogue(data)
     assert catalogue.member is not None
     ids = np.arange(len(catalogue.label))
-    (shown,) = sources.blocks(data, [ids], [catalogue.content])
+    ((shown,),) = sources.blocks(data, [ids], [catalogue.content])
     return shown, catalogue.label, catalogue.member
 
 

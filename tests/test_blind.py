@@ -560,6 +560,36 @@ def test_the_differences_come_in_order_of_their_p_values() -> None:
     assert Blind.model_validate_json(found.model_dump_json()) == found
 
 
+def test_several_inputs_are_described_each_by_its_name() -> None:
+    rng = np.random.default_rng(5)
+    ids = rng.integers(0, 9, (30, 4)).astype(np.int32)
+    table = rng.normal(size=(30, 3)).astype(np.float32)
+    found = blind.of_inputs(("ids", "table"), (ids, table))
+    first, second = blind.description(ids), blind.description(table)
+    assert found.names == (
+        *(f"{name} of ids" for name in first.names),
+        *(f"{name} of table" for name in second.names),
+    )
+    assert found.value_names[256] == "share of values of hash 0 of table"
+    for field in ("statistics", "values", "thumbnail"):
+        whole = np.hstack([getattr(first, field), getattr(second, field)])
+        assert np.array_equal(getattr(found, field), whole)
+    alone = blind.of_inputs(("table",), (table,))
+    assert alone.names == second.names
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_difference_in_either_input_is_named_by_it(place: int) -> None:
+    rng = np.random.default_rng(6)
+    member = np.arange(400) % 2 == 0
+    inputs = [rng.normal(size=(400, 3)).astype(np.float32) for _ in range(2)]
+    inputs[place][member, 1] += 2
+    described = blind.of_inputs(("first", "second"), inputs)
+    found = blind.baseline(described, np.zeros(400, int), member, 1)
+    assert found.passed is False
+    assert names(found)[0] == f"number 1 of {('first', 'second')[place]}"
+
+
 # The stage
 
 
@@ -618,7 +648,7 @@ def test_the_stage_sees_the_members_as_the_model_does(tmp_path: Path) -> None:
     assert "without the model: members differ in " in line
     rows = np.arange(len(records.id))
     data, features = own.section(Data), own.section(Features)
-    (seen,) = stage.shown(data, features, records, [rows])
+    ((seen,),) = stage.shown(data, features, records, [rows])
     how = preprocessing.member_augmentation(features, records.member)
     assert how is not None
     digits = (load_digits().images[records.id][..., None] * 15).astype(np.uint8)

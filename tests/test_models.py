@@ -47,8 +47,10 @@ def drawn(n: int = 41) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def extractor(network: nn.Cell, **more: Any) -> Any:
+    """Return what extracts the outputs of a network of one input."""
     given = {"precision": "float32", "batch_size": 16} | more
-    return inference.extractor(network, **given)
+    extract = inference.extractor(network, **given)
+    return lambda images, label: extract((images,), label)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
@@ -444,7 +446,7 @@ def test_images_are_made_as_the_tutorials_pipeline_makes_them() -> None:
         row["image"] for row in pipeline.create_dict_iterator(output_numpy=True)
     ]
     data = Data(source="cifar100", path="x", image_size=64)
-    found = preprocessing.inputs(images, data, devices.resize)
+    (found,) = preprocessing.inputs((images,), data, devices.resize)
     np.testing.assert_allclose(found, np.stack(expected), atol=1e-6)
 
 
@@ -908,7 +910,7 @@ def train(
 ) -> nn.Cell:
     images, label = drawn(n)
     return one.train(
-        lambda rows, _: images[rows],
+        lambda rows, _: (images[rows],),
         label,
         weights=draws.integer(seed, "target.weights"),
         rng=draws.rng(seed, "target.order"),
@@ -955,7 +957,7 @@ def test_first_weights_and_order_have_seeds_of_their_own() -> None:
 
     def by(weights_seed: int, order_seed: int) -> list[bytes]:
         network = trainer(settings).train(
-            lambda rows, _: images[rows],
+            lambda rows, _: (images[rows],),
             label,
             weights=weights_seed,
             rng=draws.rng(order_seed, "target.order"),

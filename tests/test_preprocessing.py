@@ -165,7 +165,7 @@ def test_normalised_leaves_read_only_images_as_they_are() -> None:
 
 def test_images_of_a_known_source_become_channels_first_in_the_unit_range() -> None:
     given = images(2, 8, 8, 1)
-    found = preprocessing.inputs(given, DIGITS, no_resize)
+    (found,) = preprocessing.inputs((given,), DIGITS, no_resize)
     assert found.flags.c_contiguous
     assert np.array_equal(found, given.transpose(0, 3, 1, 2) / np.float32(255))
 
@@ -174,14 +174,15 @@ def test_images_of_a_known_source_are_augmented_before_they_are_normalised() -> 
     given = images(5, 8, 8, 1)
     how = preprocessing.draw(5, "tutorial", np.random.default_rng(3))
     data = Data(source="digits", mean=[0.5], std=[0.25])
-    found = preprocessing.inputs(given, data, no_resize, [how])
+    (found,) = preprocessing.inputs((given,), data, no_resize, [how])
     changed = preprocessing.augmented(given, how)
-    assert np.array_equal(found, preprocessing.inputs(changed, data, no_resize))
+    (expected,) = preprocessing.inputs((changed,), data, no_resize)
+    assert np.array_equal(found, expected)
 
 
 def test_a_users_own_records_are_passed_on_as_they_are() -> None:
     given = np.array([[0.5, -3.0], [1e6, 2.0]], dtype=np.float32)
-    found = preprocessing.inputs(given, MINE, no_resize)
+    (found,) = preprocessing.inputs((given,), MINE, no_resize)
     assert found.dtype == np.float32
     assert np.array_equal(found, given)
 
@@ -189,7 +190,9 @@ def test_a_users_own_records_are_passed_on_as_they_are() -> None:
 def test_a_users_own_images_are_augmented_though_channels_come_first() -> None:
     given = images(5, 6, 7, 3).astype(np.float32)
     how = preprocessing.draw(5, "tutorial", np.random.default_rng(3))
-    found = preprocessing.inputs(given.transpose(0, 3, 1, 2), MINE, no_resize, [how])
+    (found,) = preprocessing.inputs(
+        (given.transpose(0, 3, 1, 2),), MINE, no_resize, [how]
+    )
     expected = preprocessing.augmented(given, how).transpose(0, 3, 1, 2)
     assert np.array_equal(found, expected)
 
@@ -197,25 +200,49 @@ def test_a_users_own_images_are_augmented_though_channels_come_first() -> None:
 def test_augmentation_of_a_users_records_that_are_no_images_is_refused() -> None:
     given = np.zeros((2, 5), dtype=np.float32)
     message = re.escape(
-        "mine.py:datasets: yields images of 1 axes, not channels first. Fix: give "
-        '(n_channels, height, width), or set augmentation = "none".'
+        "mine.py:datasets: has no image to be mirrored or moved: image (5,) float32. "
+        "Fix: give floats or bytes (n_channels, height, width), or set augmentation "
+        'and member_augmentation to "none" and views to ["identity"].'
     )
     with pytest.raises(AuditError, match=message):
-        preprocessing.inputs(given, MINE, no_resize, [centred(2)])
+        preprocessing.inputs((given,), MINE, no_resize, [centred(2)])
+
+
+def test_of_several_inputs_the_images_are_augmented_and_nothing_else() -> None:
+    given = images(5, 6, 7, 3)
+    how = preprocessing.draw(5, "tutorial", np.random.default_rng(3))
+    data = Data(source="mine.py:datasets", inputs=("photo", "depth", "ids", "age"))
+    photo = given.transpose(0, 3, 1, 2)
+    depth = photo[:, :1].astype(np.float32)
+    ids, age = np.arange(20, dtype=np.int32).reshape(5, 4), np.ones(5, np.float32)
+    found = preprocessing.inputs((photo, depth, ids, age), data, no_resize, [how])
+    expected = preprocessing.augmented(given, how).transpose(0, 3, 1, 2)
+    assert np.array_equal(found[0], expected)
+    assert np.array_equal(found[1], expected[:, :1])
+    assert found[0].dtype == np.uint8
+    assert np.array_equal(found[2], ids)
+    assert np.array_equal(found[3], age)
+
+
+def test_whole_numbers_of_three_axes_are_no_image() -> None:
+    data = Data(source="mine.py:datasets", inputs=("board",))
+    board = np.zeros((2, 3, 4, 4), np.int32)
+    with pytest.raises(AuditError, match=r"moved: board \(3, 4, 4\) int32"):
+        preprocessing.inputs((board,), data, no_resize, [centred(2)])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_records_that_are_not_finite_are_refused(value: float) -> None:
     given = np.array([[0.0, value]], dtype=np.float32)
-    message = "mine.py:datasets: has pixels that are NaN or infinite. Fix: correct"
+    message = "has values of image that are NaN or infinite in float32. Fix: correct"
     with pytest.raises(AuditError, match=message):
-        preprocessing.inputs(given, MINE, no_resize)
+        preprocessing.inputs((given,), MINE, no_resize)
 
 
 def test_inputs_leaves_a_users_read_only_records_as_they_are() -> None:
     given = np.ones((2, 3), dtype=np.float32)
     given.flags.writeable = False
-    preprocessing.inputs(given, MINE, no_resize)
+    preprocessing.inputs((given,), MINE, no_resize)
     assert (given == 1).all()
 
 
@@ -237,6 +264,7 @@ def test_draws_are_applied_one_after_the_other() -> None:
     given = images(5, 8, 8, 1)
     first = preprocessing.draw(5, "tutorial", np.random.default_rng(3))
     then = preprocessing.view("shift(2,1)", 5)
-    found = preprocessing.inputs(given, DIGITS, no_resize, [first, then])
+    (found,) = preprocessing.inputs((given,), DIGITS, no_resize, [first, then])
     changed = preprocessing.augmented(preprocessing.augmented(given, first), then)
-    assert np.array_equal(found, preprocessing.inputs(changed, DIGITS, no_resize))
+    (expected,) = preprocessing.inputs((changed,), DIGITS, no_resize)
+    assert np.array_equal(found, expected)

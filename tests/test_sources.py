@@ -50,7 +50,7 @@ def test_digits_are_scaled_to_bytes_without_rounding() -> None:
     digits = load_digits().images[ids]
     data = Data(source="digits")
     content = sources.catalogue(data).content[ids]
-    (block,) = sources.blocks(data, [ids], [content])
+    ((block,),) = sources.blocks(data, [ids], [content])
     assert (block.shape, block.dtype) == ((3, 8, 8, 1), np.uint8)
     assert np.array_equal(block[..., 0] / 15, digits)
     assert np.array_equal(content, hashed(block))
@@ -110,7 +110,7 @@ def test_cifar_images_are_the_bytes_in_rows_columns_and_channels(cifar: Cifar) -
     expected = cifar.slow_images()
     ids = np.arange(len(expected))
     content = [sources.catalogue(cifar.data).content]
-    (block,) = sources.blocks(cifar.data, [ids], content)
+    ((block,),) = sources.blocks(cifar.data, [ids], content)
     assert (block.dtype, block.flags.c_contiguous) == (np.uint8, True)
     assert np.array_equal(block, expected)
 
@@ -121,7 +121,7 @@ def test_cifar_blocks_hold_the_records_asked_for_over_the_files(cifar: Cifar) ->
     ids = [np.array([0, 2]), np.array([3]), np.array([4, last])]
     content = sources.catalogue(cifar.data).content
     found = sources.blocks(cifar.data, ids, [content[block] for block in ids])
-    for block, rows in zip(found, ids, strict=True):
+    for (block,), rows in zip(found, ids, strict=True):
         assert np.array_equal(block, images[rows])
 
 
@@ -226,6 +226,31 @@ def test_a_number_of_means_other_than_of_channels_is_refused() -> None:
     data = Data(source="cifar10", mean=[0.5])
     with pytest.raises(AuditError, match=r"data.mean: has 1 values. Fix: give 3."):
         sources.channels_normalised_by(data)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (np.zeros((1, 3), np.float32),),
+        (np.zeros((1, 3), np.int64),),
+        (np.zeros((1, 6), np.int16),),
+        (np.zeros((1, 3, 1), np.int32),),
+        (np.zeros((1, 1), np.int32), np.zeros((1, 2), np.int32)),
+        (np.zeros((1, 2), np.int32), np.zeros((1, 1), np.int32)),
+    ],
+    ids=["floats", "longer", "shorter", "axes", "one and two", "two and one"],
+)
+def test_equal_bytes_of_other_types_or_shapes_are_other_records(other: Any) -> None:
+    ids = np.zeros((1, 3), np.int32)
+    assert sources.hashes(ids) == sources.hashes(ids.copy())
+    assert sources.hashes(ids) != sources.hashes(*other)
+
+
+def test_records_are_equal_only_if_all_their_inputs_are() -> None:
+    first = np.array([[1, 2], [1, 2], [1, 2]], np.int32)
+    second = np.array([[0.5], [0.5], [0.25]], np.float32)
+    one, again, other = sources.hashes(first, second)
+    assert one == again != other
 
 
 # A user's own function
@@ -362,7 +387,7 @@ def test_blocks_of_a_users_records_are_those_asked_for(
     content = [hashed(IMAGES[block]) for block in rows]
     found = list(sources.blocks(MINE, rows, content))
     assert len(found) == len(rows)
-    for block, expected in zip(found, rows, strict=True):
+    for (block,), expected in zip(found, rows, strict=True):
         assert block.dtype == np.float32
         assert np.array_equal(block, IMAGES[expected])
 
@@ -373,7 +398,7 @@ def test_a_users_record_that_changed_since_it_was_chosen_is_refused(
     returns(seven_and_five)
     rows = [np.array([0, 1]), np.array([2])]
     found = sources.blocks(MINE, rows, [hashed(IMAGES[:2]), hashed(IMAGES[3:4])])
-    assert np.array_equal(next(found), IMAGES[:2])
+    assert np.array_equal(next(found), IMAGES[:2][None])
     with pytest.raises(AuditError, match="gives other records, or another order"):
         next(found)
 
@@ -434,12 +459,140 @@ def test_a_pair_of_arrays_is_refused(returns: Returns) -> None:
     )
 
 
+class Columns:
+    """A dataset of any columns, unbatched."""
+
+    def __init__(self, **columns: Any) -> None:
+        self.columns = columns
+
+    def get_col_names(self) -> list[str]:
+        return list(self.columns)
+
+    def create_dict_iterator(self, **_: Any) -> Iterator[dict[str, Any]]:
+        for values in zip(*self.columns.values(), strict=True):
+            row = zip(self.columns, map(np.asarray, values), strict=True)
+            yield dict(row)
+
+
+TEXT = Data(source="mine.py:datasets", inputs=("ids", "mask"))
+
+
+def text(**more: Any) -> Columns:
+    ids = np.arange(12, dtype=np.int32).reshape(4, 3)
+    mask = np.ones((4, 5), np.float16)
+    given = {"label": LABELS[:4], "mask": mask, "ids": ids} | more
+    return Columns(**given)
+
+
+def refused_text() -> str:
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(TEXT)
+    return str(caught.value).removeprefix("mine.py:datasets: ")
+
+
+def test_inputs_are_the_columns_named_in_their_order_and_of_their_types(
+    returns: Returns,
+) -> None:
+    returns(lambda: (text(), text(ids=np.full((4, 3), 77, np.int32))))
+    found = sources.catalogue(TEXT)
+    rows = [np.array([0, 1]), np.array([3, 4])]
+    content = [found.content[ids] for ids in rows]
+    (ids, mask), (last, _) = sources.blocks(TEXT, rows, content)
+    assert (ids.dtype, mask.dtype) == (np.int32, np.float16)
+    assert ids.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert mask.shape == (2, 5)
+    assert last.tolist() == [[9, 10, 11], [77, 77, 77]]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["uint8", "int8", "int16", "int32", "int64", "uint32", "float16", "float32"],
+)
+def test_a_users_numbers_keep_their_type(kind: str, returns: Returns) -> None:
+    returns(lambda: (text(ids=np.ones((4, 3), kind)),) * 2)
+    found = sources.catalogue(TEXT)
+    assert found.narrowed == ()
+    ((ids, _),) = sources.blocks(TEXT, [np.arange(4)], [found.content[:4]])
+    assert ids.dtype == kind
+
+
+def test_float64_is_read_as_float32_and_told(returns: Returns) -> None:
+    ids = np.random.default_rng(3).normal(size=(4, 3))
+    returns(lambda: (text(ids=ids), text(ids=ids)))
+    found = sources.catalogue(TEXT)
+    assert found.narrowed == ("ids",)
+    ((read, _),) = sources.blocks(TEXT, [np.arange(4)], [found.content[:4]])
+    assert read.dtype == np.float32
+    assert np.array_equal(read, ids.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("column", "line"),
+    [
+        (
+            np.ones((4, 3), bool),
+            "has bools in the column ids. Fix: cast them to int32 or float32, and "
+            "compare in construct (x != 0).",
+        ),
+        (
+            np.array(["a", "b", "c", "d"]),
+            "has text in the column ids. Fix: turn it into numbers in the pipeline, as "
+            "a tokenizer does.",
+        ),
+        (
+            np.ones((4, 3), np.complex64),
+            "has complex64 in the column ids. Fix: give integers or floats.",
+        ),
+    ],
+    ids=["bools", "text", "complex"],
+)
+def test_a_column_that_holds_no_plain_numbers_is_refused(
+    column: Any, line: str, returns: Returns
+) -> None:
+    returns(lambda: (text(ids=column), text()))
+    assert refused_text() == line
+
+
+def test_records_of_several_shapes_are_refused_and_padding_is_named(
+    returns: Returns,
+) -> None:
+    returns(lambda: (text(), text(ids=np.ones((4, 7), np.int32))))
+    assert refused_text() == (
+        "has records of ids of shapes (3,) and (7,). Fix: pad or resize all records to "
+        "one shape (mindspore.dataset.transforms.PadEnd, or dataset.padded_batch in "
+        "place of batch)."
+    )
+
+
+def test_records_of_several_types_are_refused(returns: Returns) -> None:
+    returns(lambda: (text(), text(ids=np.ones((4, 3), np.int64))))
+    assert refused_text() == (
+        "has records of ids of types int32 and int64. Fix: cast them to one type "
+        "(mindspore.dataset.transforms.TypeCast)."
+    )
+
+
+def test_columns_that_the_config_does_not_name_are_refused(returns: Returns) -> None:
+    returns(lambda: (text(), text()))
+    assert refusal() == (
+        "has the columns label, mask, ids, and no image. Fix: set data.inputs to those "
+        "that the network is given, in the order of construct's arguments, such as "
+        '["mask", "ids"].'
+    )
+    more = text(length=np.arange(4))
+    returns(lambda: (more, more))
+    assert refused_text() == (
+        "has the column length, which data.inputs does not name. Fix: name it there, "
+        'or leave it out by dataset.project(["ids", "mask", "label"]).'
+    )
+
+
 def test_other_columns_are_refused(returns: Returns) -> None:
     odd = Fake(IMAGES, LABELS, columns=("image", "fine_label", "coarse_label"))
     returns(lambda: (odd, odd))
     assert refusal() == (
-        "has the columns coarse_label, fine_label, image. "
-        "Fix: project it to image and label."
+        "has the columns image, fine_label, coarse_label, and no label. "
+        "Fix: rename them (dataset.rename), so that there is a label."
     )
 
 
@@ -456,8 +609,8 @@ def test_labels_of_one_hot_vectors_are_refused(returns: Returns) -> None:
     one_hot = np.eye(3, dtype=np.int32)[LABELS]
     returns(lambda: (Fake(IMAGES, one_hot, 4), Fake(IMAGES, one_hot, 4)))
     assert refusal() == (
-        "yields images (4, 1, 2, 2) with labels (4, 3). "
-        "Fix: give one whole number as the label of each image."
+        "yields image (4, 1, 2, 2) with labels (4, 3). "
+        "Fix: give one whole number as the label of each record."
     )
 
 
@@ -846,7 +999,7 @@ def test_a_label_beyond_32_bits_is_refused(returns: Returns) -> None:
 def test_images_of_different_sizes_are_refused(returns: Returns) -> None:
     images = [np.zeros((1, 2, 2), np.float32), np.zeros((1, 3, 3), np.float32)]
     returns(lambda: (Fake(images, LABELS[:2]), Fake(images, LABELS[:2])))
-    assert "has images of shapes (1, 2, 2) and (1, 3, 3)" in refusal()
+    assert "has records of image of shapes (1, 2, 2) and (1, 3, 3)" in refusal()
 
 
 def test_signals_in_a_renamed_npy_file_are_refused(tmp_path: Path) -> None:

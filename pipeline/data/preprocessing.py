@@ -1,4 +1,4 @@
-"""Preprocessing: from stored images to the network's input."""
+"""Preprocessing: from stored records to the network's inputs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline import draws
 from pipeline.config import Data, Features, Training
 from pipeline.data import modules, sources
+from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
 
 PADDING = 4  # pixels on each side, from which a crop of the old size is taken
@@ -92,64 +93,93 @@ def augmented(images: NDArray[Any], how: Draw) -> NDArray[Any]:
 
 
 def inputs(
-    images: NDArray[Any], data: Data, resize: Resize, draws: Sequence[Draw] = ()
-) -> NDArray[np.float32]:
-    """Return what the network is given for stored images.
+    stored: Inputs, data: Data, resize: Resize, draws: Sequence[Draw] = ()
+) -> Inputs:
+    """Return what the network is given for stored records.
 
     Args:
-        images: a block as `datasets.blocks` yields it.
+        stored: a block as `sources.blocks` yields it.
         data: the settings of the source; a user's own images are not normalised.
         resize: the device's bilinear interpolation.
         draws: augmentations of each image, one after the other.
 
     Returns:
-        (n_images, n_channels, height, width), or a user's own shape.
+        (n_images, n_channels, height, width) float32, or a user's own inputs.
 
     Raises:
         AuditError: if a value is not finite.
     """
-    seen = shown(images, data, draws)
-    if modules.is_function(data.source):
-        return finite(np.ascontiguousarray(seen, dtype=np.float32), data.source)
-    mean, std = sources.channels_normalised_by(data)
-    ready = normalised(seen, size=data.image_size, mean=mean, std=std, resize=resize)
-    return finite(ready, data.source)
+    seen = shown(stored, data, draws)
+    if not modules.is_function(data.source):
+        mean, std = sources.channels_normalised_by(data)
+        (images,) = seen
+        seen = (
+            normalised(images, size=data.image_size, mean=mean, std=std, resize=resize),
+        )
+    return finite(tuple(map(np.ascontiguousarray, seen)), data)
 
 
-def shown(images: NDArray[Any], data: Data, draws: Sequence[Draw] = ()) -> NDArray[Any]:
-    """Return stored images augmented, in their own form.
+def shown(stored: Inputs, data: Data, draws: Sequence[Draw] = ()) -> Inputs:
+    """Return stored records with their images augmented, in their own form.
+
+    Of several inputs every image is augmented alike, and what is no image stays as it
+    is.
 
     Args:
-        images: a block as `datasets.blocks` yields it.
+        stored: a block as `sources.blocks` yields it.
         data: the settings of the source; a user's own images have channels first.
         draws: augmentations of each image, one after the other.
 
     Raises:
-        AuditError: if a user's own are no images and are to be augmented.
+        AuditError: if there is no image to be augmented.
     """
     if not draws:
-        return images
+        return stored
     users = modules.is_function(data.source)
-    if users and images.ndim != 4:
-        problem = f"yields images of {images.ndim - 1} axes, not channels first"
-        fix = 'give (n_channels, height, width), or set augmentation = "none"'
+    if users and not any(map(is_image, stored)):
+        forms = ", ".join(
+            f"{name} {column.shape[1:]} {column.dtype}"
+            for name, column in zip(data.inputs, stored, strict=True)
+        )
+        problem = f"has no image to be mirrored or moved: {forms}"
+        fix = (
+            "give floats or bytes (n_channels, height, width), or set augmentation and "
+            'member_augmentation to "none" and views to ["identity"]'
+        )
         raise AuditError(data.source, problem, fix)
-    seen = images.transpose(0, 2, 3, 1) if users else images
-    for how in draws:
-        seen = augmented(seen, how)
-    return seen.transpose(0, 3, 1, 2) if users else seen
+
+    def augment(column: NDArray[Any]) -> NDArray[Any]:
+        if users and not is_image(column):
+            return column
+        seen = column.transpose(0, 2, 3, 1) if users else column
+        for how in draws:
+            seen = augmented(seen, how)
+        return seen.transpose(0, 3, 1, 2) if users else seen
+
+    return tuple(map(augment, stored))
 
 
-def finite(ready: NDArray[Any], source: str) -> NDArray[Any]:
-    """Return the input as it is.
+def is_image(column: NDArray[Any]) -> bool:
+    """Return whether a user's input can be an image: three axes of floats or bytes.
+
+    Args:
+        column: (n_records, ...) of any type.
+    """
+    values = np.issubdtype(column.dtype, np.floating) or column.dtype == np.uint8
+    return values and column.ndim == 4
+
+
+def finite(ready: Inputs, data: Data) -> Inputs:
+    """Return the inputs as they are.
 
     Raises:
         AuditError: if a value is not finite.
     """
-    if not np.isfinite(ready).all():
-        # ReLU on CPU turns NaN into 0, so the logits would not show it.
-        problem = "has pixels that are NaN or infinite"
-        raise AuditError(source, problem, "correct the records")
+    for name, column in zip(data.inputs, ready, strict=True):
+        if not np.isfinite(column).all():
+            # ReLU on CPU turns NaN into 0, so the logits would not show it.
+            problem = f"has values of {name} that are NaN or infinite in float32"
+            raise AuditError(data.source, problem, "correct the records")
     return ready
 
 
@@ -181,14 +211,14 @@ def normalised(
 
 
 def batches(
-    data: Data, recipe: Training, images: NDArray[Any], resize: Resize
-) -> Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.float32]]:
-    """Return a function from rows to the network's input, freshly augmented."""
+    data: Data, recipe: Training, stored: Inputs, resize: Resize
+) -> Callable[[NDArray[np.int64], np.random.Generator], Inputs]:
+    """Return a function from rows to the network's inputs, freshly augmented."""
 
-    def batch(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
+    def batch(rows: NDArray[np.int64], rng: np.random.Generator) -> Inputs:
         draws = []
         if recipe.augmentation != "none":
             draws.append(draw(len(rows), recipe.augmentation, rng))
-        return inputs(images[rows], data, resize, draws)
+        return inputs(sources.at(stored, rows), data, resize, draws)
 
     return batch

@@ -25,6 +25,8 @@ DIGITS_FILE = "datasets/data/digits.csv.gz"  # within scikit-learn
 # Digits come as 0 … 16; times 15 they fill a byte without rounding.
 DIGIT_SCALE = 15
 HASH_BYTES = 16
+# A record of a single array of such numbers is hashed by its bytes alone.
+BARE = (np.dtype(np.uint8), np.dtype(np.float32))
 MOST_LABEL = 2**31 - 1  # labels are kept in 32 bits
 # Outputs are coarse, so that distinct records may share them, if they take no more
 # values than this and no more than they have distinct rows ...
@@ -42,6 +44,19 @@ ARRAYS = {
     "population": "bools",
     "inputs": "floats or integers",
 }
+# What a user's column may not hold, and the way out, by NumPy's letter of its type.
+KINDS_REFUSED = {
+    "b": ("bools", "cast them to int32 or float32, and compare in construct (x != 0)"),
+    "U": ("text", "turn it into numbers in the pipeline, as a tokenizer does"),
+    "S": ("text", "turn it into numbers in the pipeline, as a tokenizer does"),
+    "O": ("Python objects", "turn them into numbers in the pipeline"),
+}
+# What MindSpore says where records of several shapes are to be batched.
+UNEVEN = "nconsistent batch"
+PAD = (
+    "pad or resize all records to one shape (mindspore.dataset.transforms.PadEnd, or "
+    "dataset.padded_batch in place of batch)"
+)
 # The way out of each fault of a model's outputs.
 FAULT_FIXES: dict[outputs.Fault, str] = {
     "constant": "check its checkpoint (weights that are NaN?) and how it was run",
@@ -51,9 +66,14 @@ FAULT_FIXES: dict[outputs.Fault, str] = {
 }
 
 
+# What a network is given of records: an array for each of its inputs, in the order of
+# `construct`'s arguments, each of shape (n_records, ...).
+Inputs = tuple[NDArray[Any], ...]
+
+
 @dataclass(frozen=True)
 class Catalogue:
-    """What a source holds, images aside."""
+    """What a source holds, the inputs aside."""
 
     label: NDArray[np.int32]  # (n_records,)
     # (n_records,) whether the target may have been trained on it; None: the audit
@@ -65,6 +85,8 @@ class Catalogue:
     n_classes: int
     # (n_records,) not to be audited; None: the config says how many.
     population: NDArray[np.bool_] | None = None
+    # Inputs whose numbers are read in a narrower type than they have.
+    narrowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +116,7 @@ def catalogue(data: Data) -> Catalogue:
         content = _outputs_content(models)
         return Catalogue(models.label, member, content, n_classes, population)
     if modules.is_function(data.source):
-        return _users_catalogue(data.source)
+        return _users_catalogue(data)
     if data.source == "digits":
         digits, label = _digits()
         return Catalogue(label, None, hashes(digits), 10)
@@ -106,7 +128,7 @@ def blocks(
     data: Data,
     ids: Sequence[NDArray[np.int64]],
     content: Sequence[NDArray[np.bytes_]],
-) -> Iterator[NDArray[Any]]:
+) -> Iterator[Inputs]:
     """Yield the inputs of records, block by block.
 
     Args:
@@ -115,24 +137,45 @@ def blocks(
         content: the hashes that the records must have.
 
     Yields:
-        (n_rows, height, width, n_channels) bytes for images of known sources;
-        (n_rows, ...) float32 as they come for a user's.
+        An array for each of `data.inputs`: (n_rows, height, width, n_channels) bytes
+        for images of known sources; (n_rows, ...) of their own type for a user's, but
+        float32 for float64.
 
     Raises:
         AuditError: if a record is not the one it was when the audit chose it.
     """
     for block, expected in zip(_raw_blocks(data, ids), content, strict=True):
-        if not np.array_equal(hashes(block), expected):
+        if not np.array_equal(hashes(*block), expected):
             raise _unrepeatable(data.source)
         yield block
 
 
-def hashes(images: Iterable[NDArray[Any]]) -> NDArray[np.bytes_]:
-    """Return the hash of each record's content."""
+def hashes(*columns: Iterable[NDArray[Any]]) -> NDArray[np.bytes_]:
+    """Return the hash of each record's content.
+
+    Two records are equal if all their inputs are, in type, shape and value.
+
+    Args:
+        columns: of each input, the records' arrays.
+    """
     digests = [
-        blake2b(image.tobytes(), digest_size=HASH_BYTES).hexdigest() for image in images
+        blake2b(_bytes(parts), digest_size=HASH_BYTES).hexdigest()
+        for parts in zip(*columns, strict=True)
     ]
     return np.array(digests, dtype=f"S{2 * HASH_BYTES}")
+
+
+def _bytes(parts: Inputs) -> bytes:
+    whole = b"".join(part.tobytes() for part in parts)
+    if len(parts) == 1 and parts[0].dtype in BARE:
+        return whole
+    forms = [(part.dtype.str, part.shape) for part in parts]
+    return repr(forms).encode() + whole
+
+
+def at(inputs: Inputs, rows: NDArray[np.int64]) -> Inputs:
+    """Return the inputs of some records."""
+    return tuple(column[rows] for column in inputs)
 
 
 def channels_normalised_by(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -148,13 +191,13 @@ def channels_normalised_by(data: Data) -> tuple[tuple[float, ...], tuple[float, 
     return mean, std
 
 
-def _raw_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[Any]]:
+def _raw_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[Inputs]:
     if modules.is_function(data.source):
-        yield from _users_blocks(data.source, ids)
+        yield from _users_blocks(data, ids)
         return
     images = _digits()[0] if data.source == "digits" else _cifar(data)[0]
     for block in ids:
-        yield images[block]
+        yield (images[block],)
 
 
 def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -227,7 +270,8 @@ def _check_labels(where: object, label: NDArray[Any], n_classes: int) -> None:
 # A user's own function
 
 
-def _users_datasets(source: str) -> list[Any]:
+def _users_datasets(data: Data) -> list[Any]:
+    source = data.source
     pair = modules.call(source)
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         problem = f"returns {type(pair).__name__}, not two datasets"
@@ -236,91 +280,158 @@ def _users_datasets(source: str) -> list[Any]:
         if not hasattr(dataset, "create_dict_iterator"):
             problem = f"returns a {type(dataset).__name__}, not a mindspore dataset"
             raise AuditError(source, problem, "return (members, nonmembers)")
-        columns = sorted(dataset.get_col_names())
-        if columns != ["image", "label"]:
-            problem = f"has the columns {', '.join(columns)}"
-            raise AuditError(source, problem, "project it to image and label")
+        _check_columns(data, dataset.get_col_names())
     return list(pair)
 
 
-def _users_batches(
-    source: str, dataset: Any
-) -> Iterator[tuple[NDArray[Any], NDArray[np.int32]]]:
-    """Yield images and labels of a dataset, batched whether it is or not."""
-    shape: tuple[int, ...] | None = None
-    try:
-        for row in dataset.create_dict_iterator(output_numpy=True, num_epochs=1):
-            image, label = row["image"], row["label"]
-            if label.ndim == 0:
-                image, label = image[None], label[None]
-            if label.ndim != 1 or len(image) != len(label):
-                shapes = f"images {image.shape} with labels {label.shape}"
-                fix = "give one whole number as the label of each image"
+def _check_columns(data: Data, columns: Sequence[str]) -> None:
+    wanted = [*data.inputs, "label"]
+    missing = [name for name in wanted if name not in columns]
+    besides = [name for name in columns if name not in wanted]
+    if missing:
+        problem = f"has the columns {', '.join(columns)}, and no {missing[0]}"
+        fix = "rename them (dataset.rename), so that there is a label"
+        if missing != ["label"]:
+            names = ", ".join(f'"{name}"' for name in columns if name != "label")
+            fix = (
+                "set data.inputs to those that the network is given, in the order of "
+                f"construct's arguments, such as [{names}]"
+            )
+        raise AuditError(data.source, problem, fix)
+    if besides:
+        problem = f"has the column {besides[0]}, which data.inputs does not name"
+        names = ", ".join(f'"{name}"' for name in wanted)
+        fix = f"name it there, or leave it out by dataset.project([{names}])"
+        raise AuditError(data.source, problem, fix)
+
+
+class _UsersBatches:
+    """The records of a user's datasets in one reading, batched whether they are or not.
+
+    All records must have inputs of the same types and shapes.
+    """
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self.sides = list(zip(_users_datasets(data), (True, False), strict=True))
+
+    @property
+    def narrowed(self) -> tuple[str, ...]:
+        """The inputs read so far that are float64, and read as float32."""
+        return tuple(
+            name for name, (dtype, _) in self._forms.items() if dtype == np.float64
+        )
+
+    def of(self, dataset: Any) -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
+        """Yield inputs and labels of one of the datasets."""
+        source = self._data.source
+        try:
+            for row in dataset.create_dict_iterator(output_numpy=True, num_epochs=1):
+                yield self._batch(row)
+        except AuditError:
+            raise
+        except Exception as error:
+            problem = f"cannot be read ({modules.summary(error)})"
+            fix = "make its pipeline run"
+            if UNEVEN in str(error):
+                fix = PAD
+            raise AuditError(source, problem, fix) from error
+
+    def _batch(self, row: dict[str, Any]) -> tuple[Inputs, NDArray[np.int32]]:
+        source, label = self._data.source, np.asarray(row["label"])
+        columns = {name: np.asarray(row[name]) for name in self._data.inputs}
+        if label.ndim == 0:
+            label = label[None]
+            columns = {name: column[None] for name, column in columns.items()}
+        for name, column in columns.items():
+            if label.ndim != 1 or column.shape[:1] != label.shape:
+                shapes = f"{name} {column.shape} with labels {label.shape}"
+                fix = "give one whole number as the label of each record"
                 raise AuditError(source, f"yields {shapes}", fix)
-            if not np.issubdtype(label.dtype, np.integer):
-                problem = f"has labels of type {label.dtype}"
-                raise AuditError(source, problem, "cast them to int32")
-            if label.size and not 0 <= label.min() <= label.max() <= MOST_LABEL:
-                wrong = label[(label < 0) | (label > MOST_LABEL)][0]
-                fix = "give labels from 0 upwards"
-                raise AuditError(source, f"has the label {wrong}", fix)
-            if (shape := shape or image.shape[1:]) != image.shape[1:]:
-                problem = f"has images of shapes {shape} and {image.shape[1:]}"
-                raise AuditError(source, problem, "make them of one shape")
-            yield np.asarray(image, dtype=np.float32), label.astype(np.int32)
-    except AuditError:
-        raise
-    except Exception as error:
-        problem = f"cannot be read ({modules.summary(error)})"
-        raise AuditError(source, problem, "make its pipeline run") from error
+        if not np.issubdtype(label.dtype, np.integer):
+            problem = f"has labels of type {label.dtype}"
+            raise AuditError(source, problem, "cast them to int32")
+        if label.size and not 0 <= label.min() <= label.max() <= MOST_LABEL:
+            wrong = label[(label < 0) | (label > MOST_LABEL)][0]
+            fix = "give labels from 0 upwards"
+            raise AuditError(source, f"has the label {wrong}", fix)
+        inputs = tuple(self._checked(*each) for each in columns.items())
+        return inputs, label.astype(np.int32)
+
+    def _checked(self, name: str, column: NDArray[Any]) -> NDArray[Any]:
+        """Return an input in the type in which a network is given it."""
+        source = self._data.source
+        if column.dtype.kind not in "iuf":
+            known = KINDS_REFUSED.get(column.dtype.kind)
+            kind, fix = known or (str(column.dtype), "give integers or floats")
+            raise AuditError(source, f"has {kind} in the column {name}", fix)
+        form = column.dtype, column.shape[1:]
+        dtype, shape = self._forms.setdefault(name, form)
+        if shape != form[1]:
+            problem = f"has records of {name} of shapes {shape} and {form[1]}"
+            raise AuditError(source, problem, PAD)
+        if dtype != form[0]:
+            problem = f"has records of {name} of types {dtype} and {form[0]}"
+            fix = "cast them to one type (mindspore.dataset.transforms.TypeCast)"
+            raise AuditError(source, problem, fix)
+        if dtype != np.float64:
+            return column
+        with np.errstate(over="ignore"):  # what becomes infinite is refused later
+            return column.astype(np.float32)
 
 
-def _users_catalogue(source: str) -> Catalogue:
-    first, again = _users_scan(source), _users_scan(source)
-    for before, after in zip(first, again, strict=True):
-        if not np.array_equal(before, after):
-            raise _unrepeatable(source)
-    label, content, member = first
-    if not len(label):
-        raise AuditError(source, "has no records", "return datasets that are not empty")
-    return Catalogue(label, member, content, int(label.max()) + 1)
+def _users_catalogue(data: Data) -> Catalogue:
+    first, again = _users_scan(data), _users_scan(data)
+    for name in ("label", "content", "member"):
+        if not np.array_equal(getattr(first, name), getattr(again, name)):
+            raise _unrepeatable(data.source)
+    if not len(first.label):
+        fix = "return datasets that are not empty"
+        raise AuditError(data.source, "has no records", fix)
+    return first
 
 
-def _users_scan(
-    source: str,
-) -> tuple[NDArray[np.int32], NDArray[np.bytes_], NDArray[np.bool_]]:
+def _users_scan(data: Data) -> Catalogue:
     labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     contents: list[NDArray[np.bytes_]] = [hashes([])]
     sides: list[NDArray[np.bool_]] = [np.empty(0, bool)]
-    members, nonmembers = _users_datasets(source)
-    for dataset, is_member in ((members, True), (nonmembers, False)):
-        for images, label in _users_batches(source, dataset):
+    batches = _UsersBatches(data)
+    for dataset, is_member in batches.sides:
+        for inputs, label in batches.of(dataset):
             labels.append(label)
-            contents.append(hashes(images))
+            contents.append(hashes(*inputs))
             sides.append(np.full(len(label), is_member))
-    return np.concatenate(labels), np.concatenate(contents), np.concatenate(sides)
+    label = np.concatenate(labels)
+    return Catalogue(
+        label,
+        np.concatenate(sides),
+        np.concatenate(contents),
+        int(label.max(initial=-1)) + 1,
+        narrowed=batches.narrowed,
+    )
 
 
-def _users_blocks(
-    source: str, ids: Sequence[NDArray[np.int64]]
-) -> Iterator[NDArray[Any]]:
+def _users_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[Inputs]:
     """Yield blocks of ascending ids from one pass over a user's datasets."""
     waiting = iter(ids)
     wanted = next(waiting, None)
-    kept: list[NDArray[Any]] = []
+    kept: list[Inputs] = []
     start = 0
-    for dataset in _users_datasets(source):
-        for images, _ in _users_batches(source, dataset):
-            end = start + len(images)
+    batches = _UsersBatches(data)
+    for dataset, _ in batches.sides:
+        for inputs, label in batches.of(dataset):
+            end = start + len(label)
             while wanted is not None:
-                kept.append(images[wanted[(wanted >= start) & (wanted < end)] - start])
+                own = wanted[(wanted >= start) & (wanted < end)] - start
+                kept.append(at(inputs, own))
                 if wanted[-1] >= end:
                     break
-                yield np.concatenate(kept)
+                yield tuple(map(np.concatenate, zip(*kept, strict=True)))
                 kept, wanted = [], next(waiting, None)
             start = end
     if wanted is not None:
-        raise _unrepeatable(source)
+        raise _unrepeatable(data.source)
 
 
 def _unrepeatable(source: str) -> AuditError:

@@ -59,7 +59,7 @@ class Description:
     names: tuple[str, ...]  # of the statistics
     statistics: NDArray[np.float64]  # (n_records, n_statistics)
     value_names: tuple[str, ...]  # of the exact values' buckets
-    # (n_records, N_VALUES) share of a record's numbers in each bucket.
+    # (n_records, n_inputs * N_VALUES) share of an input's numbers in each bucket.
     values: NDArray[np.float32]
     thumbnail: NDArray[np.float32]  # (n_records, n_pixels)
 
@@ -82,6 +82,33 @@ def description(block: NDArray[Any]) -> Description:
     rows = max(1, BLOCK_VALUES // size)
     starts = range(0, max(len(block), 1), rows)
     return joined([_described(block[start : start + rows]) for start in starts])
+
+
+def of_inputs(names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> Description:
+    """Describe records of one input or several, each statistic by its input's name.
+
+    Args:
+        names: of the inputs.
+        inputs: of each, (n_records, ...) finite numbers.
+    """
+    parts = [description(column) for column in inputs]
+    if len(parts) == 1:
+        return parts[0]
+
+    def named(of_parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        return tuple(
+            f"{statistic} of {name}"
+            for name, statistics in zip(names, of_parts, strict=True)
+            for statistic in statistics
+        )
+
+    return Description(
+        names=named([part.names for part in parts]),
+        statistics=np.concatenate([part.statistics for part in parts], axis=1),
+        value_names=named([part.value_names for part in parts]),
+        values=np.concatenate([part.values for part in parts], axis=1),
+        thumbnail=np.concatenate([part.thumbnail for part in parts], axis=1),
+    )
 
 
 def joined(parts: Sequence[Description]) -> Description:
@@ -405,7 +432,7 @@ def _features(
     groups = {name: slice(i, i + 1) for i, name in enumerate(described.names)}
     end = len(described.names)
     for name, width in (
-        (VALUES, N_VALUES),
+        (VALUES, described.values.shape[1]),
         (PICTURE, picture.shape[1]),
     ):
         groups[name] = slice(end, end + width)

@@ -10,7 +10,7 @@ from pipeline.config import Data
 from pipeline.data import preprocessing, sources
 from pipeline.models import devices, inference
 
-Extractor = Callable[[NDArray[np.float32], NDArray[np.int32]], inference.Outputs]
+Extractor = Callable[[sources.Inputs, NDArray[np.int32]], inference.Outputs]
 
 
 def outputs(
@@ -39,8 +39,8 @@ def outputs(
     """
     ids = [records.id[rows] for rows in blocks]
     content = [records.content[rows] for rows in blocks]
-    images = sources.blocks(data, ids, content)
-    for rows, block in zip(blocks, images, strict=True):
+    stored = sources.blocks(data, ids, content)
+    for rows, block in zip(blocks, stored, strict=True):
         shown = []
         for name in views:
             draws = [] if augmentation is None else [augmentation[rows]]

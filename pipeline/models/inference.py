@@ -9,7 +9,9 @@ from mindspore import nn, ops
 from numpy.typing import NDArray
 
 from pipeline import cli
+from pipeline.data import sources
 from pipeline.data.modules import summary
+from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
 from pipeline.signals import outputs as scale
 
@@ -43,12 +45,13 @@ class Extraction(nn.Cell):  # type: ignore[misc]
         super().__init__(auto_prefix=False)
         self.network = network
 
-    def construct(self, images: Any, label: Any) -> Any:
-        """Return (n, n_classes) logits and (n,) margins of images with these labels.
+    def construct(self, *inputs_and_label: Any) -> Any:
+        """Return (n, n_classes) logits and (n,) margins of records; labels come last.
 
         Source: the margin of Carlini et al. 2022, arXiv:2112.03570, section IV-C.
         """
-        logits = self.network(images).astype(ms.float32)
+        logits = self.network(*inputs_and_label[:-1]).astype(ms.float32)
+        label = inputs_and_label[-1]
         own = ops.arange(logits.shape[1]).reshape(1, -1) == label.reshape(-1, 1)
         of_own = ops.where(own, logits, ops.zeros_like(logits)).sum(1)
         least = ops.full_like(logits, float(np.finfo(np.float32).min))
@@ -60,7 +63,7 @@ class Extraction(nn.Cell):  # type: ignore[misc]
 
 def extractor(
     network: nn.Cell, *, precision: str, batch_size: int
-) -> Callable[[NDArray[np.float32], NDArray[np.int32]], Outputs]:
+) -> Callable[[Inputs, NDArray[np.int32]], Outputs]:
     """Return a function from records to what the network says of them.
 
     The function cuts its records into batches of one size, the last one filled up with
@@ -82,29 +85,28 @@ def extractor(
     cell.set_train(False)
     is_first = True
 
-    def outputs(images: NDArray[np.float32], label: NDArray[np.int32]) -> Outputs:
+    def outputs(inputs: Inputs, label: NDArray[np.int32]) -> Outputs:
         nonlocal is_first
-        said = read(images, label)
+        said = read(inputs, label)
         if is_first:
             for rows in other_company(len(label), batch_size):
-                again = read(images[rows], label[rows])
+                again = read(sources.at(inputs, rows), label[rows])
                 tolerance = COMPANY_TOLERANCE[precision]
                 _check_company(said.logits[rows], again.logits, tolerance)
             is_first = False
         return said
 
-    def read(images: NDArray[np.float32], label: NDArray[np.int32]) -> Outputs:
-        parts = zip(*batches(images, label), strict=True)
+    def read(inputs: Inputs, label: NDArray[np.int32]) -> Outputs:
+        parts = zip(*batches(inputs, label), strict=True)
         return Outputs(*map(np.concatenate, parts))
 
-    def batches(
-        images: NDArray[np.float32], label: NDArray[np.int32]
-    ) -> Iterator[Outputs]:
+    def batches(inputs: Inputs, label: NDArray[np.int32]) -> Iterator[Outputs]:
         for first in range(0, len(label), batch_size):
             n_own = min(batch_size, len(label) - first)
             # Past the end it goes on with the first records.
             rows = np.arange(first, first + batch_size) % len(label)
-            outputs = run(cell, ms.Tensor(images[rows]), ms.Tensor(label[rows]))
+            batch = (*sources.at(inputs, rows), label[rows])
+            outputs = run(cell, *map(ms.Tensor, batch))
             logits, margin = (tensor.asnumpy()[:n_own] for tensor in outputs)
             _check_logits(logits, label[rows][:n_own])
             yield Outputs(logits, margin)

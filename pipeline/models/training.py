@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -9,8 +10,23 @@ from mindspore import nn
 from numpy.typing import NDArray
 
 from pipeline.config import Training
+from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
 from pipeline.models.inference import run
+
+
+class Loss(nn.Cell):  # type: ignore[misc]
+    """The cross-entropy of a network, of however many inputs it has."""
+
+    def __init__(self, network: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.loss = nn.CrossEntropyLoss()
+
+    def construct(self, *inputs_and_label: Any) -> Any:
+        """Return the mean loss of a batch, in nats; its labels come last."""
+        logits = self.network(*inputs_and_label[:-1])
+        return self.loss(logits, inputs_and_label[-1])
 
 
 class Trainer:
@@ -40,7 +56,7 @@ class Trainer:
         self._network = network()
         rates = learning_rates(settings, self.n_steps)
         self._step = nn.TrainOneStepCell(
-            nn.WithLossCell(self._network, nn.CrossEntropyLoss()),
+            Loss(self._network),
             _optimizer(self._network, rates, settings),
         )
         own = {id(parameter) for parameter in self._network.get_parameters()}
@@ -52,7 +68,7 @@ class Trainer:
 
     def train(
         self,
-        batch: Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.float32]],
+        batch: Callable[[NDArray[np.int64], np.random.Generator], Inputs],
         label: NDArray[np.int32],
         *,
         weights: int,
@@ -82,8 +98,8 @@ class Trainer:
             order = rng.permutation(len(label))
             losses = []
             for rows in order[:used].reshape(self.n_steps, self._size):
-                images, classes = ms.Tensor(batch(rows, rng)), ms.Tensor(label[rows])
-                losses.append(float(run(self._step, images, classes).asnumpy()))
+                inputs = map(ms.Tensor, (*batch(rows, rng), label[rows]))
+                losses.append(float(run(self._step, *inputs).asnumpy()))
                 advance(1, float(np.mean(losses)))
             if not math.isfinite(losses[-1]):
                 problem = f"gives a loss of {losses[-1]} in training"
