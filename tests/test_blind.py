@@ -560,6 +560,53 @@ def test_the_differences_come_in_order_of_their_p_values() -> None:
     assert Blind.model_validate_json(found.model_dump_json()) == found
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64])
+def test_ids_are_described_by_their_padding_too(kind: type) -> None:
+    ids = np.array(
+        [[5, 6, 7, 0, 0], [1, 1, 5, 6, 7], [5, 6, 7, 8, 9], [4, 4, 4, 4, 4]], kind
+    )
+    found = blind.description(ids)
+    expected = {
+        "length without padding": [3, 3, 5, 0],
+        "leading padding": [0, 2, 0, 5],
+        "trailing padding": [2, 0, 0, 5],
+        "first number after padding": [5, 5, 5, 4],
+        "last number before padding": [7, 7, 9, 4],
+        "highest value": [7, 7, 9, 4],
+        "share of zeros": [0.4, 0, 0, 0],
+        "number 1": [6, 1, 6, 4],
+    }
+    for name, values in expected.items():
+        assert statistic(found, name).tolist() == values, name
+
+
+def test_whole_numbers_beyond_the_bits_of_a_float_are_told_apart() -> None:
+    ids = np.array([[2**24, 2**24 + 1], [2**40 + 5, 2**41 + 5]])
+    values = blind.description(ids).values
+    assert np.array_equal(np.sort(values, axis=1)[:, -2:], np.full((2, 2), 0.5))
+
+
+@pytest.mark.parametrize("how", ["length", "id", "first"])
+def test_a_difference_in_ids_is_found(how: str) -> None:
+    rng = np.random.default_rng(8)
+    member = np.arange(600) % 2 == 0
+    ids = rng.integers(1, 5000, (600, 100)).astype(np.int32)
+    length = rng.integers(20, 90, 600) + np.where(how == "length", 8 * member, 0)
+    ids[np.arange(100) >= length[:, None]] = 0
+    if how == "id":
+        ids[member, 7] = 4321
+    if how == "first":
+        ids[member, 0] //= 2
+    found = blind.baseline(blind.description(ids), np.zeros(600, int), member, 1)
+    assert found.passed is False
+    expected = {
+        "length": {"length without padding", "trailing padding", "share of zeros"},
+        "id": {name for name in names(found) if "values of hash" in name},
+        "first": {"first number after padding"},
+    }[how]
+    assert {*names(found)} & expected
+
+
 def test_several_inputs_are_described_each_by_its_name() -> None:
     rng = np.random.default_rng(5)
     ids = rng.integers(0, 9, (30, 4)).astype(np.int32)

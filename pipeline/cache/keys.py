@@ -28,7 +28,7 @@ class Kind:
 KINDS = {
     # The artifacts of the stages.
     "records": Kind(4, ("numpy",)),
-    "blind": Kind(2, ("numpy", "scipy", "scikit-learn")),
+    "blind": Kind(3, ("numpy", "scipy", "scikit-learn")),
     "split": Kind(4, ("numpy",)),
     "target": Kind(2, ()),
     "references": Kind(2, ("numpy",)),

@@ -73,7 +73,8 @@ def description(block: NDArray[Any]) -> Description:
     Args:
         block: (n_records, ...) finite numbers. A record of two axes is taken for an
             image of one channel; of three axes, for an image whose channels are the
-            first axis or the last, whichever is shorter; any other for a vector.
+            first axis or the last, whichever is shorter; any other for a vector, which
+            may be padded if it is of whole numbers.
 
     Returns:
         Their description; names and shapes depend on type and shape of a record alone.
@@ -125,14 +126,17 @@ def joined(parts: Sequence[Description]) -> Description:
 
 def _described(block: NDArray[Any]) -> Description:
     n, is_bytes = len(block), block.dtype == np.uint8
+    is_whole = np.issubdtype(block.dtype, np.integer)
     # Every zero alike, whatever its sign: their bits differ.
-    exact = block if is_bytes else block.astype(np.float32) + np.float32(0)
+    exact = block if is_whole else block.astype(np.float32) + np.float32(0)
     flat = exact.reshape(n, -1).astype(np.float64)
     values = _values(exact.reshape(n, -1))
     statistics = _of_values(flat, values if is_bytes else None)
     image = _as_images(exact)
     if image is None:
         statistics |= _of_vector(flat)
+        if is_whole and flat.shape[1] > 1:
+            statistics |= _of_sequence(flat)
         thumbnail = _pooled(flat, 1, POSITIONS)
     else:
         statistics |= _of_image(image)
@@ -163,15 +167,19 @@ def _as_images(block: NDArray[Any]) -> NDArray[np.float64] | None:
 def _values(exact: NDArray[Any]) -> NDArray[np.float32]:
     """Return how often each exact value stands in a record, as a share.
 
-    A byte is its own bucket; the bits of a float are hashed. Rescaling and rounding
-    leave gaps among the values, which no mean shows.
+    A byte is its own bucket; other whole numbers and the bits of a float are hashed.
+    Rescaling and rounding leave gaps among the values, which no mean shows.
     """
     n, size = exact.shape
     if exact.dtype == np.uint8:
         bucket = exact.astype(np.int64)
     else:
         # Knuth's multiplicative hash: the upper bits of a product with 2^32 / φ.
-        bits = np.ascontiguousarray(exact).view(np.uint32)
+        if np.issubdtype(exact.dtype, np.integer):
+            wide = exact.astype(np.int64)
+            bits = ((wide ^ (wide >> 32)) & 0xFFFFFFFF).astype(np.uint32)
+        else:
+            bits = np.ascontiguousarray(exact).view(np.uint32)
         bucket = (bits * np.uint32(2654435769) >> np.uint32(24)).astype(np.int64)
     bucket += N_VALUES * np.arange(n)[:, None]
     count = np.bincount(bucket.ravel(), minlength=n * N_VALUES)
@@ -206,6 +214,32 @@ def _of_vector(flat: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     if 1 < flat.shape[1] <= POSITIONS:
         statistics |= {f"number {i}": column for i, column in enumerate(flat.T)}
     return statistics
+
+
+def _of_sequence(flat: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return what shows a difference in length: of padding, and what stands beside it.
+
+    Padding is a number that is repeated at the start or at the end.
+    """
+    n, size = flat.shape
+
+    def run(changes: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how often the first number stands in a row, 0 if only once."""
+        length = np.where(changes.any(axis=1), changes.argmax(axis=1) + 1, size)
+        return np.where(length > 1, length, 0)
+
+    changes = flat[:, 1:] != flat[:, :-1]
+    leading, trailing = run(changes), run(changes[:, ::-1])
+    rows = np.arange(n)
+    return {
+        "length without padding": np.maximum(size - leading - trailing, 0).astype(
+            float
+        ),
+        "leading padding": leading.astype(float),
+        "trailing padding": trailing.astype(float),
+        "first number after padding": flat[rows, np.minimum(leading, size - 1)],
+        "last number before padding": flat[rows, np.maximum(size - 1 - trailing, 0)],
+    }
 
 
 def _of_image(image: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
