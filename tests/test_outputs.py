@@ -128,3 +128,19 @@ def test_log_probabilities_have_the_margins_of_their_logits() -> None:
     half = margins.margin(as_log.astype(np.float32), label)
     tolerance = 4 * 2**-24 * np.abs(as_log).max()
     np.testing.assert_allclose(half, found, atol=tolerance)
+
+
+@pytest.mark.parametrize("axes", [(), (3,)], ids=["one view", "views"])
+def test_single_outputs_within_the_unit_range_are_probabilities(
+    axes: tuple[int, ...],
+) -> None:
+    rng = np.random.default_rng(7)
+    single = rng.random((50, *axes))
+    pairs = np.stack((np.zeros_like(single), single), axis=-1)
+    assert outputs.fault(pairs) == "sigmoids"
+    assert outputs.fault(np.round(pairs)) == "sigmoids"
+    for place, value in (((7, *(0 for _ in axes), 1), 1.2), ((7, *axes[:0], 0), 0.1)):
+        other = pairs.copy()
+        other[place] = value
+        assert outputs.fault(other) is None
+    assert outputs.fault(pairs - pairs[..., 1:]) is None

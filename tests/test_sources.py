@@ -924,12 +924,42 @@ def test_logits_of_fewer_records_are_blamed_where_label_and_member_agree(
     )
 
 
+@pytest.mark.parametrize("shape", [(N, 1), (2, N, 1), (2, N, 3, 1)], ids=str)
+def test_a_single_logit_of_two_classes_is_read_beside_a_zero(
+    shape: tuple[int, ...], save: Save
+) -> None:
+    single = np.random.default_rng(4).normal(size=shape)
+    member = np.broadcast_to(MEMBER, shape[: 1 if len(shape) == 2 else 2])
+    given = {"logits": single, "label": np.arange(N) % 2, "member": member}
+    found = sources.signals(save(given))
+    assert found.logits.shape[-1] == 2
+    assert not found.logits[..., 0].any()
+    assert np.array_equal(found.logits[..., 1].ravel(), single.ravel())
+    with pytest.raises(AuditError, match=r"has the label 2 outside \[0, 2\)"):
+        sources.signals(save({**given, "label": np.arange(N) % 3}))
+
+
+def test_a_single_probability_of_two_classes_is_refused(save: Save) -> None:
+    n = 40
+    given = {
+        "logits": np.random.default_rng(4).random((n, 1)),
+        "label": np.arange(n) % 2,
+        "member": np.arange(n) < 20,
+    }
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(save(given))
+    assert str(caught.value).endswith(
+        ": array logits: the target gives a probability, which lies in [0, 1], as its "
+        "single logit. Fix: give the logits before the sigmoid."
+    )
+
+
 def test_signals_need_no_inputs(save: Save) -> None:
     assert sources.inputs(save(SIGNALS), N) is None
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int64, np.int8])
-def test_inputs_become_float32(kind: type, save: Save) -> None:
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_inputs_of_floats_become_float32(kind: type, save: Save) -> None:
     given = np.arange(N * 4).reshape(N, 2, 2).astype(kind)
     found = sources.inputs(save({**SIGNALS, "inputs": given}), N)
     assert found is not None
@@ -937,11 +967,12 @@ def test_inputs_become_float32(kind: type, save: Save) -> None:
     assert np.array_equal(found, given)
 
 
-def test_inputs_of_bytes_stay_bytes(save: Save) -> None:
-    given = np.arange(N * 4, dtype=np.uint8).reshape(N, 4)
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int64])
+def test_inputs_of_whole_numbers_stay_as_they_are(kind: type, save: Save) -> None:
+    given = np.arange(N * 4, dtype=kind).reshape(N, 4)
     found = sources.inputs(save({**SIGNALS, "inputs": given}), N)
     assert found is not None
-    assert found.dtype == np.uint8
+    assert found.dtype == kind
     assert np.array_equal(found, given)
 
 

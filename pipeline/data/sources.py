@@ -62,6 +62,7 @@ FAULT_FIXES: dict[outputs.Fault, str] = {
     "constant": "check its checkpoint (weights that are NaN?) and how it was run",
     "decisions": "give the logits from which they were decided",
     "probabilities": "give the logits before the softmax, or their log-softmax",
+    "sigmoids": "give the logits before the sigmoid",
     "negated": "change the sign: log-probabilities can be used as logits",
 }
 
@@ -465,6 +466,8 @@ def signals(data: Data) -> Signals:
         problem = f"has logits of type {logits.dtype} and shape {shape}"
         fix = "give floats ([n_models,] n_records, [n_views,] n_classes)"
         raise AuditError(path, problem, fix)
+    if shape[-1] == 1:  # the single logit of two classes
+        logits = np.concatenate((np.zeros_like(logits), logits), axis=-1)
     lead = shape[:1] if logits.ndim == 2 else shape[:2]
     member, train = arrays["member"], arrays.get("train")
     population = arrays.get("population", np.zeros(lead[-1], dtype=bool))
@@ -474,7 +477,7 @@ def signals(data: Data) -> Signals:
     if train is not None:
         _check_array(path, "train", train, lead[-1:], np.bool_)
     _check_array(path, "population", population, lead[-1:], np.bool_)
-    _check_labels(path, label, shape[-1])
+    _check_labels(path, label, logits.shape[-1])
     if logits.ndim == 2:
         logits, member = logits[None], member[None]
     if (population & member[0]).any():
@@ -525,7 +528,7 @@ def inputs(data: Data, n_records: int) -> NDArray[Any] | None:
         n_records: of the source.
 
     Returns:
-        (n_records, ...) bytes as they are, other numbers as float32; or None.
+        (n_records, ...) integers as they are, floats as float32; or None.
 
     Raises:
         AuditError: if the file cannot be read, or they are of another number or type,
@@ -540,7 +543,7 @@ def inputs(data: Data, n_records: int) -> NDArray[Any] | None:
         problem = f"has inputs of type {array.dtype} and shape {array.shape}"
         fix = f"give floats or integers ({n_records}, ...), or leave them out"
         raise AuditError(path, problem, fix)
-    if array.dtype == np.uint8:
+    if np.issubdtype(array.dtype, np.integer):
         return array
     with np.errstate(over="ignore"):
         ready = array.astype(np.float32)

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Fault = Literal["constant", "decisions", "probabilities", "negated"]
+Fault = Literal["constant", "decisions", "probabilities", "sigmoids", "negated"]
 
 # What is wrong with the outputs, to be read after the name of what returns them.
 WORDS: dict[Fault, str] = {
     "constant": "gives the same outputs for every record",
     "decisions": "gives decisions, a 1 for one class and 0 for all others, as logits",
     "probabilities": "gives probabilities, which lie in [0, 1] and sum to 1, as logits",
+    "sigmoids": "gives a probability, which lies in [0, 1], as its single logit",
     "negated": "gives negative log-probabilities as logits",
 }
 # Fewer records are not judged: a few logits may look like anything, and no audit of so
@@ -48,6 +49,8 @@ def fault(outputs: NDArray[np.floating[Any]]) -> Fault | None:
     if _all_rows(rows, _are_probabilities):
         decided = _all_rows(rows, lambda part: np.isin(part, (0, 1)))
         return "decisions" if decided else "probabilities"
+    if _all_rows(rows, _are_sigmoids):
+        return "sigmoids"
     if _all_rows(rows, lambda part: _are_probabilities(_exponentials(-part))):
         return "negated"
     return None
@@ -81,6 +84,15 @@ def _are_probabilities(part: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     inside = (wide >= -RANGE_TOLERANCE) & (wide <= 1 + RANGE_TOLERANCE)
     sums = np.abs(wide.sum(axis=-1) - 1) <= SUM_TOLERANCE
     return np.asarray(inside.all(axis=-1) & sums)
+
+
+def _are_sigmoids(part: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Return of which rows a single output, read as (0, z), lies in [0, 1]."""
+    if part.shape[-1] != 2:
+        return np.zeros(part.shape[:-1], dtype=bool)
+    single = part[..., 1].astype(np.float64)
+    inside = (single >= -RANGE_TOLERANCE) & (single <= 1 + RANGE_TOLERANCE)
+    return np.asarray((part[..., 0] == 0) & inside)
 
 
 def _exponentials(part: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
