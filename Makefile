@@ -8,8 +8,9 @@ CONFIG ?= configs/digits.toml
 DATA ?=
 # Workers of the attack stage; empty means one for each processor.
 JOBS ?=
-# MindSpore's own log: 3 is errors only. It warns of every device that it cannot find.
-export GLOG_v ?= 3
+# MindSpore's own log: 4 is what ends the process. It warns of every device that it
+# cannot find, and its errors are raised as well.
+export GLOG_v ?= 4
 # On a CPU with AVX-512 the oneDNN within MindSpore 2.10 knows only a reference loop for
 # MindSpore's layout of convolutions; held to AVX2 it is a hundred times as fast.
 export ONEDNN_MAX_CPU_ISA ?= AVX2

@@ -44,6 +44,7 @@ PATHS = (
     "report.groups",
 )
 Device = Literal["auto", "Ascend", "GPU", "CPU"]
+Mode = Literal["auto", "graph", "pynative"]
 Method = Literal["lr", "knn", "mlp", "rf", "gbm"]
 
 
@@ -148,6 +149,10 @@ class Training(Section):
     device: Device = "auto"
 
 
+# Of a target, settings that have no value by default.
+UNCHOSEN = ("network_args", "prefix", "output")
+
+
 class Target(Section):
     """The model under audit: a checkpoint, or a network and how to train it."""
 
@@ -156,12 +161,13 @@ class Target(Section):
     n_classes: int | None = Field(default=None, ge=2)
     checkpoint: str | None = Field(default=None, exclude=True)
     prefix: str | None = None
+    output: Annotated[int, Field(ge=0)] | str | None = None
     training: Training | None = None
 
     @property
     def chosen(self) -> dict[str, Any]:
         """Those settings, of the ones that have no value by default, that have one."""
-        settings = {"network_args": self.network_args, "prefix": self.prefix}
+        settings = {name: getattr(self, name) for name in UNCHOSEN}
         return {k: v for k, v in settings.items() if v not in (None, {})}
 
     @model_serializer(mode="wrap")
@@ -172,7 +178,7 @@ class Target(Section):
         return {
             name: value
             for name, value in whole(self).items()
-            if name not in ("network_args", "prefix") or name in self.chosen
+            if name not in UNCHOSEN or name in self.chosen
         }
 
     @field_validator("network")
@@ -243,6 +249,7 @@ class Features(Section):
 
     device: Device = "auto"
     precision: Literal["float32", "float16"] = "float32"
+    mode: Mode = "auto"
     batch_size: int = Field(default=256, ge=1)
     shard_rows: int = Field(default=4096, ge=1)
     views: Views = ("identity",)

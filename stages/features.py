@@ -363,6 +363,7 @@ def network_source(job: Job, records: kinds.Records) -> Source:
     """Return the source of signals of networks that run here."""
     # Signals made elsewhere need no MindSpore at all.
     from pipeline.models import checkpoints, devices, extraction, inference, networks
+    from pipeline.models.logits import Logits
 
     settings, data = job.section(Features), job.section(Data)
     target = job.section(Target)
@@ -370,7 +371,10 @@ def network_source(job: Job, records: kinds.Records) -> Source:
     n_classes = target.n_classes or int(records.n_classes)
     network = networks.build(str(target.network), n_classes, target.network_args)
     extractor = inference.extractor(
-        network, precision=settings.precision, batch_size=settings.batch_size
+        Logits(network, n_classes, target.output),
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+        mode=settings.mode,
     )
     how = preprocessing.member_augmentation(settings, records.member)
 

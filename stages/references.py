@@ -233,7 +233,12 @@ def train(
             rows = np.flatnonzero(member[model])
             if len(rows) not in trainers:
                 trainers[len(rows)] = training.Trainer(
-                    fresh, recipe, len(rows), f"{section}.training"
+                    fresh,
+                    recipe,
+                    len(rows),
+                    f"{section}.training",
+                    n_classes=n_classes,
+                    output=target.output,
                 )
             trainer = trainers[len(rows)]
             total = recipe.epochs * trainer.n_steps * len(missing)

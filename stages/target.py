@@ -1,6 +1,8 @@
 """Train the target on the members, or check the checkpoint that is given."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,12 @@ from pipeline.cache import (
 )
 from pipeline.cache.stages import CHECKPOINT
 from pipeline.cache.stamps import Job
-from pipeline.config import Data, Target, Training
+from pipeline.config import Data, Features, Target, Training
 from pipeline.data import preprocessing, sources
 
 # For the accuracy of a target trained here; it changes no artifact but its last bits.
 BATCH_SIZE = 256
-# A checkpoint that is given is tried on few records, before references are trained.
+# A network is tried on few records before anything is trained.
 N_TRIED, TRIED_BATCH_SIZE = 96, 32
 
 
@@ -31,23 +33,25 @@ def compute(job: Job) -> str:
     """Write target.json, and beside it the checkpoint if it is trained here."""
     settings = job.section(Target)
     records = arrays.upstream(job, "records", kinds.Records)
+    # They decide no artifact of this stage, but what its network is tried with.
+    features = job.section(Features, "features")
 
     digest = measured = None
     origin: dict[str, str] = {}
     if settings.network is None:
         line = "was run elsewhere"
     elif settings.checkpoint is not None:
-        check(settings, job.section(Data), records)
+        duration = check(settings, job.section(Data), features, records)
         digest = digests.checkpoint(Path(settings.checkpoint))
-        line = f"{settings.checkpoint} fits {settings.network}"
+        line = f"{settings.checkpoint} fits {settings.network}, {duration}"
     else:
         assert settings.training is not None  # the config has a checkpoint or a recipe
-        measured = train(job, settings, settings.training, records)
+        measured, duration = train(job, settings, settings.training, records)
         digest = files.sha256(job.folder("target") / CHECKPOINT)
         origin = keys.origin("checkpoint", settings.training.device)
         line = (
             f"accuracy {measured.train_accuracy:.3f} in training, "
-            f"{measured.test_accuracy:.3f} outside"
+            f"{measured.test_accuracy:.3f} outside, {duration}"
         )
 
     target = summaries.Target(checkpoint_sha256=digest, accuracies=measured)
@@ -55,29 +59,84 @@ def compute(job: Job) -> str:
     return line
 
 
-def check(settings: Target, data: Data, records: kinds.Records) -> None:
-    """Refuse a checkpoint that does not fit its network, or what gives no logits."""
+def check(
+    settings: Target,
+    data: Data,
+    features: Features,
+    records: kinds.Records,
+    device: str | None = None,
+) -> str:
+    """Refuse what would be refused after hours: a network that gives no logits.
+
+    It is tried on a few records as `features` will run it, with the weights of the
+    checkpoint or, if it is still to be trained, with those that it is made with.
+
+    Args:
+        settings: of the target.
+        data: where the records come from.
+        features: how the network will be run.
+        records: all of them.
+        device: to run on; None for that of `features`.
+
+    Returns:
+        How long a pass over all records takes, as a phrase.
+    """
     # Here and below: signals made elsewhere need no MindSpore at all.
     from pipeline.models import checkpoints, devices, extraction, inference, networks
+    from pipeline.models.logits import Logits
 
-    devices.start("auto")
+    devices.start(device or features.device)
     n_classes = settings.n_classes or int(records.n_classes)
     network = networks.build(str(settings.network), n_classes, settings.network_args)
-    path = Path(str(settings.checkpoint))
-    checkpoints.load(network, path, prefix=settings.prefix)
+    is_trained = settings.checkpoint is not None
+    if is_trained:
+        path = Path(str(settings.checkpoint))
+        checkpoints.load(network, path, prefix=settings.prefix)
     extractor = inference.extractor(
-        network, precision="float32", batch_size=TRIED_BATCH_SIZE
+        Logits(network, n_classes, settings.output),
+        precision=features.precision,
+        batch_size=TRIED_BATCH_SIZE,
+        mode=features.mode,
     )
     rows = np.arange(min(N_TRIED, len(records.id)))
-    (tried,) = extraction.outputs(extractor, data, records, [rows], ["identity"])
+    inputs: list[tuple[sources.Inputs, NDArray[np.int32]]] = []
+
+    def kept(*given: Any) -> inference.Outputs:
+        inputs.append(given)
+        return extractor(*given)
+
+    how = preprocessing.member_augmentation(features, records.member)
+    (tried,) = extraction.outputs(kept, data, records, [rows], features.views, how)
     _, distinct = np.unique(records.content[rows], return_index=True)
-    inference.check_scale(tried.logits[distinct], path)
+    inference.check_scale(
+        tried.logits[distinct],
+        settings.checkpoint or "target.network",
+        is_trained=is_trained,
+    )
+    start = time.perf_counter()
+    extractor(*inputs[-1])
+    seconds = time.perf_counter() - start
+    n_passes = len(records.id) / len(rows) * len(features.views)
+    duration = about(seconds * n_passes)
+    return f"a pass over {len(records.id):,} records takes about {duration}"
+
+
+def about(seconds: float) -> str:
+    """Return a duration in words, in whole units of the largest that fits."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 1):.0f} s"
 
 
 def train(
     job: Job, settings: Target, recipe: Training, records: kinds.Records
-) -> summaries.Accuracies:
-    """Train the network on the members, save it, and return its accuracies."""
+) -> tuple[summaries.Accuracies, str]:
+    """Train the network on the members and save it.
+
+    Returns:
+        Its accuracies, and how long a pass over all records takes, as a phrase.
+    """
     from pipeline.models import (
         checkpoints,
         devices,
@@ -86,13 +145,15 @@ def train(
         networks,
         training,
     )
+    from pipeline.models.logits import Logits
 
-    data = job.section(Data)
+    data, features = job.section(Data), job.section(Features, "features")
+    duration = check(settings, data, features, records, recipe.device)
     name = str(settings.network)
     n_classes = settings.n_classes or int(records.n_classes)
     rows = np.flatnonzero(records.member)
-    # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
-    devices.start(recipe.device)
+    if features.mode == "pynative":
+        devices.compile_graphs()  # in training, where that can be
     stored = next(sources.blocks(data, [records.id[rows]], [records.content[rows]]))
     batch = preprocessing.batches(data, recipe, stored, devices.resize)
 
@@ -100,6 +161,8 @@ def train(
         lambda: networks.build(name, n_classes, settings.network_args),
         recipe,
         len(rows),
+        n_classes=n_classes,
+        output=settings.output,
     )
     with cli.progress() as bar:
         total = recipe.epochs * trainer.n_steps
@@ -115,12 +178,17 @@ def train(
         )
     checkpoints.save(network, job.folder("target") / CHECKPOINT)
 
-    extractor = inference.extractor(network, precision="float32", batch_size=BATCH_SIZE)
+    extractor = inference.extractor(
+        Logits(network, n_classes, settings.output),
+        precision="float32",
+        batch_size=BATCH_SIZE,
+        mode=features.mode,
+    )
     blocks = shards.row_blocks(len(records.id), BATCH_SIZE)
     outputs = extraction.outputs(extractor, data, records, blocks, ["identity"])
     logits = np.concatenate([block.logits[:, 0] for block in outputs])
     inference.check_scale(logits, "target.network")
-    return accuracies(logits.argmax(axis=1), records)
+    return accuracies(logits.argmax(axis=1), records), duration
 
 
 def accuracies(

@@ -131,6 +131,7 @@ def of_checkpoint() -> Golden:
             lambda: nn.SequentialCell(nn.Dense(6, 8), nn.ReLU(), nn.Dense(8, 3)),
             recipe,
             len(label),
+            n_classes=3,
         )
         network = trainer.train(
             lambda rows, rng: (
@@ -151,6 +152,7 @@ def of_outputs() -> Golden:
     from mindspore import nn
 
     from pipeline.models import devices, extraction, inference
+    from pipeline.models.logits import Logits
 
     devices.start("CPU")
     data = config.Data(source="digits")
@@ -174,7 +176,9 @@ def of_outputs() -> Golden:
     for precision in ("float32", "float16"):
         network = nn.SequentialCell(nn.Flatten(), nn.Dense(64, 10, has_bias=False))
         network[1].weight.set_data(ms.Tensor(weights))
-        extractor = inference.extractor(network, precision=precision, batch_size=16)
+        extractor = inference.extractor(
+            Logits(network, 10), precision=precision, batch_size=16
+        )
         blocks = [ids[:25], ids[25:]]
         views = ["identity", "flip", "shift(1,-2)"]
         outputs = extraction.outputs(extractor, data, chosen, blocks, views)

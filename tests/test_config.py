@@ -1011,3 +1011,69 @@ def test_a_feature_that_is_left_out_of_the_attacks_is_refused(tmp_path: Path) ->
         "leave it out of features."
     )
     assert refusal(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            '["label"]',
+            "data.inputs: names label, which no network is given. Fix: leave it out.",
+        ),
+        ('["a", "a"]', "data.inputs: names 'a' twice. Fix: name it once."),
+        ("[]", "data.inputs: is []. Fix: note that "),
+        (
+            '["ids"]',
+            "data: inputs name the columns of datasets of your own. Fix: leave them "
+            "out.",
+        ),
+    ],
+)
+def test_inputs_that_cannot_be_are_refused(
+    given: str, message: str, tmp_path: Path
+) -> None:
+    path = edited(tmp_path, ("[split]", f"inputs = {given}\n\n[split]"))
+    assert refusal(path).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("-1", "target.output"),
+        ("true", "target.output"),
+        ("1.5", "target.output"),
+        ("[0]", "target.output"),
+    ],
+)
+def test_an_output_is_a_place_or_a_name(
+    given: str, message: str, tmp_path: Path
+) -> None:
+    path = edited(tmp_path, ("[target]", f"[target]\noutput = {given}"))
+    assert refusal(path).startswith(message)
+    for name, value in (("0", 0), ('"logits"', "logits")):
+        path = edited(tmp_path, ("[target]", f"[target]\noutput = {name}"))
+        assert config.load(path).target.output == value
+
+
+def test_a_mode_other_than_the_three_is_refused() -> None:
+    for mode in ("auto", "graph", "pynative"):
+        assert config.Features(mode=mode).mode == mode
+    with pytest.raises(ValueError, match="'auto', 'graph' or 'pynative'"):
+        config.Features(mode="eager")  # type: ignore[arg-type]
+
+
+def test_an_output_decides_what_networks_say_and_a_mode_what_is_extracted(
+    tmp_path: Path,
+) -> None:
+    def changed(*edits: tuple[str, str]) -> list[str]:
+        before = stamped(config.load(edited(tmp_path)), tmp_path)
+        after = stamped(config.load(edited(tmp_path, *edits)), tmp_path)
+        return [
+            name
+            for name in before
+            if before[name]["settings"] != after[name]["settings"]
+        ]
+
+    by_output = changed(("[target]", "[target]\noutput = 0"))
+    assert by_output == ["target", "references", "features"]
+    assert changed(("[features]", '[features]\nmode = "graph"')) == ["features"]

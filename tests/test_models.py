@@ -16,6 +16,7 @@ from pipeline.config import Data, Training
 from pipeline.data import preprocessing
 from pipeline.errors import AuditError
 from pipeline.models import checkpoints, devices, inference, networks, training
+from pipeline.models.logits import Logits
 from pipeline.signals import margins
 
 
@@ -49,7 +50,7 @@ def drawn(n: int = 41) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 def extractor(network: nn.Cell, **more: Any) -> Any:
     """Return what extracts the outputs of a network of one input."""
     given = {"precision": "float32", "batch_size": 16} | more
-    extract = inference.extractor(network, **given)
+    extract = inference.extractor(Logits(network, 5), **given)
     return lambda images, label: extract((images,), label)
 
 
@@ -82,9 +83,9 @@ def test_the_graph_sees_one_shape_only() -> None:
     shapes: set[tuple[int, ...]] = set()
     run = inference.run
 
-    def spy(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
+    def spy(cell: nn.Cell, *inputs: ms.Tensor, **more: Any) -> Any:
         shapes.add(inputs[0].shape)
-        return run(cell, *inputs)
+        return run(cell, *inputs, **more)
 
     extract = extractor(Linear())
     inference.run = spy
@@ -121,9 +122,9 @@ def test_the_last_batch_is_filled_up_with_other_records() -> None:
     batches: list[Any] = []
     run = inference.run
 
-    def spy(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
+    def spy(cell: nn.Cell, *inputs: ms.Tensor, **more: Any) -> Any:
         batches.append(inputs[0].asnumpy())
-        return run(cell, *inputs)
+        return run(cell, *inputs, **more)
 
     inference.run = spy
     try:
@@ -213,9 +214,9 @@ def test_records_are_read_again_once_per_network() -> None:
     calls: list[int] = []
     run = inference.run
 
-    def spy(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
+    def spy(cell: nn.Cell, *inputs: ms.Tensor, **more: Any) -> Any:
         calls.append(1)
-        return run(cell, *inputs)
+        return run(cell, *inputs, **more)
 
     extract = extractor(Linear())
     inference.run = spy
@@ -277,7 +278,7 @@ def test_a_network_that_cannot_be_compiled_runs_in_pynative_mode(
 
 def test_a_network_that_cannot_be_compiled_is_trained_in_pynative_mode() -> None:
     images, label = drawn()
-    trainer = training.Trainer(PythonOnly, recipe(epochs=2), 41)
+    trainer = training.Trainer(PythonOnly, recipe(epochs=2), 41, n_classes=5)
     network = train(trainer, 1)
     assert ms.get_context("mode") == ms.PYNATIVE_MODE
     found = extractor(network)(images, label)
@@ -291,11 +292,14 @@ def test_a_network_that_runs_in_no_mode_is_refused_in_pythons_words() -> None:
         extractor(PythonOnly("broken"))(*drawn())
     where, problem, fix = caught.value.args
     assert where == "target.network"
-    assert problem.startswith("fails on inputs of shape (16, 6) (AttributeError: ")
-    assert "no_such_method" in problem
+    line = PythonOnly.construct.__code__.co_firstlineno + 3
+    assert problem == (
+        f"fails on inputs (8, 6) float32 (test_models.py, line {line}: AttributeError: "
+        "'Tensor' object has no attribute 'no_such_method')"
+    )
     assert fix == (
-        "return (n, n_classes) logits of inputs of this shape, or give others "
-        "(data.image_size, or your own datasets)"
+        "have its construct take these inputs, in this order, and return logits; "
+        "docs/own-data.md tells what it is called with"
     )
     assert ms.get_context("mode") == ms.GRAPH_MODE
 
@@ -416,7 +420,7 @@ def test_a_label_beyond_the_outputs_is_refused() -> None:
 
 
 def test_inputs_of_a_wrong_shape_are_refused() -> None:
-    with pytest.raises(AuditError, match=r"fails on inputs of shape \(16, 7\)"):
+    with pytest.raises(AuditError, match=r"fails on inputs \(3, 7\) float32"):
         extractor(Linear())(np.zeros((3, 7), np.float32), np.zeros(3, np.int32))
 
 
@@ -926,6 +930,7 @@ def trainer(settings: Training, n: int = 41, *section: str) -> training.Trainer:
         settings,
         n,
         *section,
+        n_classes=5,
     )
 
 
@@ -1000,7 +1005,7 @@ def test_training_learns_its_records(optimizer: str) -> None:
 def test_every_step_is_made_and_told() -> None:
     told: list[float] = []
     train(
-        training.Trainer(Linear, recipe(epochs=3), 41),
+        training.Trainer(Linear, recipe(epochs=3), 41, n_classes=5),
         1,
         advance=lambda n, loss: told.extend([loss] * n),
     )

@@ -534,7 +534,7 @@ def test_every_reference_starts_and_goes_by_draws_of_its_own(
     class Trainer:
         n_steps = 1
 
-        def __init__(self, *_: Any) -> None: ...
+        def __init__(self, *_: Any, **__: Any) -> None: ...
 
         def train(self, *_: Any, weights: int, rng: Any, advance: Any) -> None:
             given.append((weights, float(rng.random())))

@@ -1,4 +1,4 @@
-"""A checkpoint that is given is tried before anything is trained."""
+"""A network is tried on a few records before anything is trained."""
 
 from pathlib import Path
 from typing import Any
@@ -24,27 +24,40 @@ class Net(nn.Cell):
 
     def construct(self, x):
         logits = self.last(ops.relu(self.hidden(self.flatten(x))))
+        BEFORE
         return KIND
 
 def build():
     return Net()
 """
+UNCOMPILABLE = "try: {}['no such key']\n        except KeyError: pass"
 DATA = config.Data(source="digits", members=60)
 
 
-def check(folder: Path, kind: str, change: Any = None) -> None:
+def check(
+    folder: Path,
+    kind: str,
+    change: Any = None,
+    *,
+    trained: bool = True,
+    before: str = "",
+    **more: Any,
+) -> str:
     from pipeline.data import modules
     from pipeline.models import checkpoints
 
     path = folder / "net.py"
-    path.write_text(NETWORK.replace("KIND", kind), encoding="utf-8")
+    text = NETWORK.replace("KIND", kind).replace("BEFORE", before)
+    path.write_text(text, encoding="utf-8")
     name = f"{path}:build"
     network = modules.call(name)
+    where = {"checkpoint": str(folder / "net.ckpt")} if trained else {}
     if change is not None:
         change(network)
     checkpoints.save(network, folder / "net.ckpt")
-    settings = config.Target(network=name, checkpoint=str(folder / "net.ckpt"))
-    target.check(settings, DATA, records.choose(DATA, sources.catalogue(DATA)))
+    settings = config.Target(network=name, **where)
+    chosen = records.choose(DATA, sources.catalogue(DATA))
+    return target.check(settings, DATA, config.Features(**more), chosen)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +78,67 @@ def fill(value: float) -> Any:
 
 @pytest.mark.parametrize("kind", ["logits", "ops.log_softmax(logits, -1)"])
 def test_a_sound_checkpoint_passes(kind: str, tmp_path: Path) -> None:
-    check(tmp_path, kind)
+    line = check(tmp_path, kind)
+    assert line == "a pass over 120 records takes about 1 s"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("logits", None),
+        ("logits * 0", None),
+        ("ops.softmax(logits, -1)", "target.network: gives probabilities"),
+        ("logits[:, :4]", "has 4 outputs, but a record has the label 9"),
+        ("logits.argmax(1)", "target.network: gives outputs of type int64"),
+        ("logits * float('inf')", "gives logits that are not finite"),
+        ("(logits, logits + 1)", "say by target.output which are the logits"),
+    ],
+    ids=["logits", "constant", "softmax", "classes", "decided", "infinite", "two"],
+)
+def test_a_network_is_tried_before_it_is_trained(
+    kind: str, words: str | None, tmp_path: Path
+) -> None:
+    if words is None:
+        check(tmp_path, kind, trained=False)
+        return
+    with pytest.raises(AuditError, match=words):
+        check(tmp_path, kind, trained=False)
+
+
+def test_a_network_is_tried_as_it_will_be_run(tmp_path: Path) -> None:
+    large = "logits * 1e6"  # finite in float32 alone
+    check(tmp_path, large)
+    with pytest.raises(AuditError, match="gives logits that are not finite"):
+        check(tmp_path, large, precision="float16")
+    with pytest.raises(AuditError, match=r"target\.network: cannot be compiled"):
+        check(tmp_path, "logits", mode="graph", before=UNCOMPILABLE)
+
+
+def test_views_of_what_is_no_image_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = np.random.default_rng(2).normal(size=(96, 64)).astype(np.float32)
+    chosen = records.choose(DATA, sources.catalogue(DATA))
+    monkeypatch.setattr(sources, "blocks", lambda *_: iter([(table,)]))
+    text = NETWORK.replace("KIND", "logits").replace("BEFORE", "")
+    (tmp_path / "net.py").write_text(text, encoding="utf-8")
+    settings = config.Target(network="net.py:build")
+    data = config.Data(source="own.py:datasets")
+    target.check(settings, data, config.Features(), chosen)
+    features = config.Features(views=("identity", "flip"))
+    with pytest.raises(AuditError, match=r"no image to be mirrored or moved: image"):
+        target.check(settings, data, features, chosen)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        *((0.01, "1 s"), (12.4, "12 s"), (89, "89 s"), (91, "2 min")),
+        *((5399, "90 min"), (5400, "2 h"), (36000, "10 h")),
+    ],
+)
+def test_durations_are_told_in_one_unit(seconds: float, words: str) -> None:
+    assert target.about(seconds) == words
 
 
 @pytest.mark.parametrize(

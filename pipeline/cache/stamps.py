@@ -57,10 +57,16 @@ class Job:
         """Return the key that the artifact of a stage must have."""
         return keys.digest(self.stamps[stage])
 
-    def section(self, kind: type[AnySection]) -> AnySection:
-        """Return a section of the settings, paths included."""
+    def section(self, kind: type[AnySection], stage: str | None = None) -> AnySection:
+        """Return a section of the settings, paths included.
+
+        Args:
+            kind: of section.
+            stage: that reads it; None for the one that runs. Of a later stage it must
+                decide nothing in this one's artifact.
+        """
         name = kind.__name__.lower()
-        settings = dict(self.stamps[self.stage]["settings"][name])
+        settings = dict(self.stamps[stage or self.stage]["settings"][name])
         settings |= {k: v for k, v in self.paths.items() if k in kind.model_fields}
         return kind.model_validate(settings)
 

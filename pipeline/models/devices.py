@@ -1,6 +1,9 @@
 """Devices: where networks run."""
 
+import os
 import sys
+from functools import cache
+from tempfile import TemporaryDirectory
 
 import mindspore as ms
 import numpy as np
@@ -16,6 +19,15 @@ MISSING = {
     "CPU": "install a MindSpore wheel for this machine",
 }
 
+# Where MindSpore's compiler leaves a report if it fails; else in the current folder.
+REPORTS = "MS_OM_PATH"
+
+
+@cache
+def scratch() -> "TemporaryDirectory[str]":
+    """Return a folder that is removed when the process ends."""
+    return TemporaryDirectory(prefix="membership-audit-")
+
 
 def start(name: str) -> str:
     """Choose the device of this process and compile graphs from now on.
@@ -29,15 +41,21 @@ def start(name: str) -> str:
     Raises:
         AuditError: if the named device is absent, saying what is missing.
     """
+    os.environ.setdefault(REPORTS, scratch().name)
     wanted = PREFERENCE if name == "auto" else (name,)
     for device in wanted:
         if ms.hal.is_available(device):
             ms.set_device(device)
-            ms.set_context(mode=ms.GRAPH_MODE)
+            compile_graphs()
             return device
     problem = f"{name} cannot be used by MindSpore {ms.__version__} here"
     fix = f"{MISSING.get(name, MISSING['CPU'])}, or use auto"
     raise AuditError("device", problem, fix)
+
+
+def compile_graphs() -> None:
+    """Compile graphs from now on."""
+    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -9,10 +9,12 @@ from mindspore import nn, ops
 from numpy.typing import NDArray
 
 from pipeline import cli
+from pipeline.config import Mode
 from pipeline.data import sources
-from pipeline.data.modules import summary
 from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
+from pipeline.models import failures
+from pipeline.models.logits import Logits
 from pipeline.signals import outputs as scale
 
 # How far a record's outputs may differ between two batches, in units of the largest of
@@ -25,10 +27,11 @@ FAULT_FIXES: dict[scale.Fault, str] = {
     "decisions": "return the logits from which they are decided",
     "probabilities": "remove the softmax at its end, or return its logarithm "
     "(log_softmax)",
+    "sigmoids": "remove the sigmoid at its end",
     "negated": "return log-probabilities or logits, of the opposite sign",
 }
-# What MindSpore raises where a network does not run.
-FAILURES = (ValueError, TypeError, RuntimeError, IndexError, AttributeError)
+# Of a network that is not trained yet, nothing is wrong with these.
+UNTRAINED: tuple[scale.Fault, ...] = ("constant", "sigmoids")
 
 
 class Outputs(NamedTuple):
@@ -39,18 +42,18 @@ class Outputs(NamedTuple):
 
 
 class Extraction(nn.Cell):  # type: ignore[misc]
-    """A network that also returns the margin of each record, in one compiled graph."""
+    """Logits and the margin of each record, in one compiled graph."""
 
-    def __init__(self, network: nn.Cell) -> None:
+    def __init__(self, logits: Logits) -> None:
         super().__init__(auto_prefix=False)
-        self.network = network
+        self.logits = logits
 
     def construct(self, *inputs_and_label: Any) -> Any:
         """Return (n, n_classes) logits and (n,) margins of records; labels come last.
 
         Source: the margin of Carlini et al. 2022, arXiv:2112.03570, section IV-C.
         """
-        logits = self.network(*inputs_and_label[:-1]).astype(ms.float32)
+        logits = self.logits(*inputs_and_label[:-1]).astype(ms.float32)
         label = inputs_and_label[-1]
         own = ops.arange(logits.shape[1]).reshape(1, -1) == label.reshape(-1, 1)
         of_own = ops.where(own, logits, ops.zeros_like(logits)).sum(1)
@@ -62,7 +65,7 @@ class Extraction(nn.Cell):  # type: ignore[misc]
 
 
 def extractor(
-    network: nn.Cell, *, precision: str, batch_size: int
+    logits: Logits, *, precision: str, batch_size: int, mode: Mode = "auto"
 ) -> Callable[[Inputs, NDArray[np.int32]], Outputs]:
     """Return a function from records to what the network says of them.
 
@@ -71,22 +74,28 @@ def extractor(
     first call it reads some records again in other batches.
 
     Args:
-        network: in whatever mode; it is put into evaluation mode.
+        logits: of the network, which is put into evaluation mode.
         precision: "float32" or "float16", of the network's own arithmetic.
         batch_size: in records.
+        mode: "graph", "pynative", or "auto": graph mode, and PyNative mode where the
+            network cannot be compiled.
 
     The function raises:
         AuditError: if the network does not run, does not give finite logits, or what it
             gives is not a function of the record alone.
     """
     if precision == "float16":
-        network.to_float(ms.float16)
-    cell = Extraction(network)
+        logits.network.to_float(ms.float16)
+    cell = Extraction(logits)
     cell.set_train(False)
     is_first = True
 
     def outputs(inputs: Inputs, label: NDArray[np.int32]) -> Outputs:
         nonlocal is_first
+        if is_first:
+            if mode == "pynative":
+                ms.set_context(mode=ms.PYNATIVE_MODE)
+            logits.find(inputs)
         said = read(inputs, label)
         if is_first:
             for rows in other_company(len(label), batch_size):
@@ -106,10 +115,15 @@ def extractor(
             # Past the end it goes on with the first records.
             rows = np.arange(first, first + batch_size) % len(label)
             batch = (*sources.at(inputs, rows), label[rows])
-            outputs = run(cell, *map(ms.Tensor, batch))
-            logits, margin = (tensor.asnumpy()[:n_own] for tensor in outputs)
-            _check_logits(logits, label[rows][:n_own])
-            yield Outputs(logits, margin)
+            outputs = run(
+                cell,
+                *map(ms.Tensor, batch),
+                network=logits.network,
+                only_graph=mode == "graph",
+            )
+            block = Outputs(*(tensor.asnumpy()[:n_own] for tensor in outputs))
+            _check_logits(block.logits, label[rows][:n_own])
+            yield block
 
     return outputs
 
@@ -131,18 +145,23 @@ def other_company(n_records: int, batch_size: int) -> Sequence[NDArray[np.int64]
     return [half for half in (rows[::2], rows[1::2]) if len(half)]
 
 
-def check_scale(logits: NDArray[np.floating[Any]], where: object) -> None:
+def check_scale(
+    logits: NDArray[np.floating[Any]], where: object, *, is_trained: bool = True
+) -> None:
     """Refuse a model's outputs that cannot be logits.
 
     Args:
         logits: (n_records, ..., n_classes) of one model on distinct records.
         where: what the error names.
+        is_trained: whether the model is; else it may know nothing of the records yet.
 
     Raises:
         AuditError: if they are constant, decisions or probabilities.
     """
-    if (fault := scale.fault(logits)) is not None:
-        raise AuditError(where, scale.WORDS[fault], FAULT_FIXES[fault])
+    fault = scale.fault(logits)
+    if fault is None or (fault in UNTRAINED and not is_trained):
+        return
+    raise AuditError(where, scale.WORDS[fault], FAULT_FIXES[fault])
 
 
 def _check_company(
@@ -164,10 +183,6 @@ def _check_company(
 
 
 def _check_logits(logits: NDArray[np.float32], label: NDArray[np.int32]) -> None:
-    if logits.ndim != 2 or logits.shape[1] < 2:
-        problem = f"gives outputs of shape {logits.shape} for {len(label)} records"
-        fix = "return (n, n_classes) logits of two classes or more"
-        raise AuditError("target.network", problem, fix)
     n_classes = logits.shape[1]
     if label.max() >= n_classes:
         problem = f"has {n_classes} outputs, but a record has the label {label.max()}"
@@ -179,39 +194,58 @@ def _check_logits(logits: NDArray[np.float32], label: NDArray[np.int32]) -> None
         raise AuditError("target.network", problem, fix)
 
 
-def run(cell: nn.Cell, *inputs: ms.Tensor) -> Any:
+def run(
+    cell: nn.Cell, *inputs: ms.Tensor, network: nn.Cell, only_graph: bool = False
+) -> Any:
     """Call a cell; if it cannot be compiled, in PyNative mode from now on.
 
+    Args:
+        cell: around a network.
+        inputs: of the network, and the labels.
+        network: in the cell.
+        only_graph: whether a cell that cannot be compiled is refused.
+
     Raises:
-        AuditError: if it runs in neither mode, as where it cannot take its input.
+        AuditError: if it runs in neither mode, as where it cannot take its input, or
+            not in the mode that it must run in.
     """
     try:
         return cell(*inputs)
-    except FAILURES as error:
+    except failures.FAILURES as error:
         if ms.get_context("mode") != ms.GRAPH_MODE:
-            raise _does_not_run(error, inputs) from error
-        in_graph_mode = error
+            raise failures.does_not_run(error, network, inputs[:-1]) from error
+        in_graph_mode = _own_error(network, inputs[:-1], error)
+    if only_graph:
+        problem = f"cannot be compiled ({failures.reason(in_graph_mode)})"
+        fix = 'set features.mode = "auto", or have construct keep to what graphs allow'
+        raise AuditError("target.network", problem, fix) from in_graph_mode
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         outputs = cell(*inputs)
         # Here it would wait until the values are asked for.
         for tensor in outputs if isinstance(outputs, tuple) else (outputs,):
             tensor.asnumpy()
-    except FAILURES as error:
+    except failures.FAILURES as error:
         ms.set_context(mode=ms.GRAPH_MODE)
         # This is Python's own error, where the compiler's may blame something else.
-        raise _does_not_run(error, inputs) from in_graph_mode
+        raise failures.does_not_run(error, network, inputs[:-1]) from in_graph_mode
     cli.note(
         "target.network cannot be compiled in graph mode and runs in PyNative mode, "
-        f"which may be slower ({summary(in_graph_mode)})"
+        f"which may be slower ({failures.reason(in_graph_mode)})"
     )
     return outputs
 
 
-def _does_not_run(error: Exception, inputs: Sequence[ms.Tensor]) -> AuditError:
-    problem = f"fails on inputs of shape {inputs[0].shape} ({summary(error)})"
-    fix = (
-        "return (n, n_classes) logits of inputs of this shape, or give others "
-        "(data.image_size, or your own datasets)"
-    )
-    return AuditError("target.network", problem, fix)
+def _own_error(
+    network: nn.Cell, inputs: Sequence[ms.Tensor], error: Exception
+) -> Exception:
+    """Return why a network cannot be compiled, by an error that names its line if any.
+
+    What cannot be parsed deep within a cell is told without its place.
+    """
+    if failures.place(error) is None:
+        try:
+            network(*inputs)
+        except failures.FAILURES as own:
+            return own
+    return error

@@ -13,19 +13,20 @@ from pipeline.config import Training
 from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
 from pipeline.models.inference import run
+from pipeline.models.logits import Logits, Part
 
 
 class Loss(nn.Cell):  # type: ignore[misc]
     """The cross-entropy of a network, of however many inputs it has."""
 
-    def __init__(self, network: nn.Cell) -> None:
+    def __init__(self, logits: Logits) -> None:
         super().__init__(auto_prefix=False)
-        self.network = network
+        self.logits = logits
         self.loss = nn.CrossEntropyLoss()
 
     def construct(self, *inputs_and_label: Any) -> Any:
         """Return the mean loss of a batch, in nats; its labels come last."""
-        logits = self.network(*inputs_and_label[:-1])
+        logits = self.logits(*inputs_and_label[:-1])
         return self.loss(logits, inputs_and_label[-1])
 
 
@@ -39,6 +40,8 @@ class Trainer:
         settings: the recipe.
         n_records: that every model is trained on.
         section: of the config that holds the recipe, for errors.
+        n_classes: of the labels.
+        output: where the logits stand in what the network returns; None to find it.
     """
 
     def __init__(
@@ -47,6 +50,9 @@ class Trainer:
         settings: Training,
         n_records: int,
         section: str = "target.training",
+        *,
+        n_classes: int,
+        output: Part | None = None,
     ) -> None:
         self._fresh = network
         self._settings = settings
@@ -54,9 +60,10 @@ class Trainer:
         self._size = min(settings.batch_size, n_records)
         self.n_steps = n_records // self._size  # in an epoch
         self._network = network()
+        self._logits = Logits(self._network, n_classes, output)
         rates = learning_rates(settings, self.n_steps)
         self._step = nn.TrainOneStepCell(
-            Loss(self._network),
+            Loss(self._logits),
             _optimizer(self._network, rates, settings),
         )
         own = {id(parameter) for parameter in self._network.get_parameters()}
@@ -98,8 +105,12 @@ class Trainer:
             order = rng.permutation(len(label))
             losses = []
             for rows in order[:used].reshape(self.n_steps, self._size):
-                inputs = map(ms.Tensor, (*batch(rows, rng), label[rows]))
-                losses.append(float(run(self._step, *inputs).asnumpy()))
+                inputs = batch(rows, rng)
+                self._logits.find(inputs)
+                tensors = map(ms.Tensor, (*inputs, label[rows]))
+                losses.append(
+                    float(run(self._step, *tensors, network=self._network).asnumpy())
+                )
                 advance(1, float(np.mean(losses)))
             if not math.isfinite(losses[-1]):
                 problem = f"gives a loss of {losses[-1]} in training"
