@@ -11,7 +11,7 @@ from pipeline.cache.kinds import Records
 from pipeline.cache.stamps import Job
 from pipeline.config import Blind as Settings
 from pipeline.config import Data, Features
-from pipeline.data import preprocessing, sources
+from pipeline.data import modules, preprocessing, sources
 from pipeline.findings import blind
 from pipeline.findings.schema import Blind
 
@@ -25,10 +25,10 @@ def compute(job: Job) -> str:
     records = arrays.upstream(job, "records", Records)
     audited = np.flatnonzero(~records.population)
     blocks = [audited[rows] for rows in shards.row_blocks(len(audited), BLOCK_ROWS)]
-    parts = [
-        blind.of_inputs(data.inputs, block)
-        for block in shown(data, job.section(Features), records, blocks)
-    ]
+    parts, looked_at = [], ""
+    for block in shown(data, job.section(Features), records, blocks):
+        parts.append(blind.of_inputs(data.inputs, block))
+        looked_at = kinds(data, block)
 
     outcome = blind.baseline(
         blind.joined(parts) if parts else None,
@@ -38,7 +38,18 @@ def compute(job: Job) -> str:
     )
 
     documents.write(job.artifact("blind"), outcome, key=job.key, origin=job.origin)
-    return sentence(outcome)
+    return sentence(outcome) + looked_at
+
+
+def kinds(data: Data, block: sources.Inputs) -> str:
+    """Return as what a user's own inputs were compared, as an end of a sentence."""
+    if not modules.is_function(data.source):
+        return ""
+    of_each = ", ".join(
+        f"{name} as {blind.kind(column)}"
+        for name, column in zip(data.inputs, block, strict=True)
+    )
+    return f"; looked at {of_each}"
 
 
 def shown(

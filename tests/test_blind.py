@@ -607,6 +607,24 @@ def test_a_difference_in_ids_is_found(how: str) -> None:
     assert {*names(found)} & expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "words"),
+    [
+        ((5, 1, 4, 4), np.float32, "photo as images"),
+        ((5, 4, 4), np.uint8, "photo as images"),
+        ((5, 9), np.int64, "photo as sequences of whole numbers"),
+        ((5, 9), np.float32, "photo as plain numbers"),
+        ((5,), np.float16, "photo as plain numbers"),
+    ],
+)
+def test_the_stage_tells_as_what_it_looks_at_a_users_inputs(
+    shape: tuple[int, ...], kind: type, words: str
+) -> None:
+    data = Data(source="own.py:datasets", inputs=("photo",))
+    assert stage.kinds(data, (np.zeros(shape, kind),)) == f"; looked at {words}"
+    assert stage.kinds(Data(source="digits"), (np.zeros(shape, kind),)) == ""
+
+
 def test_several_inputs_are_described_each_by_its_name() -> None:
     rng = np.random.default_rng(5)
     ids = rng.integers(0, 9, (30, 4)).astype(np.int32)

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.config import Data
+from pipeline.data import sources
+from pipeline.errors import AuditError
 from tests.conftest import Checkout, new_checkout
 
 CONFIG = """
@@ -132,3 +135,40 @@ def test_a_network_of_these_inputs_is_trained_and_read(
     np.testing.assert_allclose(
         logits, expected(kind, weights, columns), rtol=1e-4, atol=1e-5
     )
+
+
+def test_records_of_several_lengths_can_be_padded_as_the_error_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mindspore import dataset as ds
+
+    def of_several_lengths() -> Any:
+        def rows() -> Any:
+            for length in (3, 5, 4):
+                yield np.arange(1, 1 + length, dtype=np.int32), np.int32(1)
+
+        return ds.GeneratorDataset(rows, ["ids", "label"], shuffle=False)
+
+    def read(batched: Any) -> list[sources.Inputs]:
+        pair = (batched(of_several_lengths()), batched(of_several_lengths()))
+        monkeypatch.setattr(sources.modules, "call", lambda _: pair)
+        data = Data(source="own.py:datasets", inputs=("ids",))
+        content = sources.catalogue(data).content
+        return list(sources.blocks(data, [np.arange(6)], [content]))
+
+    with pytest.raises(AuditError) as caught:
+        read(lambda dataset: dataset.batch(2))
+    assert str(caught.value) == (
+        "own.py:datasets: batches records of different shapes. Fix: pad or resize all "
+        "records to one shape (mindspore.dataset.transforms.PadEnd, or "
+        "dataset.padded_batch in place of batch)."
+    )
+    padded = [[1, 2, 3, 0, 0, 0], [1, 2, 3, 4, 5, 0], [1, 2, 3, 4, 0, 0]]
+    pad_end = ds.transforms.PadEnd([6], 0)
+    for batched in (
+        lambda dataset: dataset.map(pad_end, input_columns="ids").batch(2),
+        lambda dataset: dataset.padded_batch(2, pad_info={"ids": ([6], 0)}),
+    ):
+        ((ids,),) = read(batched)
+        assert ids.dtype == np.int32
+        assert ids.tolist() == padded * 2

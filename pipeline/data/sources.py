@@ -52,7 +52,7 @@ KINDS_REFUSED = {
     "O": ("Python objects", "turn them into numbers in the pipeline"),
 }
 # What MindSpore says where records of several shapes are to be batched.
-UNEVEN = "nconsistent batch"
+UNEVEN = "Cannot batch tensors with different shapes"
 PAD = (
     "pad or resize all records to one shape (mindspore.dataset.transforms.PadEnd, or "
     "dataset.padded_batch in place of batch)"
@@ -336,7 +336,7 @@ class _UsersBatches:
             problem = f"cannot be read ({modules.summary(error)})"
             fix = "make its pipeline run"
             if UNEVEN in str(error):
-                fix = PAD
+                problem, fix = "batches records of different shapes", PAD
             raise AuditError(source, problem, fix) from error
 
     def _batch(self, row: dict[str, Any]) -> tuple[Inputs, NDArray[np.int32]]:

@@ -112,6 +112,18 @@ def of_inputs(names: Sequence[str], inputs: Sequence[NDArray[Any]]) -> Descripti
     )
 
 
+def kind(column: NDArray[Any]) -> str:
+    """Return as what an input is described.
+
+    Args:
+        column: (n_records, ...) finite numbers.
+    """
+    if _as_images(column[:1]) is not None:
+        return "images"
+    whole = np.issubdtype(column.dtype, np.integer) and column.dtype != np.uint8
+    return "sequences of whole numbers" if whole else "plain numbers"
+
+
 def joined(parts: Sequence[Description]) -> Description:
     """Return the descriptions of successive blocks as a single description."""
     first = parts[0]

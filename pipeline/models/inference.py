@@ -247,5 +247,5 @@ def _own_error(
         try:
             network(*inputs)
         except failures.FAILURES as own:
-            return own
+            return error if failures.place(own) is None else own
     return error
