@@ -27,7 +27,7 @@ class Kind:
 
 KINDS = {
     # The artifacts of the stages.
-    "records": Kind(4, ("numpy",)),
+    "records": Kind(5, ("numpy",)),
     "blind": Kind(3, ("numpy", "scipy", "scikit-learn")),
     "split": Kind(4, ("numpy",)),
     "target": Kind(2, ()),
