@@ -1,11 +1,11 @@
 """Datasets: where audited records come from."""
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.config import CIFAR_FILES, Data
 from pipeline.data import modules
 from pipeline.errors import AuditError
 from pipeline.signals import outputs
+from pipeline.signals.margins import UNLABELLED
 
 CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
 CIFAR_PIXELS = 32 * 32 * 3
@@ -36,11 +37,17 @@ READ_ROWS = 1024  # images held in memory at once while a file is read through
 # What the arrays of signals made elsewhere hold, by their names.
 ARRAYS = {
     "logits": "floats",
+    "margin": "floats",
     "label": "integers",
     "member": "bools",
     "train": "bools",
     "population": "bools",
     "inputs": "floats or integers",
+}
+# The axes of what models say of the records.
+AXES = {
+    "logits": "([n_models,] n_records, [n_views,] n_classes)",
+    "margins": "([n_models,] n_records[, n_views])",
 }
 # The way out of each fault of a model's outputs.
 FAULT_FIXES: dict[outputs.Fault, str] = {
@@ -71,8 +78,11 @@ class Catalogue:
 class Signals:
     """Models' outputs, made elsewhere; the first model is the target."""
 
-    logits: NDArray[np.floating[Any]]  # (n_models, n_records, n_views, n_classes)
-    label: NDArray[np.int32]  # (n_records,)
+    # (n_models, n_records, n_views, n_classes), or margins, (n_models, n_records,
+    # n_views, 1) in nats
+    outputs: NDArray[np.floating[Any]]
+    kind: Literal["logits", "margins"]
+    label: NDArray[np.int32]  # (n_records,) UNLABELLED where there are none
     member: NDArray[np.bool_]  # (n_models, n_records)
     train: NDArray[np.bool_] | None  # (n_records,) on the attack-train side
     population: NDArray[np.bool_]  # (n_records,) not to be audited
@@ -87,11 +97,16 @@ def catalogue(data: Data) -> Catalogue:
             outputs are no logits.
     """
     if data.source == "arrays":
-        models = signals(data)
-        _check_outputs(Path(str(data.path)), models.logits)
-        n_classes = models.logits.shape[-1]
+        models, path = signals(data), Path(str(data.path))
         member, population = models.member[0], models.population
-        content = _outputs_content(models)
+        if models.kind == "margins":
+            _check_margins(path, models.outputs)
+            # A single number is no sign of what the record is.
+            content = np.zeros_like(hashes([]), shape=len(models.label))
+            n_classes = max(int(models.label.max(initial=0)) + 1, 2)
+        else:
+            _check_outputs(path, models.outputs)
+            content, n_classes = _outputs_content(models), models.outputs.shape[-1]
         return Catalogue(models.label, member, content, n_classes, population)
     if modules.is_function(data.source):
         return _users_catalogue(data.source)
@@ -344,34 +359,59 @@ def signals(data: Data) -> Signals:
     """
     path = Path(str(data.path))
     arrays = _arrays(path, [name for name in ARRAYS if name != "inputs"])
-    for name in ("logits", "label", "member"):
-        if name not in arrays:
-            problem = f"has no array {name!r}"
-            raise AuditError(path, problem, "give logits, label and member")
-    logits, label = arrays["logits"], arrays["label"]
-    shape = logits.shape
-    if logits.ndim not in (2, 3, 4) or not np.issubdtype(logits.dtype, np.floating):
-        problem = f"has logits of type {logits.dtype} and shape {shape}"
-        fix = "give floats ([n_models,] n_records, [n_views,] n_classes)"
-        raise AuditError(path, problem, fix)
-    lead = shape[:1] if logits.ndim == 2 else shape[:2]
+    kind, outputs = _models_outputs(path, arrays)
+    shape = outputs.shape
+    lead = shape[:1] if outputs.ndim == 2 else shape[:2]
     member, train = arrays["member"], arrays.get("train")
+    label = arrays.get("label", np.full(lead[-1], UNLABELLED))
     population = arrays.get("population", np.zeros(lead[-1], dtype=bool))
-    _check_axes(path, shape, lead[-1], label, member)
+    _check_axes(path, kind, shape, lead[-1], label, member)
     _check_array(path, "label", label, lead[-1:], np.integer)
     _check_array(path, "member", member, lead, np.bool_)
     if train is not None:
         _check_array(path, "train", train, lead[-1:], np.bool_)
     _check_array(path, "population", population, lead[-1:], np.bool_)
-    _check_labels(path, label, shape[-1])
-    if logits.ndim == 2:
-        logits, member = logits[None], member[None]
+    if "label" in arrays:
+        _check_labels(path, label, shape[-1] if kind == "logits" else MOST_LABEL + 1)
+    if outputs.ndim == 2:
+        outputs, member = outputs[None], member[None]
     if (population & member[0]).any():
         problem = "has members of the target in its population"
         raise AuditError(path, problem, "give records that it was not trained on")
-    if logits.ndim == 3:
-        logits = logits[:, :, None]
-    return Signals(logits, label.astype(np.int32), member, train, population)
+    if outputs.ndim == 3:
+        outputs = outputs[:, :, None]
+    return Signals(outputs, kind, label.astype(np.int32), member, train, population)
+
+
+def _models_outputs(
+    path: Path, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[Literal["logits", "margins"], NDArray[np.floating[Any]]]:
+    """Return logits as they are, or margins with a last axis in place of classes.
+
+    Raises:
+        AuditError: if an array is missing, or has another number of axes or type.
+    """
+    if "logits" in arrays and "margin" in arrays:
+        problem = "has both logits and margin"
+        fix = "leave out margin, which is computed from the logits"
+        raise AuditError(path, problem, fix)
+    by_margin = "margin" in arrays
+    needed = ("member",) if by_margin else ("logits", "label", "member")
+    for name in needed:
+        if name not in arrays:
+            problem = f"has no array {name!r}"
+            fix = "give logits, label and member; or margin and member"
+            raise AuditError(path, problem, fix)
+    array = arrays["margin" if by_margin else "logits"]
+    least = 1 if by_margin else 2
+    if not least <= array.ndim <= least + 2 or not np.issubdtype(
+        array.dtype, np.floating
+    ):
+        name = "a margin" if by_margin else "logits"
+        problem = f"has {name} of type {array.dtype} and shape {array.shape}"
+        fix = f"give floats {AXES['margins' if by_margin else 'logits']}"
+        raise AuditError(path, problem, fix)
+    return ("margins", array[..., None]) if by_margin else ("logits", array)
 
 
 def _outputs_content(models: Signals) -> NDArray[np.bytes_]:
@@ -380,7 +420,7 @@ def _outputs_content(models: Signals) -> NDArray[np.bytes_]:
     Copies of a record have the same outputs. Other records may have them too where the
     outputs are coarse, as classes without probabilities are: nothing is known then.
     """
-    logits, label = models.logits, models.label
+    logits, label = models.outputs, models.label
     outputs = hashes(logits[0])
     content = hashes(_joined(logits[:1], label, np.arange(len(label))))
     _, group, size = np.unique(outputs, return_inverse=True, return_counts=True)
@@ -449,19 +489,20 @@ def _check_array(
 
 def _check_axes(
     path: Path,
+    kind: Literal["logits", "margins"],
     shape: tuple[int, ...],
     n_records: int,
     label: NDArray[Any],
     member: NDArray[Any],
 ) -> None:
-    """Refuse logits whose axes are in another order than label and member show."""
+    """Refuse outputs whose axes are in another order than label and member show."""
     n = len(label) if label.ndim == 1 else None
     if n is None or n == n_records or member.shape[-1:] != (n,):
         return
-    problem = f"has logits of shape {shape}, but label and member have {n} records"
-    fix = "give ([n_models,] n_records, [n_views,] n_classes)"
-    if n in shape:
-        fix = f"transpose the logits to {fix.removeprefix('give ')}"
+    own = shape if kind == "logits" else shape[:-1]
+    problem = f"has {kind} of shape {own}, but label and member have {n} records"
+    to = f"transpose the {kind} to" if n in own else "give"
+    fix = f"{to} {AXES[kind]}"
     raise AuditError(path, problem, fix)
 
 
@@ -474,6 +515,21 @@ def _check_outputs(
             name = f"model {model}" if model else "the target"
             problem = f"array logits: {name} {outputs.WORDS[fault]}"
             raise AuditError(path, problem, FAULT_FIXES[fault])
+
+
+def _check_margins(
+    path: Path,
+    margin: NDArray[np.floating[Any]],  # (n_models, n_records, n_views, 1)
+) -> None:
+    for model, of_model in enumerate(margin):
+        name = f"model {model}" if model else "the target"
+        finite = of_model[np.isfinite(of_model)]
+        if finite.size and finite.min() == finite.max():
+            problem = f"array margin: {name} {outputs.WORDS['constant']}"
+            raise AuditError(path, problem, FAULT_FIXES["constant"])
+        if finite.size and finite.min() >= 0 and finite.max() <= 1:
+            problem = f"array margin: {name} gives values in [0, 1], as confidences are"
+            raise AuditError(path, problem, "give log(p / (1 - p))")
 
 
 def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
