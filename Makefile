@@ -103,7 +103,7 @@ soak: $(READY)
 lint: $(READY)
 	@"$$PYTHON" -m ruff format --check .
 	@"$$PYTHON" -m ruff check .
-	@"$$PYTHON" -m mypy pipeline stages
+	@"$$PYTHON" -m mypy pipeline stages membership_audit.py
 
 ## help: list these commands
 .PHONY: help

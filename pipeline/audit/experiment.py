@@ -129,6 +129,25 @@ def rerun(
     return {name: scores[name] for name in outcome.scored}
 
 
+def decisions(
+    settings: Attack, view: View, outcome: Outcome, memory: Path
+) -> dict[str, NDArray[np.bool_]]:
+    """Have the learned attacks decide on records that they have not seen.
+
+    Args:
+        settings: of the first run.
+        view: with the records of the first run as attack-train, and others.
+        outcome: of the first run.
+        memory: folder of the fits that are kept.
+
+    Returns:
+        (n_others,) whether each of the others is taken for a member, by name.
+    """
+    with _prepared(settings, view, outcome.scored, memory) as setting:
+        predicted = search.predicted(outcome.learned, setting, jobs=view.jobs)
+    return {name: decision for name, (_, decision) in predicted.items()}
+
+
 def strongest(
     auc: Mapping[str, float], scored: Mapping[str, Scored], view: View
 ) -> str:

@@ -251,11 +251,37 @@ def _users_datasets(source: str) -> list[Any]:
         if not hasattr(dataset, "create_dict_iterator"):
             problem = f"returns a {type(dataset).__name__}, not a mindspore dataset"
             raise AuditError(source, problem, "return (members, nonmembers)")
-        columns = sorted(dataset.get_col_names())
-        if columns != ["image", "label"]:
-            problem = f"has the columns {', '.join(columns)}"
-            raise AuditError(source, problem, "project it to image and label")
+        _check_columns(source, dataset)
     return list(pair)
+
+
+def _check_columns(source: str, dataset: Any) -> None:
+    columns = sorted(dataset.get_col_names())
+    if columns != ["image", "label"]:
+        problem = f"has the columns {', '.join(columns)}"
+        raise AuditError(source, problem, "project it to image and label")
+
+
+def batches(
+    name: str, dataset: Any
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int32]]]:
+    """Yield images and labels of a `mindspore.dataset` that a script hands over.
+
+    Args:
+        name: of the dataset, for errors.
+        dataset: with the columns image and label, batched or not.
+
+    Yields:
+        (n_rows, ...) float32 and (n_rows,).
+
+    Raises:
+        AuditError: if it is no dataset, or does not keep to what `datasets` returns.
+    """
+    if not hasattr(dataset, "create_dict_iterator"):
+        problem = f"is a {type(dataset).__name__}, not a mindspore dataset"
+        raise AuditError(name, problem, "give a pipeline of mindspore.dataset")
+    _check_columns(name, dataset)
+    yield from _users_batches(name, dataset)
 
 
 def _users_batches(
