@@ -23,13 +23,21 @@ else
   READY := .venv/ready
 endif
 
+# What a shell has under these common names is not meant for make.
+$(foreach name,NAME KIND FROM TARGET,\
+  $(if $(filter command,$(origin $(name))),,$(eval override $(name) :=)))
+
 # Programs get these by the environment, as they were typed: neither make nor a shell
 # reads what stands in them.
 override CONFIG := $(value CONFIG)
 override DATA := $(value DATA)
 override JOBS := $(value JOBS)
 override PYTHON := $(value PYTHON)
-export CONFIG DATA JOBS PYTHON
+override NAME := $(value NAME)
+override KIND := $(value KIND)
+override FROM := $(value FROM)
+override TARGET := $(value TARGET)
+export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
@@ -47,6 +55,16 @@ audit $(STAGES): $(READY)
 .PHONY: plan
 plan: $(READY)
 	@"$$PYTHON" -m stages.plan
+
+## new: make a folder to start from, NAME=mine [KIND=own|arrays|images]
+.PHONY: new
+new: $(READY)
+	@"$$PYTHON" -m stages.new
+
+## import: take over models of the LiRA code, FROM=folder NAME=mine [TARGET=model]
+.PHONY: import
+import: $(READY)
+	@"$$PYTHON" -m stages.import_
 
 ## clean: remove what the stages of this CONFIG made
 .PHONY: clean
@@ -86,7 +104,7 @@ soak: $(READY)
 lint: $(READY)
 	@"$$PYTHON" -m ruff format --check .
 	@"$$PYTHON" -m ruff check .
-	@"$$PYTHON" -m mypy pipeline stages
+	@"$$PYTHON" -m mypy pipeline stages membership_audit.py
 
 ## help: list these commands
 .PHONY: help

@@ -309,13 +309,40 @@ class Attack(Section):
     attacks: Literal["all"] | Annotated[tuple[str, ...], Field(strict=False)] = "all"
     methods: Annotated[tuple[AttackMethod, ...], Field(strict=False)] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tutorials(cls, settings: Any) -> Any:
+        """Write out the tutorial's methods where they are meant, but not written."""
+        if not isinstance(settings, dict):
+            return settings
+        attacks, own = settings.get("attacks", "all"), settings.get("methods", [])
+        if attacks == "all":
+            named = [] if "methods" in settings else [*grids.TUTORIAL]
+        elif isinstance(attacks, list | tuple):
+            named = [name for name in attacks if name in grids.TUTORIAL]
+            rest = [name for name in attacks if name not in named]
+            settings = {**settings, "attacks": rest}
+        else:
+            return settings
+        if not isinstance(own, list | tuple):
+            return settings
+        written = [each for each in own if isinstance(each, dict)]
+        titles = [str(each.get("name") or each.get("method")) for each in written]
+        titles = [title.lower() for title in titles]
+        meant = [
+            {"method": name, "params": grids.TUTORIAL[name]}
+            for name in named
+            if name not in titles
+        ]
+        return {**settings, "methods": [*meant, *own]}
+
     @field_validator("attacks")
     @classmethod
     def _known(cls, attacks: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return (
             attacks
             if isinstance(attacks, str)
-            else _all_known(attacks, catalogue.names())
+            else _all_known(attacks, (*catalogue.names(), *grids.TUTORIAL))
         )
 
     @model_validator(mode="before")

@@ -12,7 +12,7 @@ from pipeline import cli
 from pipeline.attacks import catalogue, coverage, rmia
 from pipeline.attacks.division import Division, withholding
 from pipeline.attacks.evidence import evidence, together
-from pipeline.attacks.view import View
+from pipeline.attacks.view import View, unknown
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
 from pipeline.cache import arrays, documents, kinds, shards, summaries
@@ -21,7 +21,7 @@ from pipeline.cache.stamps import Job
 from pipeline.config import Attack
 from pipeline.errors import AuditError
 from pipeline.findings import controls, exposure, figures, schema
-from pipeline.signals import recalibration
+from pipeline.signals import margins, recalibration
 
 
 def compute(job: Job) -> str:
@@ -40,7 +40,8 @@ def compute(job: Job) -> str:
     train = division.member[division.attack_train]
     search.fold_sides(train, settings.folds, settings.seed)
     in_models = arrays.upstream(job, "references", kinds.References).member
-    experiment.check(settings, in_models[:, ~records.population])
+    lacking = unknown(shard.logits, shard.label)
+    experiment.check(settings, in_models[:, ~records.population], lacking)
     kept = kept_of(in_models, division, settings.seed)
     view = view_of(job, settings, shard, division, in_models, kept)
     memory = job.folder("attack") / "fits"
@@ -74,7 +75,7 @@ def compute(job: Job) -> str:
     timings = summaries.Timings(seconds=seconds)
     documents.write(folder / TIMINGS, timings, key=job.key)
     p_value = reference_p_values(view)
-    correct = shard.logits[:, 0].argmax(axis=1) == shard.label
+    correct = margins.right(shard.logits[:, 0], shard.label, shard.margin[:, 0])
     # A million records of many references leave little room for their scores.
     del view, shard
     scores = assembled(records, division, outcome, correct, p_value)
@@ -232,7 +233,8 @@ def view_of(
     """Return all that attacks may look at."""
     shape = (*in_models.shape, shard.margin.shape[1])
     references = np.empty(shape, dtype=shard.margin.dtype)
-    used = any(
+    has_logits = bool(shard.logits.shape[2])
+    used = has_logits and any(
         catalogue.ATTACKS[name].recalibrated for name in experiment.wanted(settings)
     )
     recalibrated = np.empty(shape if used else (0, *shape[1:]), dtype=np.float32)
@@ -245,12 +247,15 @@ def view_of(
         counts = kept[:, block.rows]
         sides = block.member & counts, ~block.member & counts
         of_blocks.append(evidence(block.margin, *sides))
-    chosen = recalibration.sample(division.audited)
-    correction = recalibration.fitted(shard.logits[chosen], shard.label[chosen])
+    of_target = shard.margin
+    if has_logits:
+        chosen = recalibration.sample(division.audited)
+        correction = recalibration.fitted(shard.logits[chosen], shard.label[chosen])
+        of_target = recalibration.margin(shard.logits, shard.label, correction)
     return View(
         logits=shard.logits,
         margin=shard.margin,
-        recalibrated=recalibration.margin(shard.logits, shard.label, correction),
+        recalibrated=of_target,
         label=shard.label,
         audited=division.audited,
         division=division,

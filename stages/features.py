@@ -34,6 +34,12 @@ Source = Callable[
     Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]],
 ]
 
+# The way out of outputs made elsewhere that are not finite.
+NOT_FINITE_FIXES = {
+    "logits": "correct them; log-probabilities stay finite by log-softmax",
+    "margins": "correct them; from logits, log(p / (1 - p)) stays finite",
+}
+
 
 @dataclass(frozen=True)
 class Model:
@@ -185,13 +191,19 @@ def condense(
         own = np.isin(rows, chosen)
         logits.append(shard.logits[own])
         label.append(shard.label[own])
-    correction = recalibration.fitted(np.concatenate(logits), np.concatenate(label))
+    of_sample = np.concatenate(logits)
+    correction = None  # margins alone cannot be corrected
+    if of_sample.shape[2]:
+        correction = recalibration.fitted(of_sample, np.concatenate(label))
     for index, shard in enumerate(outputs()):
+        recalibrated = shard.margin.astype(np.float32)
+        if correction is not None:
+            recalibrated = recalibration.margin(shard.logits, shard.label, correction)
         signals = kinds.ReferenceShard(
             id=shard.id,
             margin=shard.margin,
-            recalibrated=recalibration.margin(shard.logits, shard.label, correction),
-            correct=shard.logits[:, 0].argmax(axis=1) == shard.label,
+            recalibrated=recalibrated,
+            correct=margins.right(shard.logits[:, 0], shard.label, shard.margin[:, 0]),
         )
         path = shards.shard_path(model.signals, index)
         arrays.write(path, signals, key=model.signals_key, origin=origin)
@@ -233,7 +245,9 @@ def summed_up(
                 shard, origin = arrays.read_with_origin(
                     path, kinds.Shard, key=key, fix=fix
                 )
-                parts.append(shard.logits[:, 0].argmax(axis=1) == shard.label)
+                parts.append(
+                    margins.right(shard.logits[:, 0], shard.label, shard.margin[:, 0])
+                )
                 n_views, n_classes = shard.logits.shape[1:]
             else:
                 signals, origin = arrays.read_with_origin(
@@ -334,24 +348,29 @@ def arrays_source(data: Data, records: kinds.Records) -> Source:
     """Return the source of signals made elsewhere."""
 
     @cache
-    def models() -> NDArray[np.floating[Any]]:
-        return sources.signals(data).logits
+    def models() -> sources.Signals:
+        return sources.signals(data)
 
     def source(
         model: int, blocks: Sequence[NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.float64]]]:
         if not blocks:
             return
-        logits = models()[model]
+        signals = models()
         for rows in blocks:
-            block = logits[records.id[rows]]
+            ids = records.id[rows]
+            block = signals.outputs[model, ids]
             wrong = ~np.isfinite(block).all(axis=(1, 2))
             if wrong.any():
                 name = f"model {model}" if model else "the target"
-                first = records.id[rows][wrong][0]
-                problem = f"has logits that are NaN or infinite: {name}, record {first}"
-                fix = "correct them; log-probabilities stay finite by log-softmax"
-                raise AuditError(data.path, problem, fix)
+                problem = (
+                    f"has {signals.kind} that are NaN or infinite: {name}, "
+                    f"record {ids[wrong][0]}"
+                )
+                raise AuditError(data.path, problem, NOT_FINITE_FIXES[signals.kind])
+            if signals.kind == "margins":
+                yield block[..., :0], block[..., 0]
+                continue
             label = records.label[rows]
             views = [margins.margin(block[:, v], label) for v in range(block.shape[1])]
             yield block, np.stack(views, axis=1)

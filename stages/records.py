@@ -10,6 +10,7 @@ from pipeline.cache.stamps import Job
 from pipeline.config import Data
 from pipeline.data import selection, sources
 from pipeline.errors import AuditError
+from pipeline.signals.margins import UNLABELLED
 
 
 def compute(job: Job) -> str:
@@ -78,7 +79,8 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
         settings, catalogue, others, known, nonmembers.ids
     )
     chosen = np.sort(np.concatenate((members.ids, nonmembers.ids, population)))
-    if len(np.unique(catalogue.label[chosen])) < 2:
+    classes = np.unique(catalogue.label[chosen])
+    if len(classes) < 2 and UNLABELLED not in classes:
         problem = "has records of one class only"
         raise AuditError(f"data ({settings.source})", problem, "add other classes")
     return Records(

@@ -66,9 +66,9 @@ def given_member(data: Data, records: kinds.Records) -> NDArray[np.bool_]:
     """
     signals = sources.signals(data)
     names = [f"model {model}" for model in range(1, len(signals.member))]
-    for name, logits in zip(names, signals.logits[1:], strict=True):
-        if np.array_equal(logits, signals.logits[0]):
-            problem = f"has the target's own logits as {name}"
+    for name, outputs in zip(names, signals.outputs[1:], strict=True):
+        if np.array_equal(outputs, signals.outputs[0]):
+            problem = f"has the target's own {signals.kind} as {name}"
             raise AuditError(data.path, problem, "take that model out")
     member = trained_on(signals.member[1:], records)
     remark(names, member, records)

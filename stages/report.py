@@ -81,6 +81,7 @@ def read(job: Job, settings: Settings) -> Inputs:
             train_accuracy=features.train_accuracy,
             test_accuracy=features.test_accuracy,
             checkpoint_sha256=target.checkpoint_sha256,
+            accuracy_by="predictions" if features.n_classes else "margins",
         ),
         references=features.references,
         reference_names=reference_names(job, len(reference_member)),

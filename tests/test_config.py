@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline import config
-from pipeline.attacks import catalogue
+from pipeline.attacks import catalogue, grids
 from pipeline.cache import keys, stamps
 from pipeline.cache.digests import Digests
 from pipeline.cache.stages import STAGES
@@ -487,10 +487,66 @@ def test_attacks_that_cannot_be_are_refused(text: str, tmp_path: Path) -> None:
     assert refusal(path) == ATTACK_REFUSALS[text]
 
 
+def candidates(methods: tuple[config.AttackMethod, ...]) -> list[tuple[str, Any]]:
+    return [
+        (each.title, grids.candidates(each.method, each.params)[0]) for each in methods
+    ]
+
+
 def test_every_attack_runs_unless_some_are_named(tmp_path: Path) -> None:
     path = tmp_path / "audit.toml"
     path.write_text(AUDIT.partition("[attack]")[0], encoding="utf-8")
-    assert config.load(path).attack == config.Attack(attacks="all")
+    settings = config.load(path).attack
+    assert settings == config.Attack(attacks="all")
+    # The built-in demonstration writes out the tutorial's grids.
+    (digits,) = (path for path in CONFIGS if path.stem == "digits")
+    written = config.load(digits).attack.methods[:4]
+    assert candidates(settings.methods) == candidates(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "attacks", "methods"),
+    [
+        ('attacks = "all"\nmethods = []', "all", {}),
+        ('attacks = ["loss"]', ("loss",), {}),
+        (
+            'attacks = ["rf", "loss", "lr"]',
+            ("loss",),
+            {"rf": grids.TUTORIAL["rf"], "lr": grids.TUTORIAL["lr"]},
+        ),
+        (
+            'attacks = ["lr", "knn"]\n[[attack.methods]]\nmethod = "LR"\n'
+            "params = { C = [1.0] }",
+            (),
+            {"knn": grids.TUTORIAL["knn"], "lr": {"C": [1.0]}},
+        ),
+        (
+            '[[attack.methods]]\nmethod = "knn"\nparams = { p = [1] }',
+            "all",
+            {"knn": {"p": [1]}},
+        ),
+    ],
+)
+def test_methods_that_are_named_alone_have_the_tutorials_grids(
+    text: str, attacks: Any, methods: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "audit.toml"
+    whole = AUDIT.partition("[attack]")[0]
+    path.write_text(f"{whole}[attack]\n{text}\n", encoding="utf-8")
+    settings = config.load(path).attack
+    assert settings.attacks == attacks
+    assert {each.title: each.params for each in settings.methods} == methods
+    # As a stage reads them from its stamp.
+    written = settings.model_dump(mode="json")
+    assert config.Attack.model_validate(written) == settings
+
+
+def test_a_method_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audit.toml"
+    whole = AUDIT.partition("[attack]")[0]
+    path.write_text(f'{whole}[attack]\nattacks = ["lr", "lr"]\n', encoding="utf-8")
+    expected = "attack.methods: names 'lr' twice. Fix: put its values into one grid"
+    assert refusal(path).startswith(expected)
 
 
 def test_a_method_may_stand_twice_under_two_names(tmp_path: Path) -> None:

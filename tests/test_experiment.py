@@ -58,7 +58,7 @@ def audit(leak: float = 0.0, n_records: int = 300, seed: int = 0) -> Audit:
 
 
 def settings(attacks: tuple[str, ...] | str = ALL, **more: Any) -> Attack:
-    return Attack.model_validate({"attacks": attacks, **more})
+    return Attack.model_validate({"attacks": attacks, "methods": (), **more})
 
 
 class Run(NamedTuple):
@@ -324,6 +324,78 @@ def test_an_attack_whose_references_are_lacking_is_refused_by_name(
 
 
 LOSS = catalogue.ATTACKS["loss"]
+
+
+def by_margins() -> Audit:
+    drawn = audit(2.0)
+    return drawn._replace(view=replace(drawn.view, logits=drawn.view.logits[:, :, :0]))
+
+
+NO_LOGITS = "needs logits, and there are margins alone"
+TUTORIAL_LR = {"method": "lr", "params": {"C": [1.0]}}
+
+
+def test_of_margins_alone_all_attacks_run_that_need_no_logits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entropy = catalogue.ATTACKS["entropy"]
+    monkeypatch.setattr(catalogue, "ATTACKS", {"loss": LOSS, "entropy": entropy})
+    drawn = by_margins()
+    own = {**TUTORIAL_LR, "name": "own", "features": ("loss", "margin")}
+    how = settings("all", methods=(TUTORIAL_LR, own))
+    experiment.check(how, drawn.view.in_models, drawn.view.unknown)
+    outcome = experiment.run(how, drawn.view, tmp_path)
+    assert [*outcome.scored] == ["loss", "own"]
+    learned = 'with features = ["loss", "margin"] they can learn from margins'
+    assert capsys.readouterr().err.splitlines() == [
+        f"note: left out ({NO_LOGITS}): lr; {learned}",
+        f"note: left out ({NO_LOGITS}): entropy",
+    ]
+    again = experiment.rerun(how, drawn.view, outcome, tmp_path)
+    assert [*again] == ["loss", "own"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("attacks", "more", "message"),
+    [
+        (("entropy",), {}, f"attack.attacks (entropy): {NO_LOGITS}"),
+        (
+            ("loss", "lr"),
+            {},
+            f"attack.methods.lr.features: names 'logits', which {NO_LOGITS}",
+        ),
+        (
+            "all",
+            {"methods": ({**TUTORIAL_LR, "features": ("margin", "sorted")},)},
+            f"attack.methods.lr.features: names 'sorted', which {NO_LOGITS}",
+        ),
+    ],
+)
+def test_what_is_named_and_needs_logits_is_refused_of_margins(
+    attacks: Any, more: dict[str, Any], message: str
+) -> None:
+    drawn = by_margins()
+    with pytest.raises(AuditError) as caught:
+        experiment.check(
+            settings(attacks, **more), drawn.view.in_models, drawn.view.unknown
+        )
+    fix = "leave it out, or give what it needs"
+    assert str(caught.value) == f"{message}. Fix: {fix}."
+
+
+def test_a_clipped_loss_of_margins_alone_is_refused() -> None:
+    drawn = by_margins()
+    with pytest.raises(AuditError) as caught:
+        experiment.check(
+            settings(("loss",), loss="clipped"),
+            drawn.view.in_models,
+            drawn.view.unknown,
+        )
+    assert str(caught.value) == (
+        "attack.loss: is 'clipped', which is computed from logits, and there are none. "
+        "Fix: use 'exact'."
+    )
 
 
 def test_among_all_attacks_what_lacks_references_is_left_out_with_a_note(

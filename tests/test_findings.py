@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.audit import terminal
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure, report, slices
 from pipeline.findings.report import Audited, Inputs
@@ -19,6 +20,7 @@ from pipeline.findings.schema import (
     Strongest,
     Target,
 )
+from pipeline.signals.margins import UNLABELLED
 from pipeline.statistics import corrections, epsilon, metrics
 from tests import reports
 
@@ -419,3 +421,25 @@ def test_rank_posterior_and_flag_of_the_records_agree(seed: int) -> None:
     assert flagged.any()
     # No record is flagged after one that is not.
     assert (np.diff(flagged.astype(int)) <= 0).all()
+
+
+def test_of_margins_without_labels_nothing_is_said_of_classes_or_predictions() -> None:
+    whole = inputs()
+    known = report.findings(whole, SETTINGS)
+    by_margins = replace(
+        whole,
+        audited=replace(whole.audited, label=np.full(N, UNLABELLED, np.int32)),
+        target=whole.target.model_copy(update={"accuracy_by": "margins"}),
+    )
+    found, table = report.findings(by_margins, SETTINGS)
+    assert found.controls.labels.passed is None
+    assert found.controls.labels.reason == "there are no labels"
+    assert [*found.slices.kinds] == []
+    assert {*known.records} - {*table} == {"label", "correct"}
+    assert found.attacks == known.report.attacks
+    labelled = replace(by_margins, audited=whole.audited)
+    found, table = report.findings(labelled, SETTINGS)
+    assert found.controls.labels.reason == "margins alone tell no predictions"
+    assert [*found.slices.kinds] == ["class"]
+    assert {*known.records} - {*table} == {"correct"}
+    assert "Of margins alone a record counts as right if" in terminal.text(found, 200)

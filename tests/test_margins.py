@@ -210,3 +210,22 @@ def test_the_log_mean_of_nothing_is_that_of_probability_zero() -> None:
     for n_models in (2, 0):
         nothing = np.zeros((n_models, 3))
         assert np.isneginf(margins.log_mean(nothing, nothing > 0)).all()
+
+
+def test_a_record_is_right_where_its_class_has_the_largest_logit() -> None:
+    logits = np.random.default_rng(0).normal(size=(300, 3))
+    label = np.arange(300) % 3
+    margin = margins.margin(logits, label)
+    right = margins.right(logits, label, margin)
+    assert right.tolist() == [
+        row.argmax() == y for row, y in zip(logits, label, strict=True)
+    ]
+    # Of margins alone, those are surely right that have more than half of it all.
+    surely = margins.right(logits[:, :0], label, margin)
+    p = np.exp(logits[np.arange(300), label]) / np.exp(logits).sum(axis=1)
+    assert surely.tolist() == (p > 0.5).tolist()
+    assert 0 < surely.sum() < right.sum()
+    assert right[surely].all()
+    of_two = margins.margin(logits[:, :2], label % 2)
+    both = [margins.right(logits[:, :n], label % 2, of_two) for n in (0, 2)]
+    assert both[0].tolist() == both[1].tolist()

@@ -161,7 +161,9 @@ def test_arrays_of_many_models_run_every_attack(checkout: Checkout) -> None:
     own = np.arange(4) == label[:, None, None]
     logits += own * (1 + 2 * member[:, :, None, None])
     np.savez(checkout.folder / "a.npz", logits=logits, label=label, member=member)
-    checkout.config.write_text('[data]\nsource = "arrays"\npath = "a.npz"\n')
+    checkout.config.write_text(
+        '[data]\nsource = "arrays"\npath = "a.npz"\n[attack]\nmethods = []\n'
+    )
     done = checkout.make("attack")
     assert done.returncode == 0, done.stderr
     with h5py.File(checkout.run / "attack" / "scores.h5") as file:

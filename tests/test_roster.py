@@ -8,6 +8,7 @@ from pipeline.attacks import catalogue, folds, roster
 from pipeline.attacks.division import Division
 from pipeline.attacks.evidence import evidence
 from pipeline.errors import LacksError
+from pipeline.signals.margins import UNLABELLED
 from pipeline.statistics import metrics
 from tests.views import drawn, plain, recalibrated
 
@@ -83,6 +84,48 @@ def test_a_constant_added_to_the_logits_changes_no_score(name: str) -> None:
     np.testing.assert_allclose(
         roster.score(name, other).score, roster.score(name, view).score, atol=near
     )
+
+
+BY_MARGINS = [name for name in ALL if not catalogue.reads(name)]
+
+
+@pytest.mark.parametrize("name", [*BY_MARGINS])
+def test_margins_alone_give_the_scores_that_logits_give(name: str) -> None:
+    view = drawn()
+    alone = replace(
+        view, logits=view.logits[:, :, :0], label=np.full_like(view.label, UNLABELLED)
+    )
+    score = roster.score(name, alone).score
+    if name == "amortised":  # it has no corrected logits then
+        assert metrics.auc(score, view.member) > 0.8
+    else:
+        assert np.array_equal(score, roster.score(name, view).score)
+
+
+def test_attacks_that_read_what_is_unknown_say_so() -> None:
+    view = drawn()
+    no_logits = replace(view, logits=view.logits[:, :, :0])
+    no_labels = replace(view, label=np.full_like(view.label, UNLABELLED))
+    lacking = {
+        "needs logits, and there are margins alone": (
+            no_logits,
+            [
+                *("entropy", "modified_entropy", "correctness"),
+                *("entropy_per_class", "modified_entropy_per_class", "qmia"),
+            ],
+        ),
+        "needs labels, and there are none": (
+            no_labels,
+            [name for name in ALL if name.endswith("_per_class")],
+        ),
+    }
+    for reason, (unknown, names) in lacking.items():
+        for name in ALL:
+            if name in names:
+                with pytest.raises(LacksError, match=f"^{reason}$"):
+                    roster.score(name, unknown)
+            else:
+                assert roster.lack(name, view.in_models, unknown.unknown) is None
 
 
 @pytest.mark.parametrize("name", ALL)

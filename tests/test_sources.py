@@ -15,6 +15,7 @@ from pipeline.config import CIFAR_FILES, Data
 from pipeline.data import sources
 from pipeline.errors import AuditError
 from pipeline.signals import outputs
+from pipeline.signals.margins import UNLABELLED
 from stages import records
 
 MINE = Data(source="mine.py:datasets")
@@ -682,12 +683,12 @@ def test_signals_of_each_shape_have_the_target_first(
     arrays: dict[str, Any], save: Save
 ) -> None:
     found = sources.signals(save(arrays))
-    assert found.logits.ndim == 4
-    assert np.array_equal(found.logits[0, :, 0], LOGITS)
+    assert found.outputs.ndim == 4
+    assert np.array_equal(found.outputs[0, :, 0], LOGITS)
     assert np.array_equal(found.label, SIGNALS["label"])
     assert found.label.dtype == np.int32
     assert np.array_equal(found.member[0], MEMBER)
-    assert len(found.member) == len(found.logits)
+    assert len(found.member) == len(found.outputs)
     assert found.train is None
 
 
@@ -764,13 +765,90 @@ def test_copies_are_told_where_one_in_fifty_has_another_label(save: Save) -> Non
     assert len({*content.tolist()}) == 102
 
 
+MARGIN = np.random.default_rng(7).normal(size=(2, N, 2))
+MARGINS: dict[str, Any] = {"margin": MARGIN, "member": SIDES}
+
+
+@pytest.mark.parametrize(
+    ("margin", "member"),
+    [(MARGIN[0, :, 0], MEMBER), (MARGIN[:, :, 0], SIDES), (MARGIN, SIDES)],
+    ids=["records", "models", "views"],
+)
+def test_margins_of_each_shape_have_the_target_first(
+    margin: NDArray[np.float64], member: NDArray[np.bool_], save: Save
+) -> None:
+    found = sources.signals(save({"margin": margin, "member": member}))
+    assert found.kind == "margins"
+    assert found.outputs.ndim == 4
+    assert np.array_equal(found.outputs[0, :, 0, 0], MARGIN[0, :, 0])
+    assert np.array_equal(found.member[0], MEMBER)
+    assert (found.label == UNLABELLED).all()
+
+
+def test_margins_tell_no_copies_and_may_have_labels(save: Save) -> None:
+    found = sources.catalogue(save({**MARGINS, "label": SIGNALS["label"] + 4}))
+    assert set(found.content.tolist()) == {b""}
+    assert np.array_equal(found.label, SIGNALS["label"] + 4)
+    assert found.n_classes == SIGNALS["label"].max() + 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"logits": LOGITS},
+            "has both logits and margin. Fix: leave out margin, which is computed "
+            "from the logits.",
+        ),
+        (
+            {"margin": np.ones((2, N), dtype=int)},
+            "has a margin of type int64 and shape (2, 6). Fix: give floats "
+            "([n_models,] n_records[, n_views]).",
+        ),
+        (
+            {"margin": np.ones((2, N, 1, 3))},
+            "has a margin of type float64 and shape (2, 6, 1, 3). Fix: give floats "
+            "([n_models,] n_records[, n_views]).",
+        ),
+        (
+            {"margin": MARGIN.transpose(1, 0, 2), "label": SIGNALS["label"]},
+            "has margins of shape (6, 2, 2), but label and member have 6 records. "
+            "Fix: transpose the margins to ([n_models,] n_records[, n_views]).",
+        ),
+        (
+            {"label": np.full(N, -1)},
+            "has the label -1 outside [0, 2147483648). Fix: correct the labels or the "
+            "data's format.",
+        ),
+        (
+            {"margin": np.stack((MARGIN[0], np.zeros((N, 2))))},
+            "array margin: model 1 gives the same outputs for every record. Fix: check "
+            "its checkpoint (weights that are NaN?) and how it was run.",
+        ),
+        (
+            {"margin": 1 / (1 + np.exp(-MARGIN))},
+            "array margin: the target gives values in [0, 1], as confidences are. "
+            "Fix: give log(p / (1 - p)).",
+        ),
+    ],
+)
+def test_margins_that_cannot_be_are_refused(
+    changed: dict[str, Any], message: str, save: Save
+) -> None:
+    data = save({**MARGINS, **changed})
+    with pytest.raises(AuditError) as caught:
+        sources.catalogue(data)
+    assert str(caught.value) == f"{data.path}: {message}"
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 def test_signals_without_one_of_the_arrays_are_refused(name: str, save: Save) -> None:
     data = save({k: v for k, v in SIGNALS.items() if k != name})
     with pytest.raises(AuditError) as caught:
         sources.signals(data)
     assert str(caught.value) == (
-        f"{data.path}: has no array {name!r}. Fix: give logits, label and member."
+        f"{data.path}: has no array {name!r}. "
+        "Fix: give logits, label and member; or margin and member."
     )
 
 

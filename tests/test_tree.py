@@ -14,6 +14,7 @@ from pipeline.models import networks
 PROJECT = Path(__file__).parents[1]
 PIPELINE = sorted((PROJECT / "pipeline").rglob("*.py"))
 PROGRAMS = sorted((PROJECT / "stages").glob("*.py"))
+SCRIPTS = PROJECT / "membership_audit.py"  # what users' own scripts import
 # The rooms, each of which imports only what stands before it.
 ROOMS = (
     "errors",
@@ -30,6 +31,7 @@ ROOMS = (
     "findings",
     "audit",
     "stages",
+    "membership_audit",
 )
 NUMERIC = ("signals", "statistics", "attacks", "findings")
 # What numbers have no need of: files, paths, consoles and clocks.
@@ -60,8 +62,8 @@ def packages(path: Path) -> set[str]:
 def room_of(name: str) -> str | None:
     """Return the room of a module of ours by its dotted name; None of any other."""
     top, _, rest = name.partition(".")
-    if top == "stages":
-        return "stages"
+    if top in ("stages", "membership_audit"):
+        return top
     return rest.partition(".")[0] if top == "pipeline" else None
 
 
@@ -77,13 +79,13 @@ def test_the_tree_is_where_the_tests_look_for_it() -> None:
     assert len(PIPELINE) >= 40
     assert {path.stem for path in PROGRAMS} == {
         *STAGES,
-        *("__init__", "check", "clean", "plan", "run"),
+        *("__init__", "check", "clean", "import_", "new", "plan", "run"),
     }
     there = {path.stem for path in (PROJECT / "pipeline").iterdir()}
-    assert there - {"__init__", "__pycache__"} == {*ROOMS} - {"stages"}
+    assert there - {"__init__", "__pycache__"} == {*ROOMS} - {"stages", SCRIPTS.stem}
 
 
-@pytest.mark.parametrize("path", [*PIPELINE, *PROGRAMS], ids=name_of)
+@pytest.mark.parametrize("path", [*PIPELINE, *PROGRAMS, SCRIPTS], ids=name_of)
 def test_imports_run_one_way_between_rooms(path: Path) -> None:
     if path.name == "__init__.py" and path.parent.name == "pipeline":
         return
@@ -107,7 +109,11 @@ def test_every_stage_is_a_program_that_imports_the_pipeline(stage: str) -> None:
 
 
 def test_only_models_imports_mindspore() -> None:
-    users = [path for path in (*PIPELINE, *PROGRAMS) if "mindspore" in packages(path)]
+    users = [
+        path
+        for path in (*PIPELINE, *PROGRAMS, SCRIPTS)
+        if "mindspore" in packages(path)
+    ]
     assert users
     models = PROJECT / "pipeline" / "models"
     assert [path for path in users if models not in path.parents] == []
@@ -124,7 +130,7 @@ def test_numeric_rooms_know_of_no_file_no_path_no_console_and_no_clock(
     assert packages(path) & DOORS == set()
 
 
-@pytest.mark.parametrize("path", [*PIPELINE, *PROGRAMS], ids=name_of)
+@pytest.mark.parametrize("path", [*PIPELINE, *PROGRAMS, SCRIPTS], ids=name_of)
 def test_nothing_is_pickled(path: Path) -> None:
     names = set(imported(path))
     assert not packages(path) & {"pickle", "dill", "cloudpickle", "shelve", "marshal"}

@@ -463,10 +463,9 @@ def _one_sided(target: NDArray[np.floating[Any]], side: Side) -> NDArray[np.floa
 
 def score(view: View) -> Scored:
     """Score by `scores` where references can attack one another, else by labels."""
-    signals = [
-        Signal(view.margin, view.references),
-        Signal(view.recalibrated, view.references_recalibrated),
-    ]
+    signals = [Signal(view.margin, view.references)]
+    if "logits" not in view.unknown:
+        signals.append(Signal(view.recalibrated, view.references_recalibrated))
     if view.margin.shape[1] > 1:
         pair = _first_view_excess(view.margin), _first_view_excess(view.references)
         signals.append(Signal(*pair))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Sides = Literal["IN and OUT", "OUT", "IN or OUT", "IN and OUT of one record"]
+# What signals made elsewhere may come without.
+Part = Literal["logits", "labels"]
 
 
 class Needs(NamedTuple):
@@ -29,8 +31,11 @@ class Entry:
     # it from a view without them.
     informed: bool | str = False
     recalibrated: bool = False  # reads the references' recalibrated margins
+    reads: tuple[Part, ...] = ()  # of the target, besides its margins
 
 
+LOGITS: tuple[Part, ...] = ("logits",)
+LABELS: tuple[Part, ...] = ("labels",)
 BOTH, OUT, EITHER = Needs("IN and OUT"), Needs("OUT"), Needs("IN or OUT")
 # Without a population, known non-members take its place.
 NO_POPULATION = "view:lacks_population"
@@ -40,24 +45,35 @@ ATTACKS = {
     "loss": Entry("threshold", "thresholds:score_loss"),
     "confidence": Entry("threshold", "thresholds:score_confidence"),
     "margin": Entry("threshold", "thresholds:score_margin"),
-    "entropy": Entry("threshold", "thresholds:score_entropy"),
-    "modified_entropy": Entry("threshold", "thresholds:score_modified_entropy"),
-    "correctness": Entry("threshold", "thresholds:score_correctness"),
+    "entropy": Entry("threshold", "thresholds:score_entropy", reads=LOGITS),
+    "modified_entropy": Entry(
+        "threshold", "thresholds:score_modified_entropy", reads=LOGITS
+    ),
+    "correctness": Entry("threshold", "thresholds:score_correctness", reads=LOGITS),
     # The same with a threshold for each class.
     "loss_per_class": Entry(
-        "threshold", "thresholds:score_loss_per_class", informed=True
+        "threshold", "thresholds:score_loss_per_class", informed=True, reads=LABELS
     ),
     "confidence_per_class": Entry(
-        "threshold", "thresholds:score_confidence_per_class", informed=True
+        "threshold",
+        "thresholds:score_confidence_per_class",
+        informed=True,
+        reads=LABELS,
     ),
     "margin_per_class": Entry(
-        "threshold", "thresholds:score_margin_per_class", informed=True
+        "threshold", "thresholds:score_margin_per_class", informed=True, reads=LABELS
     ),
     "entropy_per_class": Entry(
-        "threshold", "thresholds:score_entropy_per_class", informed=True
+        "threshold",
+        "thresholds:score_entropy_per_class",
+        informed=True,
+        reads=(*LOGITS, *LABELS),
     ),
     "modified_entropy_per_class": Entry(
-        "threshold", "thresholds:score_modified_entropy_per_class", informed=True
+        "threshold",
+        "thresholds:score_modified_entropy_per_class",
+        informed=True,
+        reads=(*LOGITS, *LABELS),
     ),
     "attack_p": Entry("population", "percentiles:score_p", informed=NO_POPULATION),
     "lira_online": Entry("reference", "lira:score_online", BOTH),
@@ -83,7 +99,7 @@ ATTACKS = {
     ),
     "attack_r": Entry("reference", "percentiles:score_r", OUT),
     "difficulty": Entry("reference", "difficulty:score", OUT),
-    "qmia": Entry("quantile", "quantile:score", informed=True),
+    "qmia": Entry("quantile", "quantile:score", informed=True, reads=LOGITS),
     "amortised": Entry(
         "amortised",
         "amortised:score",
@@ -119,6 +135,13 @@ def features() -> tuple[str, ...]:
 def needs(name: str) -> Needs | None:
     """Return which references an attack or a feature needs; None if it needs none."""
     return ATTACKS[name].needs if name in ATTACKS else COLUMNS[name]
+
+
+def reads(name: str) -> tuple[Part, ...]:
+    """Return what an attack or a feature reads of the target besides its margins."""
+    if name in ATTACKS:
+        return ATTACKS[name].reads
+    return LOGITS if name in ("logits", "sorted") else ()
 
 
 def family_of(name: str) -> str:

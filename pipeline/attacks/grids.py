@@ -167,6 +167,25 @@ DEFAULTS: dict[str, Candidate] = {
     "rf": {"max_depth": 2},
 }
 
+# The grids of MindArmour's tutorial; its "auto" of max_features, which scikit-learn has
+# dropped, meant the square root.
+TUTORIAL: dict[str, dict[str, str | list[Any]]] = {
+    "lr": {"C": "logspace(-4, 2, 10)"},
+    "knn": {"n_neighbors": [3, 5, 7]},
+    "mlp": {
+        "hidden_layer_sizes": [[64], [32, 32]],
+        "solver": ["adam"],
+        "alpha": [0.0001, 0.001, 0.01],
+    },
+    "rf": {
+        "n_estimators": [100],
+        "max_features": ["sqrt"],
+        "max_depth": [5, 10, 20, "None"],
+        "min_samples_split": [2, 5, 10],
+        "min_samples_leaf": [1, 2, 4],
+    },
+}
+
 # Settings that change how a fit runs but not its result.
 WITHOUT_EFFECT = ("n_jobs", "verbose", "warm_start")
 

@@ -90,12 +90,14 @@ def judge(
         classifier: unfitted.
         train: (n_train, n_features).
         member: (n_train,) whether each is a member.
-        others: (n_others, n_features).
+        others: (n_others, n_features); there may be none.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         classifier.fit(train, member.astype(np.int64))
-        score = classifier.predict_proba(others)[:, 1]
-        decision = classifier.predict(others) == 1
+        score, decision = np.empty(0), np.empty(0, dtype=bool)
+        if len(others):
+            score = classifier.predict_proba(others)[:, 1]
+            decision = classifier.predict(others) == 1
     stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
     return Prediction(np.asarray(score, dtype=np.float64), decision, not stopped)

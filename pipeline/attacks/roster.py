@@ -11,17 +11,31 @@ from pipeline.attacks import catalogue
 from pipeline.attacks.view import Scored, View
 from pipeline.errors import LacksError
 
+# What is said of an attack that reads what is not there.
+UNKNOWN: dict[catalogue.Part, str] = {
+    "logits": "needs logits, and there are margins alone",
+    "labels": "needs labels, and there are none",
+}
 
-def lack(name: str, in_models: NDArray[np.bool_]) -> str | None:
-    """Say which references an attack, or a feature of learned attacks, lacks.
+
+def lack(
+    name: str,
+    in_models: NDArray[np.bool_],
+    unknown: frozenset[catalogue.Part] = frozenset(),
+) -> str | None:
+    """Say what an attack, or a feature of learned attacks, lacks.
 
     Args:
         name: an attack, or one of `catalogue.features`.
         in_models: (n_models, n_records) whether a reference was trained on a record.
+        unknown: what is not known of the target, as `View.unknown`.
 
     Returns:
         A sentence without its subject; None if nothing is lacking.
     """
+    for part in catalogue.reads(name):
+        if part in unknown:
+            return UNKNOWN[part]
     needs = catalogue.needs(name)
     if needs is None:
         return None
@@ -56,12 +70,12 @@ def score(name: str, view: View) -> Scored:
         view: what there is to look at.
 
     Raises:
-        LacksError: if it lacks references, as `lack` says, or all of them are alike.
+        LacksError: if it lacks something, as `lack` says, or all references are alike.
     """
     # A copy of a million records' references is large.
     is_whole = view.audited.all()
     in_models = view.in_models if is_whole else view.in_models[:, view.audited]
-    if reason := lack(name, in_models):
+    if reason := lack(name, in_models, view.unknown):
         raise LacksError(reason)
     entry = catalogue.ATTACKS[name]
     informed = entry.informed

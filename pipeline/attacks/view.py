@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.attacks import actors
+from pipeline.attacks import actors, catalogue
 from pipeline.attacks.division import Division
 from pipeline.attacks.evidence import Evidence
 from pipeline.attacks.moments import Moments, along, mean_axis
+from pipeline.signals.margins import UNLABELLED
 
 Quantity = TypeVar("Quantity")
 
@@ -28,10 +29,12 @@ class Scored(NamedTuple):
 class View:
     """The signals of the audited records and of the population, and a division."""
 
-    logits: NDArray[np.floating[Any]]  # (n_records, n_views, n_classes) the target's
+    # (n_records, n_views, n_classes) the target's; no classes where margins alone are
+    # known
+    logits: NDArray[np.floating[Any]]
     margin: NDArray[np.floating[Any]]  # (n_records, n_views) the target's, nats
     recalibrated: NDArray[np.floating[Any]]  # (n_records, n_views) logits corrected
-    label: NDArray[np.integer[Any]]  # (n_records,)
+    label: NDArray[np.integer[Any]]  # (n_records,) or UNLABELLED for all
     audited: NDArray[np.bool_]  # (n_records,) the others are a population
     division: Division | None  # None: memberships of the target are withheld
     references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) margins
@@ -98,6 +101,11 @@ class View:
         return value
 
     @property
+    def unknown(self) -> frozenset[catalogue.Part]:
+        """What is not known of the target."""
+        return unknown(self.logits, self.label)
+
+    @property
     def phi(self) -> NDArray[np.float64]:
         """(n_records, 1) margins, averaged over the views."""
         return np.asarray(self.margin, dtype=np.float64) @ self._mean
@@ -127,6 +135,22 @@ class View:
     @property
     def _mean(self) -> NDArray[np.float64]:
         return mean_axis(self.margin.shape[1])
+
+
+def unknown(
+    logits: NDArray[np.floating[Any]], label: NDArray[np.integer[Any]]
+) -> frozenset[catalogue.Part]:
+    """Return what signals made elsewhere come without.
+
+    Args:
+        logits: (n_records, n_views, n_classes) of the target.
+        label: (n_records,).
+    """
+    parts: dict[catalogue.Part, bool] = {
+        "logits": not logits.shape[2],
+        "labels": bool((label == UNLABELLED).all()),
+    }
+    return frozenset(part for part, is_unknown in parts.items() if is_unknown)
 
 
 def lacks_population(view: View) -> bool:

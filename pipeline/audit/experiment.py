@@ -31,8 +31,10 @@ from pipeline.statistics import metrics
 
 # Standard errors of the difference by which the favourite must be beaten.
 BEYOND = 2.0
-# What to do about an attack that lacks references.
+# What to do about an attack that lacks references, or what it reads of the target.
 LACKING = "give more references, or leave it out"
+UNKNOWN = "leave it out, or give what it needs"
+LEARNABLE = 'with features = ["loss", "margin"] they can learn from margins'
 
 
 class Decided(NamedTuple):
@@ -74,6 +76,10 @@ def run(
             finite.
     """
     seconds: dict[str, float] = {}
+    settings, left_out = _possible(settings, view.unknown)
+    if before is None:
+        for reason, names in left_out.items():
+            cli.note(f"left out ({reason}): {', '.join(names)}; {LEARNABLE}")
     scored = _direct(settings, view, seconds, before)
     train, member = view.attack_train, view.member[view.attack_train]
     decided = {}
@@ -110,6 +116,7 @@ def rerun(
     Returns:
         (n_records,) scores by name; only those of attack-eval are out of sample.
     """
+    settings, _ = _possible(settings, view.unknown)
     scored = {
         name: roster.score(name, view) if before.informed else before
         for name, before in outcome.scored.items()
@@ -120,6 +127,25 @@ def rerun(
         with _prepared(settings, view, scored, memory) as setting:
             scores |= search.refitted(outcome.learned, setting, jobs=view.jobs)
     return {name: scores[name] for name in outcome.scored}
+
+
+def decisions(
+    settings: Attack, view: View, outcome: Outcome, memory: Path
+) -> dict[str, NDArray[np.bool_]]:
+    """Have the learned attacks decide on records that they have not seen.
+
+    Args:
+        settings: of the first run.
+        view: with the records of the first run as attack-train, and others.
+        outcome: of the first run.
+        memory: folder of the fits that are kept.
+
+    Returns:
+        (n_others,) whether each of the others is taken for a member, by name.
+    """
+    with _prepared(settings, view, outcome.scored, memory) as setting:
+        predicted = search.predicted(outcome.learned, setting, jobs=view.jobs)
+    return {name: decision for name, (_, decision) in predicted.items()}
 
 
 def strongest(
@@ -166,24 +192,57 @@ def wanted(settings: Attack) -> tuple[str, ...]:
     return catalogue.names() if settings.attacks == "all" else settings.attacks
 
 
-def check(settings: Attack, in_models: NDArray[np.bool_]) -> None:
-    """Refuse what the config names and these references do not allow.
+def check(
+    settings: Attack,
+    in_models: NDArray[np.bool_],
+    unknown: frozenset[catalogue.Part] = frozenset(),
+) -> None:
+    """Refuse what the config names and these signals do not allow.
 
     Args:
         settings: which attacks and features it names.
         in_models: (n_models, n_audited) whether a reference was trained on a record.
+        unknown: what is not known of the target, as `View.unknown`.
 
     Raises:
         AuditError: naming the attack, and what it needs.
     """
+    if settings.loss == "clipped" and "logits" in unknown:
+        problem = "is 'clipped', which is computed from logits, and there are none"
+        raise AuditError("attack.loss", problem, "use 'exact'")
     for name in () if settings.attacks == "all" else settings.attacks:
-        if reason := roster.lack(name, in_models):
-            raise AuditError(f"attack.attacks ({name})", reason, LACKING)
-    for method in settings.methods:
+        if reason := roster.lack(name, in_models, unknown):
+            fix = UNKNOWN if reason in roster.UNKNOWN.values() else LACKING
+            raise AuditError(f"attack.attacks ({name})", reason, fix)
+    for method in _possible(settings, unknown)[0].methods:
         for name in method.features:
-            if reason := roster.lack(name, in_models):
+            if reason := roster.lack(name, in_models, unknown):
                 where = f"attack.methods.{method.title}.features"
-                raise AuditError(where, f"names {name!r}, which {reason}", LACKING)
+                fix = UNKNOWN if reason in roster.UNKNOWN.values() else LACKING
+                raise AuditError(where, f"names {name!r}, which {reason}", fix)
+
+
+def _possible(
+    settings: Attack, unknown: frozenset[catalogue.Part]
+) -> tuple[Attack, dict[str, list[str]]]:
+    """Leave out the learned attacks whose usual features are not known.
+
+    Attacks that are listed by name, and features of the user's own, are never left out.
+
+    Returns:
+        The settings of the others, and the titles left out under the reason.
+    """
+    kept: list[AttackMethod] = []
+    left_out: dict[str, list[str]] = {}
+    for method in settings.methods:
+        lacking = [p for f in method.features for p in catalogue.reads(f)]
+        reasons = [roster.UNKNOWN[part] for part in lacking if part in unknown]
+        usual = method.features == catalogue.TUTORIAL and settings.attacks == "all"
+        if reasons and usual:
+            left_out.setdefault(reasons[0], []).append(method.title)
+        else:
+            kept.append(method)
+    return settings.model_copy(update={"methods": tuple(kept)}), left_out
 
 
 def _direct(

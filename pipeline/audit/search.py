@@ -179,6 +179,31 @@ def refitted(
     Raises:
         AuditError: as `best_of_each`.
     """
+    attack_train = _division(setting)[0]
+    scores = {}
+    for name, (score, _) in predicted(choices, setting, jobs=jobs).items():
+        scores[name] = np.full(len(attack_train), np.nan)
+        scores[name][~attack_train] = score
+    return scores
+
+
+def predicted(
+    choices: Sequence[Choice], setting: Setting, *, jobs: int
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Fit the best candidate of each attack on attack-train, and judge the others.
+
+    Args:
+        choices: the attacks.
+        setting: the data and the seed.
+        jobs: number of worker processes.
+
+    Returns:
+        Scores and decisions by name, (n_others,) each: of the records that are not in
+        attack-train.
+
+    Raises:
+        AuditError: as `best_of_each`.
+    """
     fits = [
         Fit(choice.name, choice.method, choice.best.params, None, keep=True)
         for choice in choices
@@ -188,11 +213,7 @@ def refitted(
         pool = joblib.Parallel(jobs, return_as="generator_unordered", max_nbytes=None)
         for result in _run(pool, fits, setting):
             done.update(result)
-    attack_train = _division(setting)[0]
-    scores = {fit.name: np.full(len(attack_train), np.nan) for fit in fits}
-    for fit in fits:
-        scores[fit.name][~attack_train] = _scores(fit, setting, done)[0]
-    return scores
+    return {fit.name: _scores(fit, setting, done) for fit in fits}
 
 
 def _finals(

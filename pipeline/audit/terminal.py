@@ -25,6 +25,10 @@ from pipeline.findings.schema import (
 
 NAMED = 2  # references that a control names
 SLICES_SHOWN = 8  # of a kind; of more, the ends only
+BY_MARGINS = (
+    "Of margins alone a record counts as right if its class has more than half of the "
+    "probability."
+)
 
 
 def line(attack: AttackFigures) -> str:
@@ -109,6 +113,7 @@ def _about(report: Report) -> list[str]:
         *copies,
         f"Target accuracy: {target.train_accuracy:.4f} on members, "
         f"{target.test_accuracy:.4f} on non-members.",
+        *([BY_MARGINS] if target.accuracy_by == "margins" else []),
         _about_references(report.references.models),
     ]
 

@@ -15,7 +15,8 @@ class Records:
     """The audited records and the population, in ascending order of id."""
 
     id: NDArray[np.int64]  # (n_records,) position in the source
-    label: NDArray[np.int32]  # (n_records,) class the target is asked for
+    # (n_records,) class the target is asked for; of all -1 where that is unknown
+    label: NDArray[np.int32]
     member: NDArray[np.bool_]  # (n_records,) whether the target was trained on it
     population: NDArray[np.bool_]  # (n_records,) never audited, never a member
     canary: NDArray[np.bool_]  # (n_records,) whether its label was changed
@@ -59,7 +60,8 @@ class Shard:
 
     id: NDArray[np.int64]  # (n_rows,)
     label: NDArray[np.int32]  # (n_rows,)
-    logits: NDArray[np.floating[Any]]  # (n_rows, n_views, n_classes)
+    # (n_rows, n_views, n_classes); no classes where margins alone are known
+    logits: NDArray[np.floating[Any]]
     margin: NDArray[np.floating[Any]]  # (n_rows, n_views) nats
 
 

@@ -47,7 +47,7 @@ class Complete(Record):
     shard_rows: int  # records in each but the last
     records: int
     views: int
-    n_classes: int
+    n_classes: int  # 0: margins alone are known
     folders: dict[str, str]  # key of the shards in each
     # Of the target on members and on non-members, as the features saw them.
     train_accuracy: float

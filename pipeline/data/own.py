@@ -103,22 +103,21 @@ def disordered(names: Sequence[str]) -> tuple[str, str] | None:
     Args:
         names: in the order of strings.
     """
-
-    def parts(name: str) -> list[str]:
-        return re.split(r"([0-9]+)", name)
-
-    def numbers(name: str) -> list[str | int]:
-        # Text and numbers take turns, so only like is compared with like.
-        return [
-            int(part) if place % 2 else part for place, part in enumerate(parts(name))
-        ]
-
-    by_text = sorted(names, key=parts)
-    by_number = sorted(by_text, key=numbers)
-    for first, other in zip(by_text, by_number, strict=True):
+    by_text = sorted(names, key=_parts)
+    for first, other in zip(by_text, sorted(by_text, key=by_number), strict=True):
         if first != other:
             return first, other
     return None
+
+
+def by_number(name: str) -> list[str | int]:
+    """Return what sorts names by the numbers in them, 2 before 10."""
+    # Text and numbers take turns, so only like is compared with like.
+    return [int(part) if place % 2 else part for place, part in enumerate(_parts(name))]
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"([0-9]+)", name)
 
 
 def _is_in(folder: Path, name: str) -> bool:

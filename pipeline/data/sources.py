@@ -1,11 +1,11 @@
 """Datasets: where audited records come from."""
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.config import CIFAR_FILES, Data
 from pipeline.data import modules
 from pipeline.errors import AuditError
 from pipeline.signals import outputs
+from pipeline.signals.margins import UNLABELLED
 
 CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
 CIFAR_PIXELS = 32 * 32 * 3
@@ -38,6 +39,7 @@ READ_ROWS = 1024  # images held in memory at once while a file is read through
 # What the arrays of signals made elsewhere hold, by their names.
 ARRAYS = {
     "logits": "floats",
+    "margin": "floats",
     "label": "integers",
     "member": "bools",
     "train": "bools",
@@ -57,6 +59,11 @@ PAD = (
     "pad or resize all records to one shape (mindspore.dataset.transforms.PadEnd, or "
     "dataset.padded_batch in place of batch)"
 )
+# The axes of what models say of the records.
+AXES = {
+    "logits": "([n_models,] n_records, [n_views,] n_classes)",
+    "margins": "([n_models,] n_records[, n_views])",
+}
 # The way out of each fault of a model's outputs.
 FAULT_FIXES: dict[outputs.Fault, str] = {
     "constant": "check its checkpoint (weights that are NaN?) and how it was run",
@@ -94,8 +101,11 @@ class Catalogue:
 class Signals:
     """Models' outputs, made elsewhere; the first model is the target."""
 
-    logits: NDArray[np.floating[Any]]  # (n_models, n_records, n_views, n_classes)
-    label: NDArray[np.int32]  # (n_records,)
+    # (n_models, n_records, n_views, n_classes), or margins, (n_models, n_records,
+    # n_views, 1) in nats
+    outputs: NDArray[np.floating[Any]]
+    kind: Literal["logits", "margins"]
+    label: NDArray[np.int32]  # (n_records,) UNLABELLED where there are none
     member: NDArray[np.bool_]  # (n_models, n_records)
     train: NDArray[np.bool_] | None  # (n_records,) on the attack-train side
     population: NDArray[np.bool_]  # (n_records,) not to be audited
@@ -110,11 +120,16 @@ def catalogue(data: Data) -> Catalogue:
             outputs are no logits.
     """
     if data.source == "arrays":
-        models = signals(data)
-        _check_outputs(Path(str(data.path)), models.logits)
-        n_classes = models.logits.shape[-1]
+        models, path = signals(data), Path(str(data.path))
         member, population = models.member[0], models.population
-        content = _outputs_content(models)
+        if models.kind == "margins":
+            _check_margins(path, models.outputs)
+            # A single number is no sign of what the record is.
+            content = np.zeros_like(hashes([]), shape=len(models.label))
+            n_classes = max(int(models.label.max(initial=0)) + 1, 2)
+        else:
+            _check_outputs(path, models.outputs)
+            content, n_classes = _outputs_content(models), models.outputs.shape[-1]
         return Catalogue(models.label, member, content, n_classes, population)
     if modules.is_function(data.source):
         return _users_catalogue(data)
@@ -281,12 +296,12 @@ def _users_datasets(data: Data) -> list[Any]:
         if not hasattr(dataset, "create_dict_iterator"):
             problem = f"returns a {type(dataset).__name__}, not a mindspore dataset"
             raise AuditError(source, problem, "return (members, nonmembers)")
-        _check_columns(data, dataset.get_col_names())
+        _check_columns(source, data.inputs, dataset.get_col_names())
     return list(pair)
 
 
-def _check_columns(data: Data, columns: Sequence[str]) -> None:
-    wanted = [*data.inputs, "label"]
+def _check_columns(source: str, inputs: Sequence[str], columns: Sequence[str]) -> None:
+    wanted = [*inputs, "label"]
     missing = [name for name in wanted if name not in columns]
     besides = [name for name in columns if name not in wanted]
     if missing:
@@ -298,12 +313,35 @@ def _check_columns(data: Data, columns: Sequence[str]) -> None:
                 "set data.inputs to those that the network is given, in the order of "
                 f"construct's arguments, such as [{names}]"
             )
-        raise AuditError(data.source, problem, fix)
+        raise AuditError(source, problem, fix)
     if besides:
         problem = f"has the column {besides[0]}, which data.inputs does not name"
         names = ", ".join(f'"{name}"' for name in wanted)
         fix = f"name it there, or leave it out by dataset.project([{names}])"
-        raise AuditError(data.source, problem, fix)
+        raise AuditError(source, problem, fix)
+
+
+def batches(
+    name: str, dataset: Any, inputs: Sequence[str] = ("image",)
+) -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
+    """Yield inputs and labels of a `mindspore.dataset` that a script hands over.
+
+    Args:
+        name: of the dataset, for errors.
+        dataset: with columns for the inputs and the label, batched or not.
+        inputs: the columns that the network is given, in its order.
+
+    Yields:
+        (n_rows, ...) of each input, and (n_rows,).
+
+    Raises:
+        AuditError: if it is no dataset, or does not keep to what `datasets` returns.
+    """
+    if not hasattr(dataset, "create_dict_iterator"):
+        problem = f"is a {type(dataset).__name__}, not a mindspore dataset"
+        raise AuditError(name, problem, "give a pipeline of mindspore.dataset")
+    _check_columns(name, inputs, dataset.get_col_names())
+    yield from _UsersBatches(name, inputs).of(dataset)
 
 
 class _UsersBatches:
@@ -312,10 +350,10 @@ class _UsersBatches:
     All records must have inputs of the same types and shapes.
     """
 
-    def __init__(self, data: Data) -> None:
-        self._data = data
+    def __init__(self, source: str, inputs: Sequence[str]) -> None:
+        self._source = source
+        self._inputs = inputs
         self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
-        self.sides = list(zip(_users_datasets(data), (True, False), strict=True))
 
     @property
     def narrowed(self) -> tuple[str, ...]:
@@ -326,7 +364,7 @@ class _UsersBatches:
 
     def of(self, dataset: Any) -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
         """Yield inputs and labels of one of the datasets."""
-        source = self._data.source
+        source = self._source
         try:
             for row in dataset.create_dict_iterator(output_numpy=True, num_epochs=1):
                 yield self._batch(row)
@@ -340,8 +378,8 @@ class _UsersBatches:
             raise AuditError(source, problem, fix) from error
 
     def _batch(self, row: dict[str, Any]) -> tuple[Inputs, NDArray[np.int32]]:
-        source, label = self._data.source, np.asarray(row["label"])
-        columns = {name: np.asarray(row[name]) for name in self._data.inputs}
+        source, label = self._source, np.asarray(row["label"])
+        columns = {name: np.asarray(row[name]) for name in self._inputs}
         if label.ndim == 0:
             label = label[None]
             columns = {name: column[None] for name, column in columns.items()}
@@ -362,7 +400,7 @@ class _UsersBatches:
 
     def _checked(self, name: str, column: NDArray[Any]) -> NDArray[Any]:
         """Return an input in the type in which a network is given it."""
-        source = self._data.source
+        source = self._source
         if column.dtype.kind not in "iuf":
             known = KINDS_REFUSED.get(column.dtype.kind)
             kind, fix = known or (str(column.dtype), "give integers or floats")
@@ -397,9 +435,9 @@ def _users_scan(data: Data) -> Catalogue:
     labels: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     contents: list[NDArray[np.bytes_]] = [hashes([])]
     sides: list[NDArray[np.bool_]] = [np.empty(0, bool)]
-    batches = _UsersBatches(data)
-    for dataset, is_member in batches.sides:
-        for inputs, label in batches.of(dataset):
+    reader = _UsersBatches(data.source, data.inputs)
+    for dataset, is_member in zip(_users_datasets(data), (True, False), strict=True):
+        for inputs, label in reader.of(dataset):
             labels.append(label)
             contents.append(hashes(*inputs))
             sides.append(np.full(len(label), is_member))
@@ -409,7 +447,7 @@ def _users_scan(data: Data) -> Catalogue:
         np.concatenate(sides),
         np.concatenate(contents),
         int(label.max(initial=-1)) + 1,
-        narrowed=batches.narrowed,
+        narrowed=reader.narrowed,
     )
 
 
@@ -419,9 +457,9 @@ def _users_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[Inpu
     wanted = next(waiting, None)
     kept: list[Inputs] = []
     start = 0
-    batches = _UsersBatches(data)
-    for dataset, _ in batches.sides:
-        for inputs, label in batches.of(dataset):
+    reader = _UsersBatches(data.source, data.inputs)
+    for dataset in _users_datasets(data):
+        for inputs, label in reader.of(dataset):
             end = start + len(label)
             while wanted is not None:
                 own = wanted[(wanted >= start) & (wanted < end)] - start
@@ -456,36 +494,62 @@ def signals(data: Data) -> Signals:
     """
     path = Path(str(data.path))
     arrays = _arrays(path, [name for name in ARRAYS if name != "inputs"])
-    for name in ("logits", "label", "member"):
-        if name not in arrays:
-            problem = f"has no array {name!r}"
-            raise AuditError(path, problem, "give logits, label and member")
-    logits, label = arrays["logits"], arrays["label"]
-    shape = logits.shape
-    if logits.ndim not in (2, 3, 4) or not np.issubdtype(logits.dtype, np.floating):
-        problem = f"has logits of type {logits.dtype} and shape {shape}"
-        fix = "give floats ([n_models,] n_records, [n_views,] n_classes)"
-        raise AuditError(path, problem, fix)
-    if shape[-1] == 1:  # the single logit of two classes
-        logits = np.concatenate((np.zeros_like(logits), logits), axis=-1)
-    lead = shape[:1] if logits.ndim == 2 else shape[:2]
+    kind, outputs = _models_outputs(path, arrays)
+    shape = outputs.shape
+    if kind == "logits" and shape[-1] == 1:  # the single logit of two classes
+        outputs = np.concatenate((np.zeros_like(outputs), outputs), axis=-1)
+    lead = shape[:1] if outputs.ndim == 2 else shape[:2]
     member, train = arrays["member"], arrays.get("train")
+    label = arrays.get("label", np.full(lead[-1], UNLABELLED))
     population = arrays.get("population", np.zeros(lead[-1], dtype=bool))
-    _check_axes(path, shape, lead[-1], label, member)
+    _check_axes(path, kind, shape, lead[-1], label, member)
     _check_array(path, "label", label, lead[-1:], np.integer)
     _check_array(path, "member", member, lead, np.bool_)
     if train is not None:
         _check_array(path, "train", train, lead[-1:], np.bool_)
     _check_array(path, "population", population, lead[-1:], np.bool_)
-    _check_labels(path, label, logits.shape[-1])
-    if logits.ndim == 2:
-        logits, member = logits[None], member[None]
+    if "label" in arrays:
+        n_classes = outputs.shape[-1] if kind == "logits" else MOST_LABEL + 1
+        _check_labels(path, label, n_classes)
+    if outputs.ndim == 2:
+        outputs, member = outputs[None], member[None]
     if (population & member[0]).any():
         problem = "has members of the target in its population"
         raise AuditError(path, problem, "give records that it was not trained on")
-    if logits.ndim == 3:
-        logits = logits[:, :, None]
-    return Signals(logits, label.astype(np.int32), member, train, population)
+    if outputs.ndim == 3:
+        outputs = outputs[:, :, None]
+    return Signals(outputs, kind, label.astype(np.int32), member, train, population)
+
+
+def _models_outputs(
+    path: Path, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[Literal["logits", "margins"], NDArray[np.floating[Any]]]:
+    """Return logits as they are, or margins with a last axis in place of classes.
+
+    Raises:
+        AuditError: if an array is missing, or has another number of axes or type.
+    """
+    if "logits" in arrays and "margin" in arrays:
+        problem = "has both logits and margin"
+        fix = "leave out margin, which is computed from the logits"
+        raise AuditError(path, problem, fix)
+    by_margin = "margin" in arrays
+    needed = ("member",) if by_margin else ("logits", "label", "member")
+    for name in needed:
+        if name not in arrays:
+            problem = f"has no array {name!r}"
+            fix = "give logits, label and member; or margin and member"
+            raise AuditError(path, problem, fix)
+    array = arrays["margin" if by_margin else "logits"]
+    least = 1 if by_margin else 2
+    if not least <= array.ndim <= least + 2 or not np.issubdtype(
+        array.dtype, np.floating
+    ):
+        name = "a margin" if by_margin else "logits"
+        problem = f"has {name} of type {array.dtype} and shape {array.shape}"
+        fix = f"give floats {AXES['margins' if by_margin else 'logits']}"
+        raise AuditError(path, problem, fix)
+    return ("margins", array[..., None]) if by_margin else ("logits", array)
 
 
 def _outputs_content(models: Signals) -> NDArray[np.bytes_]:
@@ -494,7 +558,7 @@ def _outputs_content(models: Signals) -> NDArray[np.bytes_]:
     Copies of a record have the same outputs. Other records may have them too where the
     outputs are coarse, as classes without probabilities are: nothing is known then.
     """
-    logits, label = models.logits, models.label
+    logits, label = models.outputs, models.label
     outputs = hashes(logits[0])
     content = hashes(_joined(logits[:1], label, np.arange(len(label))))
     _, group, size = np.unique(outputs, return_inverse=True, return_counts=True)
@@ -563,19 +627,20 @@ def _check_array(
 
 def _check_axes(
     path: Path,
+    kind: Literal["logits", "margins"],
     shape: tuple[int, ...],
     n_records: int,
     label: NDArray[Any],
     member: NDArray[Any],
 ) -> None:
-    """Refuse logits whose axes are in another order than label and member show."""
+    """Refuse outputs whose axes are in another order than label and member show."""
     n = len(label) if label.ndim == 1 else None
     if n is None or n == n_records or member.shape[-1:] != (n,):
         return
-    problem = f"has logits of shape {shape}, but label and member have {n} records"
-    fix = "give ([n_models,] n_records, [n_views,] n_classes)"
-    if n in shape:
-        fix = f"transpose the logits to {fix.removeprefix('give ')}"
+    own = shape if kind == "logits" else shape[:-1]
+    problem = f"has {kind} of shape {own}, but label and member have {n} records"
+    to = f"transpose the {kind} to" if n in own else "give"
+    fix = f"{to} {AXES[kind]}"
     raise AuditError(path, problem, fix)
 
 
@@ -588,6 +653,21 @@ def _check_outputs(
             name = f"model {model}" if model else "the target"
             problem = f"array logits: {name} {outputs.WORDS[fault]}"
             raise AuditError(path, problem, FAULT_FIXES[fault])
+
+
+def _check_margins(
+    path: Path,
+    margin: NDArray[np.floating[Any]],  # (n_models, n_records, n_views, 1)
+) -> None:
+    for model, of_model in enumerate(margin):
+        name = f"model {model}" if model else "the target"
+        finite = of_model[np.isfinite(of_model)]
+        if finite.size and finite.min() == finite.max():
+            problem = f"array margin: {name} {outputs.WORDS['constant']}"
+            raise AuditError(path, problem, FAULT_FIXES["constant"])
+        if finite.size and finite.min() >= 0 and finite.max() <= 1:
+            problem = f"array margin: {name} gives values in [0, 1], as confidences are"
+            raise AuditError(path, problem, "give log(p / (1 - p))")
 
 
 def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:

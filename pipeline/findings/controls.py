@@ -93,6 +93,23 @@ def null(
     )
 
 
+def unknown_labels(reason: str) -> Labels:
+    """Return that nothing could be compared.
+
+    Args:
+        reason: why, as a sentence without an end.
+    """
+    return Labels(
+        passed=None,
+        accuracy=None,
+        recalls=None,
+        classes=0,
+        p_value=None,
+        level=LABELS_LEVEL,
+        reason=reason,
+    )
+
+
 def labels(correct: NDArray[np.bool_], label: NDArray[np.integer[Any]]) -> Labels:
     """Test whether the target's outputs have to do with its members' labels.
 

@@ -22,6 +22,7 @@ from pipeline.findings.schema import (
     Counts,
     Division,
     Epsilon,
+    Labels,
     Provenance,
     Rate,
     References,
@@ -34,6 +35,7 @@ from pipeline.findings.schema import (
 )
 from pipeline.findings.slices import slices
 from pipeline.findings.verdict import verdict
+from pipeline.signals.margins import UNLABELLED
 from pipeline.statistics import corrections, epsilon, metrics
 
 # Where each figure that was picked out of several was chosen, or what corrects for it.
@@ -93,6 +95,11 @@ class Audited:
     score: NDArray[np.float64]  # (n_methods, n_records) higher for a likelier member
     decision: NDArray[np.bool_]  # (n_methods, n_records) taken for a member
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the classes are known."""
+        return bool((self.label != UNLABELLED).all())
+
     def row(self, method: str) -> int:
         """Return the row of an attack's scores."""
         return self.method.index(method)
@@ -150,13 +157,10 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
     attacks = _attacks(audited, search, settings)
     chosen = search.strongest.chosen
     score = audited.score[audited.row(chosen)]
-    records = _by_record(audited, score, settings)
+    records = _by_record(audited, inputs.target, score, settings)
     plain = ~audited.canary  # a wrong label is one that even a fine target is wrong on
     tested = Controls(
-        labels=controls.labels(
-            audited.correct[plain & audited.member],
-            audited.label[plain & audited.member],
-        ),
+        labels=_labels(audited, inputs.target),
         sides=controls.sides(
             audited.correct[plain], audited.member[plain], _loss(audited, plain)
         ),
@@ -191,7 +195,10 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
         slices=Slices(
             attack=chosen,
             kinds=slices(
-                {kind: values[judged] for kind, values in _kinds(audited).items()},
+                {
+                    kind: values[judged]
+                    for kind, values in _kinds(audited, inputs.target).items()
+                },
                 score[judged],
                 member,
                 settings.confidence,
@@ -370,30 +377,39 @@ def _repeats(divisions: Sequence[Division]) -> Repeats | None:
     )
 
 
-def _kinds(audited: Audited) -> dict[str, NDArray[Any]]:
+def _labels(audited: Audited, target: Target) -> Labels:
+    """Return whether the target's outputs have to do with its members' labels."""
+    if not audited.labelled:
+        return controls.unknown_labels("there are no labels")
+    if target.accuracy_by == "margins":
+        return controls.unknown_labels("margins alone tell no predictions")
+    members = ~audited.canary & audited.member
+    return controls.labels(audited.correct[members], audited.label[members])
+
+
+def _kinds(audited: Audited, target: Target) -> dict[str, NDArray[Any]]:
     """Return (n_records,) what the records are divided by, under its name."""
-    kinds: dict[str, NDArray[Any]] = {
-        "class": audited.label,
-        "outcome": np.where(audited.correct, "right", "wrong"),
-    }
+    kinds: dict[str, NDArray[Any]] = {}
+    if audited.labelled:
+        kinds["class"] = audited.label
+    if target.accuracy_by == "predictions":
+        kinds["outcome"] = np.where(audited.correct, "right", "wrong")
     if audited.group is not None:
         kinds["group"] = audited.group
     return kinds
 
 
 def _by_record(
-    audited: Audited, score: NDArray[np.float64], settings: Settings
+    audited: Audited, target: Target, score: NDArray[np.float64], settings: Settings
 ) -> dict[str, NDArray[Any]]:
     """Return the table of the records: how exposed each is, by an attack's scores."""
     member, evaluation = audited.member, audited.evaluation
-    columns: dict[str, NDArray[Any]] = {
-        "id": audited.id,
-        "label": audited.label,
-        "member": member,
-        "evaluation": evaluation,
-        "canary": audited.canary,
-        "correct": audited.correct,
-    }
+    columns: dict[str, NDArray[Any]] = {"id": audited.id}
+    if audited.labelled:
+        columns["label"] = audited.label
+    columns |= {"member": member, "evaluation": evaluation, "canary": audited.canary}
+    if target.accuracy_by == "predictions":
+        columns["correct"] = audited.correct
     if audited.group is not None:
         columns["group"] = audited.group
     columns["rank"] = exposure.rank(score)

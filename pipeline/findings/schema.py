@@ -169,6 +169,9 @@ class Target(Record):
     train_accuracy: float
     test_accuracy: float
     checkpoint_sha256: str | None  # None: its outputs came without it
+    # What tells whether a record is put into its class: of margins alone it is more
+    # than half of the probability on it.
+    accuracy_by: Literal["predictions", "margins"] = "predictions"
 
 
 class Counts(Record):

@@ -10,6 +10,7 @@ from scipy import special
 NOTHING = -np.inf
 # MindArmour clips the softmax to [CLIP, 1 - CLIP] before the logarithm.
 CLIP = 1e-12
+UNLABELLED = -1  # in place of a class, where the labels of all records are unknown
 
 
 def margin(
@@ -35,6 +36,26 @@ def margin(
     largest = others.max(axis=1)
     spread = np.log(np.exp(others - largest[:, None]).sum(axis=1))
     return np.asarray(wide[own] - largest - spread)
+
+
+def right(
+    logits: NDArray[np.floating[Any]],
+    label: NDArray[np.integer[Any]],
+    margins: NDArray[np.floating[Any]],
+) -> NDArray[np.bool_]:
+    """Return whether a model puts records into their own classes.
+
+    Where only margins are known, it is whether more than half of the probability is
+    given to the own class: of two classes the same, of more than two a part of it.
+
+    Args:
+        logits: (n_records, n_classes); no classes where only margins are known.
+        label: (n_records,) true classes.
+        margins: (n_records,) log(p / (1 - p)), in nats.
+    """
+    if logits.shape[1]:
+        return np.asarray(logits.argmax(axis=1) == label)
+    return np.asarray(margins > 0)
 
 
 def loss(margins: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
