@@ -82,6 +82,8 @@ def read(job: Job, settings: Settings) -> Inputs:
             test_accuracy=features.test_accuracy,
             checkpoint_sha256=target.checkpoint_sha256,
         ),
+        within_classes=features.within_classes,
+        contradicted=features.contradicted,
         references=features.references,
         reference_names=reference_names(job, len(reference_member)),
         reference_member=reference_member[:, audited],

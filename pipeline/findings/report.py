@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from pipeline.attacks import catalogue
-from pipeline.cache.summaries import Accuracies
+from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure
 from pipeline.findings.figures import INTERVALS, RATES, exceeds, figures, spreads
@@ -108,6 +108,8 @@ class Inputs:
     n_duplicates_dropped: int
     n_copies_dropped: int
     target: Target
+    within_classes: float | None  # as in `summaries.Complete`
+    contradicted: Contradicted
     references: tuple[Accuracies, ...]
     reference_names: tuple[str, ...]
     reference_member: NDArray[np.bool_]  # (n_references, n_records) of the audited
@@ -156,6 +158,8 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
         labels=controls.labels(
             audited.correct[plain & audited.member],
             audited.label[plain & audited.member],
+            inputs.within_classes,
+            inputs.contradicted,
         ),
         sides=controls.sides(
             audited.correct[plain], audited.member[plain], _loss(audited, plain)
