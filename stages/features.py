@@ -25,7 +25,7 @@ from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, Target
 from pipeline.data import modules, preprocessing, sources
 from pipeline.errors import AuditError
-from pipeline.findings import pairing
+from pipeline.findings import contradiction, numbering, pairing
 from pipeline.signals import margins, recalibration
 
 # (model, rows of each block) to (logits, margins) of each block; model 0 is the target.
@@ -46,6 +46,7 @@ class Model:
     """The shards of one model."""
 
     name: str
+    title: str  # what messages call it
     outputs: Path  # folder of its logits and margins; a reference's only for a while
     outputs_key: str
     signals: Path  # folder of what is kept of it: of the target, its outputs
@@ -114,6 +115,7 @@ def models_of(job: Job, settings: Features, n_references: int) -> list[Model]:
     # whose digest is in the key of the records.
     weights += [None] * (1 + n_references - len(weights))
     names = [shards.TARGET, *map(shards.reference_name, range(n_references))]
+    titles = reference_names(job, n_references)
     section, device = job.section(Target), device_of(job, settings)
     of_all = {
         "features": settings.model_dump(mode="json"),
@@ -128,10 +130,14 @@ def models_of(job: Job, settings: Features, n_references: int) -> list[Model]:
         outputs_key = keys.key("outputs", settings=of_all, inputs=model, device=device)
         folder = job.folder("features") / name
         if place == 0:
-            models.append(Model(name, folder, outputs_key, folder, outputs_key))
+            models.append(
+                Model(name, "target", folder, outputs_key, folder, outputs_key)
+            )
             continue
+        title = f"references ({titles[place - 1]})"
         signals_key = keys.key("signals", settings={}, inputs={"outputs": outputs_key})
-        models.append(Model(name, folder / "outputs", outputs_key, folder, signals_key))
+        outputs = folder / "outputs"
+        models.append(Model(name, title, outputs, outputs_key, folder, signals_key))
     return models
 
 
@@ -186,15 +192,16 @@ def condense(
             yield arrays.read(path, kinds.Shard, key=model.outputs_key, fix=fix)
 
     chosen = recalibration.sample(audited)
-    logits, label = [], []
+    parts = []
     for rows, shard in zip(blocks, outputs(), strict=True):
         own = np.isin(rows, chosen)
-        logits.append(shard.logits[own])
-        label.append(shard.label[own])
-    of_sample = np.concatenate(logits)
+        parts.append((shard.logits[own], shard.label[own]))
+    logits, label = (np.concatenate(each) for each in zip(*parts, strict=True))
     correction = None  # margins alone cannot be corrected
-    if of_sample.shape[2]:
-        correction = recalibration.fitted(of_sample, np.concatenate(label))
+    if logits.shape[2]:
+        if are_given(job):
+            check_numbering(model.title, logits[:, 0].argmax(axis=1), label)
+        correction = recalibration.fitted(logits, label)
     for index, shard in enumerate(outputs()):
         recalibrated = shard.margin.astype(np.float32)
         if correction is not None:
@@ -237,6 +244,7 @@ def summed_up(
     """
     fix, accuracies, origins = job.remake("features"), [], []
     correct = []
+    classes: list[NDArray[np.int64]] = []  # that the target puts records into, if known
     for model, trained_on in zip(models, [records.member, *member], strict=True):
         parts = []
         for index in range(n_blocks):
@@ -248,6 +256,8 @@ def summed_up(
                 parts.append(
                     margins.right(shard.logits[:, 0], shard.label, shard.margin[:, 0])
                 )
+                if shard.logits.shape[2]:
+                    classes.append(shard.logits[:, 0].argmax(axis=1))
                 n_views, n_classes = shard.logits.shape[1:]
             else:
                 signals, origin = arrays.read_with_origin(
@@ -256,18 +266,21 @@ def summed_up(
                 parts.append(signals.correct)
             origins.append((path, origin))
         right = np.concatenate(parts)
-        if model.is_target:
-            sides = records.member, records.nonmember
-            of_target = tuple(float(right[side].mean()) for side in sides)
-            continue
         correct.append(right)
+        if model.is_target:
+            continue
         accuracies.append(
             summaries.Accuracies(
                 train_accuracy=rate(right, trained_on),
                 test_accuracy=rate(right, ~trained_on),
             )
         )
-    check_pairing(job, correct, member)
+    predicted = np.concatenate(classes) if classes else None
+    is_given = job.section(Data).source == "arrays" or job.section(Target).checkpoint
+    if predicted is not None and is_given:
+        check_numbering("target", predicted, records.label)
+    check_pairing(job, correct[1:], member)
+    plain = ~records.canary
     first, origin = origins[0]
     for path, other in origins:
         if other != origin:
@@ -280,11 +293,57 @@ def summed_up(
         views=n_views,
         n_classes=n_classes,
         folders={model.name: model.signals_key for model in models},
-        train_accuracy=of_target[0],
-        test_accuracy=of_target[1],
+        train_accuracy=float(correct[0][records.member].mean()),
+        test_accuracy=float(correct[0][records.nonmember].mean()),
+        within_classes=within_classes(predicted, records.label, records.member & plain),
+        contradicted=contradiction.contradicted(
+            np.stack(correct),
+            np.vstack((records.member[None], member)),
+            plain & (predicted is not None),  # margins alone tell no predictions
+        ),
         references=tuple(accuracies),
     )
     return complete, origin
+
+
+def within_classes(
+    predicted: NDArray[np.int64] | None,
+    label: NDArray[np.int32],
+    members: NDArray[np.bool_],
+) -> float | None:
+    """Return the share of members put into a class that some of them has."""
+    if predicted is None or not members.any():
+        return None
+    return float(np.isin(predicted[members], label[members]).mean())
+
+
+def are_given(job: Job) -> bool:
+    """Return whether the references were trained elsewhere."""
+    return job.section(Data).source == "arrays" or "folder" in job.paths
+
+
+def check_numbering(
+    title: str, predicted: NDArray[np.int64], label: NDArray[np.int32]
+) -> None:
+    """Refuse a model whose classes are certainly not numbered as the labels are.
+
+    One that is trained here learned these labels.
+
+    Raises:
+        AuditError: if it is refused.
+    """
+    other = numbering.renumbering(predicted, label)
+    if other is None:
+        return
+    pairs = ", ".join(
+        f"output {output} for class {own}" for own, output in other.classes
+    )
+    problem = (
+        f"numbers the classes otherwise than the labels: it is right on "
+        f"{other.recall:.0%} of a class in the mean, but on {other.renumbered:.0%} "
+        f"with {pairs}"
+    )
+    raise AuditError(title, problem, "number outputs and labels alike")
 
 
 def check_pairing(
@@ -297,13 +356,21 @@ def check_pairing(
     Raises:
         AuditError: for the clearest of them.
     """
-    data = job.section(Data)
-    if not correct or not (data.source == "arrays" or "folder" in job.paths):
+    if not correct or not are_given(job):
         return
-    mispaired = pairing.mispaired(np.stack(correct), member)
+    mispaired, unlearned = pairing.pairing(np.stack(correct), member)
+    names = reference_names(job, len(member))
+    for model in unlearned:
+        right, own = correct[model], member[model]
+        cli.note(
+            f"references: {names[model]} is right on {rate(right, own):.0%} of the "
+            "records that it is said to be trained on and on "
+            f"{rate(right, ~own):.0%} of the rest, while the other references clearly "
+            "know theirs: it learned little, or was trained on records of another "
+            "audit"
+        )
     if mispaired is None:
         return
-    names = reference_names(job, len(member))
     right, own = correct[mispaired.model], member[mispaired.model]
     if mispaired.fits is None:
         problem = (

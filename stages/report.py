@@ -83,6 +83,8 @@ def read(job: Job, settings: Settings) -> Inputs:
             checkpoint_sha256=target.checkpoint_sha256,
             accuracy_by="predictions" if features.n_classes else "margins",
         ),
+        within_classes=features.within_classes,
+        contradicted=features.contradicted,
         references=features.references,
         reference_names=reference_names(job, len(reference_member)),
         reference_member=reference_member[:, audited],

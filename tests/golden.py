@@ -244,6 +244,7 @@ def of_features() -> Golden:
             flat(
                 [summary.shards, summary.records, summary.views, summary.n_classes],
                 [summary.train_accuracy, summary.test_accuracy],
+                [summary.within_classes, *summary.contradicted.model_dump().values()],
                 [(a.train_accuracy, a.test_accuracy) for a in summary.references],
             ),
             0.0,

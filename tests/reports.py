@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.cache.summaries import Accuracies
+from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.findings.schema import (
     AttackFigures,
     Blind,
@@ -111,10 +111,12 @@ def labels(**changed: Any) -> Labels:
         "passed": True,
         "accuracy": 0.99871,
         "recalls": 9.98,
+        "within_classes": 1.0,
         "classes": 10,
         "p_value": 1e-300,
         "level": 0.001,
         "reason": None,
+        "contradicted": Contradicted(records=0, of=500, accuracy_on_others=0.99),
     }
     return Labels(**{**fields, **changed})
 

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from pipeline.cache.summaries import Contradicted
 from pipeline.findings import controls
 from pipeline.findings.report import CHOSEN_SHARE
+from pipeline.findings.schema import Labels
 from pipeline.statistics import corrections, intervals, metrics
 from pipeline.statistics.intervals import Interval
 from tests import bootstrap
@@ -231,6 +233,13 @@ def leaks_shown(
     return Claims(*(Counted(int(count), n_draws) for count in hits))
 
 
+def labels(predicted: NDArray[np.int64], label: NDArray[np.int64]) -> Labels:
+    """Return the control of labels of members that the target puts into a class."""
+    within = float(np.isin(predicted, label).mean())
+    nothing = Contradicted(records=0, of=0, accuracy_on_others=None)
+    return controls.labels(predicted == label, label, within, nothing)
+
+
 class Task(NamedTuple):
     """What a target reaches on its classes."""
 
@@ -285,7 +294,7 @@ def corruptions_noticed(
         member ^= rng.random(n_records) < exchanged
         correct = output == label
         outcome = (
-            controls.labels(correct[member], label[member]).passed,
+            labels(output[member], label[member]).passed,
             controls.sides(correct, member, score).passed,
         )
         failed += [passed is False for passed in outcome]

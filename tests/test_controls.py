@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact, mannwhitneyu
 
-from pipeline.cache.summaries import Accuracies
+from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.findings import controls
-from pipeline.findings.schema import Range, Resemblance, Target
+from pipeline.findings.schema import Labels, Range, Resemblance, Target
 
 
 def test_shuffled_memberships_keep_the_numbers_of_each_side() -> None:
@@ -194,6 +194,13 @@ def test_no_references_are_not_compared() -> None:
     assert half.train_accuracy.spread is None
 
 
+def labels(
+    correct: NDArray[np.bool_], label: NDArray[np.int64], within_classes: float = 1.0
+) -> Labels:
+    nothing = Contradicted(records=0, of=0, accuracy_on_others=None)
+    return controls.labels(correct, label, within_classes, nothing)
+
+
 def guesses(
     rng: np.random.Generator, label: NDArray[np.int64], accuracy: float, n_classes: int
 ) -> NDArray[np.int64]:
@@ -214,7 +221,7 @@ def test_labels_fit_a_target_that_learned_something(
     for _ in range(50):
         label = rng.integers(0, n_classes, n)
         correct = guesses(rng, label, accuracy, n_classes) == label
-        failed += not controls.labels(correct, label).passed
+        failed += not labels(correct, label).passed
     assert failed <= 2
 
 
@@ -232,14 +239,45 @@ def test_labels_in_another_order_do_not_fit(
         share = rng.dirichlet(np.full(n_classes, 5.0))
         label = rng.choice(n_classes, n, p=share)
         correct = rng.permutation(guesses(rng, label, accuracy, n_classes)) == label
-        passed += controls.labels(correct, label).passed is True
+        passed += labels(correct, label).passed is True
     # At most 1 % of 200, and three standard deviations and a half.
     assert passed <= 7
 
 
+def test_a_weak_target_on_few_classes_out_of_many_passes() -> None:
+    # Three of a hundred classes are audited, and most outputs name another class.
+    label = np.arange(600) % 3
+    predicted = np.where(np.arange(600) % 10 < 1, label, 50)
+    predicted[::7] = label[::-1][::7]  # names of the three classes, at random
+    correct = predicted == label
+    assert correct.mean() < 1 / 4
+    within = float(np.isin(predicted, label).mean())
+    control = labels(correct, label, within)
+    assert control.within_classes == within
+    assert control.recalls is not None
+    assert control.recalls < 1
+    assert control.passed
+    assert labels(correct, label).passed is False
+    nowhere = labels(np.zeros(600, dtype=bool), label, 0.0)
+    assert (nowhere.passed, nowhere.p_value) == (False, 1.0)
+
+
+def test_shuffled_labels_of_few_classes_out_of_many_do_not_fit() -> None:
+    rng = np.random.default_rng(12)
+    passed = 0
+    for _ in range(300):
+        label = rng.integers(0, 4, 400)
+        predicted = np.where(rng.random(400) < 0.3, label, rng.integers(0, 40, 400))
+        label = rng.permutation(label)
+        within = float(np.isin(predicted, label).mean())
+        passed += labels(predicted == label, label, within).passed is True
+    # At most 1 % of 300, and three standard deviations.
+    assert passed <= 8
+
+
 def test_a_constant_output_fits_no_labels() -> None:
     label = np.arange(500) % 100 // 90  # one of the classes has nine in ten
-    control = controls.labels(label == 0, label)
+    control = labels(label == 0, label)
     assert (control.passed, control.recalls, control.p_value) == (False, 1.0, 1.0)
     assert control.accuracy == 0.9
 
@@ -248,7 +286,7 @@ def test_labels_fit_a_target_that_gives_up_accuracy_for_a_rare_class() -> None:
     # Right on fewer than the commonest class has, and far better than any constant.
     label = np.arange(1000) % 100 // 95
     correct = np.where(label == 0, np.arange(1000) % 10 > 0, np.arange(1000) % 5 > 0)
-    control = controls.labels(correct, label)
+    control = labels(correct, label)
     assert control.accuracy is not None
     assert control.accuracy < 0.95
     assert control.passed
@@ -256,7 +294,7 @@ def test_labels_fit_a_target_that_gives_up_accuracy_for_a_rare_class() -> None:
 
 def test_two_classes_whose_numbers_are_exchanged_do_not_fit() -> None:
     label = np.arange(400) % 2
-    control = controls.labels(np.arange(400) % 20 == 0, label)
+    control = labels(np.arange(400) % 20 == 0, label)
     assert (control.passed, control.p_value) == (False, 1.0)
 
 
@@ -266,7 +304,7 @@ def test_the_p_value_of_labels_is_that_of_the_sum_of_recalls() -> None:
     # Recalls .6, .4, .1; scaled to 1 they are .6/1.1, .4/1.1, .1/1.1.
     q = np.array([0.6, 0.4, 0.1]) / 1.1
     deviation = (q * (1 - q) / [10, 20, 50]).sum() ** 0.5
-    control = controls.labels(correct, label)
+    control = labels(correct, label)
     assert control.recalls == pytest.approx(1.1)
     assert control.p_value == pytest.approx(1 - NormalDist().cdf(0.1 / deviation))
     assert control.classes == 3
@@ -283,7 +321,7 @@ def test_the_p_value_of_labels_is_that_of_the_sum_of_recalls() -> None:
 def test_labels_of_which_nothing_can_be_said_are_not_judged(
     label: list[int], reason: str
 ) -> None:
-    control = controls.labels(np.ones(len(label), bool), np.array(label, dtype=int))
+    control = labels(np.ones(len(label), bool), np.array(label, dtype=int))
     assert (control.passed, control.p_value, control.reason) == (None, None, reason)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.audit import terminal
+from pipeline.cache.summaries import Contradicted
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure, report, slices
 from pipeline.findings.report import Audited, Inputs
@@ -73,6 +74,8 @@ def inputs(seed: int = 0, shift: float = 1.5, **changed: Any) -> Inputs:
         "n_duplicates_dropped": 3,
         "n_copies_dropped": 2,
         "target": Target(train_accuracy=0.9, test_accuracy=0.8, checkpoint_sha256=None),
+        "within_classes": 1.0,
+        "contradicted": Contradicted(records=1, of=500, accuracy_on_others=0.9),
         "references": 4 * (Accuracies(train_accuracy=0.9, test_accuracy=0.8),),
         "reference_names": tuple("abcd"),
         "reference_member": np.concatenate([halves, ~halves]),

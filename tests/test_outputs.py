@@ -41,6 +41,22 @@ def test_probabilities_are_known_clipped_rounded_and_of_views(change: object) ->
     assert outputs.fault(change(softmax())) == "probabilities"
 
 
+@pytest.mark.parametrize(("n_classes", "decimals"), [(5, 1), (100, 2), (400, 3)])
+def test_probabilities_are_known_however_they_are_rounded(
+    n_classes: int, decimals: int
+) -> None:
+    rng = np.random.default_rng(3)
+    exact = rng.dirichlet(np.full(n_classes, 0.3), 50)
+    rounded = exact.round(decimals)
+    assert np.abs(rounded.sum(axis=1) - 1).max() > 2 * outputs.SUM_TOLERANCE
+    assert outputs.fault(rounded.astype(np.float32)) == "probabilities"
+
+
+def test_logits_rounded_between_0_and_1_are_logits() -> None:
+    rounded = np.random.default_rng(4).random((40, 10)).round(1)
+    assert outputs.fault(rounded) is None
+
+
 def test_probabilities_beside_records_that_are_not_finite_are_known() -> None:
     found = softmax()
     found[3] = np.nan

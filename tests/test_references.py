@@ -479,6 +479,50 @@ def test_a_reference_that_knows_other_records_than_its_own_is_refused(
     )
 
 
+def test_a_reference_that_learned_little_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    member = selection.halves(600, 8, 1)
+    correct = knowing(member)
+    correct[5] = np.random.default_rng(7).random(600) < 0.4
+    job = jobs.job(
+        "features", tmp_path, {"data": {"source": "arrays"}}, {"path": "a.npz"}
+    )
+    with_table(job, ())
+    features.check_pairing(job, list(correct), member)
+    inside, outside = correct[5][member[5]].mean(), correct[5][~member[5]].mean()
+    assert capsys.readouterr().err == (
+        f"note: references: model 6 is right on {inside:.0%} of the records that it is "
+        f"said to be trained on and on {outside:.0%} of the rest, while the other "
+        "references clearly know theirs: it learned little, or was trained on records "
+        "of another audit\n"
+    )
+
+
+def test_a_model_that_numbers_its_classes_otherwise_is_refused_by_name() -> None:
+    label = (np.arange(400) % 4).astype(np.int32)
+    features.check_numbering("references (b.ckpt)", label.astype(np.int64), label)
+    exchanged = np.array([0, 2, 1, 3])[label]
+    with pytest.raises(AuditError) as caught:
+        features.check_numbering("references (b.ckpt)", exchanged, label)
+    assert str(caught.value) == (
+        "references (b.ckpt): numbers the classes otherwise than the labels: it is "
+        "right on 50% of a class in the mean, but on 100% with output 2 for class 1, "
+        "output 1 for class 2. Fix: number outputs and labels alike."
+    )
+
+
+def test_of_members_only_those_within_their_classes_are_counted() -> None:
+    label = np.array([0, 0, 3, 3], dtype=np.int32)
+    predicted = np.array([3, 1, 0, 2])
+    everyone, nobody = np.full(4, True), np.full(4, False)
+    assert features.within_classes(predicted, label, everyone) == 0.5
+    first = np.arange(4) < 1
+    assert features.within_classes(predicted, label, first) == 0
+    assert features.within_classes(predicted, label, nobody) is None
+    assert features.within_classes(None, label, everyone) is None
+
+
 def test_what_own_references_learned_of_the_population_is_not_remarkable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,10 @@ def complete(n_references: int = 0, **more: Any) -> summaries.Complete:
             "folders": dict.fromkeys(names, "k"),
             "train_accuracy": 1.0,
             "test_accuracy": 0.5,
+            "within_classes": 1.0,
+            "contradicted": summaries.Contradicted(
+                records=0, of=4, accuracy_on_others=1.0
+            ),
             "references": (accuracies,) * n_references,
             **more,
         }

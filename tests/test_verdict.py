@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cache.summaries import Contradicted
 from pipeline.findings import verdict
 from pipeline.findings.schema import (
     Agreement,
@@ -410,3 +411,20 @@ def test_a_verdict_names_references_that_agree_with_the_target() -> None:
     many = controls(independence=independence(passed=False, agreeing=2 * agreeing))
     (caveat,) = reached(attack(), controls=many).caveats
     assert caveat.endswith("model-0.ckpt (89% alike) and 1 more.")
+
+
+def test_labels_that_all_models_contradict_are_a_caveat() -> None:
+    def caveats(records: int, accuracy: float | None) -> tuple[str, ...]:
+        contradicted = Contradicted(
+            records=records, of=500, accuracy_on_others=accuracy
+        )
+        told = controls(labels=labels(contradicted=contradicted))
+        return reached(attack(), controls=told).caveats
+
+    assert caveats(150, 0.97) == (
+        "150 of 500 records have a label that no model gives that was trained on them, "
+        "though these models are right on 97% of the others: a part of the labels may "
+        "be out of order, or wrong and not learned. It blunts every attack.",
+    )
+    for records, accuracy in ((50, 0.97), (150, 0.89), (500, None)):
+        assert caveats(records, accuracy) == ()

@@ -32,7 +32,7 @@ KINDS = {
     "split": Kind(4, ("numpy",)),
     "target": Kind(2, ()),
     "references": Kind(2, ("numpy",)),
-    "features": Kind(4, ("numpy",)),
+    "features": Kind(5, ("numpy",)),
     "attack": Kind(5, ("numpy", "scipy", "scikit-learn")),
     "report": Kind(6, ("numpy", "scipy", "scikit-learn")),
     # What they are made of, cached one by one.

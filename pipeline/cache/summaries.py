@@ -40,6 +40,15 @@ class Timings(Record):
     seconds: dict[str, float]
 
 
+class Contradicted(Record):
+    """Labels that no model gives that was trained on the record."""
+
+    records: int  # with such a label
+    of: int  # records that enough models were trained on, canaries left out
+    # Of these models, on the other ones of these records; None: there are none.
+    accuracy_on_others: float | None
+
+
 class Complete(Record):
     """That no shard is missing, and what the shards show at a glance."""
 
@@ -52,4 +61,8 @@ class Complete(Record):
     # Of the target on members and on non-members, as the features saw them.
     train_accuracy: float
     test_accuracy: float
+    # Share of the members that the target puts into a class that members have, canaries
+    # left out; None: all are canaries.
+    within_classes: float | None
+    contradicted: Contradicted
     references: tuple[Accuracies, ...]

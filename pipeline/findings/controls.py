@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom, norm
 
 from pipeline import draws
-from pipeline.cache.summaries import Accuracies
+from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.findings.schema import (
     Agreement,
     Comparison,
@@ -93,69 +93,89 @@ def null(
     )
 
 
-def unknown_labels(reason: str) -> Labels:
+def unknown_labels(reason: str, contradicted: Contradicted) -> Labels:
     """Return that nothing could be compared.
 
     Args:
         reason: why, as a sentence without an end.
+        contradicted: labels that no model gives, to be reported beside.
     """
     return Labels(
         passed=None,
         accuracy=None,
         recalls=None,
+        within_classes=None,
         classes=0,
         p_value=None,
         level=LABELS_LEVEL,
         reason=reason,
+        contradicted=contradicted,
     )
 
 
-def labels(correct: NDArray[np.bool_], label: NDArray[np.integer[Any]]) -> Labels:
+def labels(
+    correct: NDArray[np.bool_],
+    label: NDArray[np.integer[Any]],
+    within_classes: float | None,
+    contradicted: Contradicted,
+) -> Labels:
     """Test whether the target's outputs have to do with its members' labels.
 
     If labels stand in another order than the outputs, or belong to other classes, the
-    target is right on a class only as often as it names that class. These rates sum to
-    1 over all classes, however unequal the classes are, and whichever the target
-    prefers. A target that learned its members is right far more often. So the sum over
-    the members' classes is compared with 1, by its normal law under shuffled labels.
+    target is right on a class only as often as it names that class. Over the members'
+    classes these rates sum to the share of the members that it puts into one of them,
+    which is 1 if they have all classes, however unequal the classes are, and whichever
+    the target prefers. A target that learned its members is right far more often. So
+    the sum is compared with that share, by its normal law under shuffled labels.
 
     Args:
         correct: (n_members,) whether the target puts a member into its class; members
             that were given a wrong label are left out.
         label: (n_members,) their classes.
+        within_classes: share of these members that the target puts into one of their
+            classes; None without any member.
+        contradicted: labels that no model gives, to be reported beside.
 
     Source: Youden 1950, Cancer 3(1), and Powers 2011, "Evaluation: from precision,
     recall and F-measure to ROC, informedness, markedness and correlation", on sums of
-    recalls; the p-value is that of a score test, with the rates scaled to sum to 1.
+    recalls; the p-value is that of a score test, with the rates scaled to sum to the
+    share.
     """
     classes, place, size = np.unique(label, return_inverse=True, return_counts=True)
     n_classes = len(classes)
     recall = np.bincount(place, weights=correct, minlength=n_classes) / size
-    reason = None
+    reason, p_value = None, None
     if n_classes < 2:
         reason = f"the members that are no canaries have {n_classes} classes"
-    elif _by_shuffling(np.ones(n_classes), size) > LABELS_LEVEL:
+    elif within_classes is None or (
+        _by_shuffling(np.ones(n_classes), size, within_classes) > LABELS_LEVEL
+    ):
         reason = f"{len(correct)} members are too few"
-    p_value = None if reason else _by_shuffling(recall, size)
+    else:
+        p_value = _by_shuffling(recall, size, within_classes)
     return Labels(
         passed=None if p_value is None else p_value <= LABELS_LEVEL,
         accuracy=float(correct.mean()) if len(correct) else None,
         recalls=float(recall.sum()) if len(correct) else None,
+        within_classes=within_classes,
         classes=n_classes,
         p_value=p_value,
         level=LABELS_LEVEL,
         reason=reason,
+        contradicted=contradicted,
     )
 
 
-def _by_shuffling(recall: NDArray[np.float64], size: NDArray[np.int64]) -> float:
+def _by_shuffling(
+    recall: NDArray[np.float64], size: NDArray[np.int64], expected: float
+) -> float:
     """Return how likely shuffled labels are to have a sum of recalls as large."""
     total = float(recall.sum())
-    if total <= 1:
+    if total <= expected:
         return 1.0
-    rate = recall / total
+    rate = recall * expected / total
     deviation = math.sqrt(float((rate * (1 - rate) / size).sum()))
-    return float(norm.sf((total - 1) / deviation))
+    return float(norm.sf((total - expected) / deviation)) if deviation else 0.0
 
 
 def sides(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from pipeline.attacks import catalogue
-from pipeline.cache.summaries import Accuracies
+from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure
 from pipeline.findings.figures import INTERVALS, RATES, exceeds, figures, spreads
@@ -115,6 +115,8 @@ class Inputs:
     n_duplicates_dropped: int
     n_copies_dropped: int
     target: Target
+    within_classes: float | None  # as in `summaries.Complete`
+    contradicted: Contradicted
     references: tuple[Accuracies, ...]
     reference_names: tuple[str, ...]
     reference_member: NDArray[np.bool_]  # (n_references, n_records) of the audited
@@ -160,7 +162,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
     records = _by_record(audited, inputs.target, score, settings)
     plain = ~audited.canary  # a wrong label is one that even a fine target is wrong on
     tested = Controls(
-        labels=_labels(audited, inputs.target),
+        labels=_labels(audited, inputs),
         sides=controls.sides(
             audited.correct[plain], audited.member[plain], _loss(audited, plain)
         ),
@@ -377,14 +379,20 @@ def _repeats(divisions: Sequence[Division]) -> Repeats | None:
     )
 
 
-def _labels(audited: Audited, target: Target) -> Labels:
+def _labels(audited: Audited, inputs: Inputs) -> Labels:
     """Return whether the target's outputs have to do with its members' labels."""
     if not audited.labelled:
-        return controls.unknown_labels("there are no labels")
-    if target.accuracy_by == "margins":
-        return controls.unknown_labels("margins alone tell no predictions")
+        return controls.unknown_labels("there are no labels", inputs.contradicted)
+    if inputs.target.accuracy_by == "margins":
+        reason = "margins alone tell no predictions"
+        return controls.unknown_labels(reason, inputs.contradicted)
     members = ~audited.canary & audited.member
-    return controls.labels(audited.correct[members], audited.label[members])
+    return controls.labels(
+        audited.correct[members],
+        audited.label[members],
+        inputs.within_classes,
+        inputs.contradicted,
+    )
 
 
 def _kinds(audited: Audited, target: Target) -> dict[str, NDArray[Any]]:

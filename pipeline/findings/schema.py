@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from pipeline.cache.summaries import Accuracies
+from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.record import Record
 
 Ends = tuple[float, float]  # of an interval
@@ -76,13 +76,16 @@ class Labels(Record):
 
     passed: bool | None  # None: nothing could be compared
     accuracy: float | None  # on members without canaries
-    # Over the members' classes, the sum of the shares that the target is right on: 1 or
-    # less if its outputs say nothing of the labels.
+    # Over the members' classes, the sum of the shares that the target is right on: no
+    # more than `within_classes` if its outputs say nothing of the labels.
     recalls: float | None
+    # Share of these members that the target puts into a class that some of them has.
+    within_classes: float | None
     classes: int  # of the members
     p_value: float | None  # of so large a sum by shuffled labels
     level: float  # a larger p-value fails
     reason: str | None  # why nothing could be compared
+    contradicted: Contradicted
 
 
 class Sides(Record):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline.findings import contradiction
 from pipeline.findings.schema import (
     AttackFigures,
     Controls,
@@ -228,6 +229,14 @@ def _caveats(controls: Controls) -> list[str]:
         caveats.append(
             "The records themselves were not compared: whether members differ from "
             "non-members without the model is not known."
+        )
+    labels = controls.labels.contradicted
+    if contradiction.is_notable(labels):
+        caveats.append(
+            f"{labels.records} of {labels.of} records have a label that no model "
+            "gives that was trained on them, though these models are right on "
+            f"{labels.accuracy_on_others:.0%} of the others: a part of the labels may "
+            "be out of order, or wrong and not learned. It blunts every attack."
         )
     references = controls.references
     if references is not None and references.passed is False:

@@ -24,8 +24,11 @@ WORDS: dict[Fault, str] = {
 # few records comes to a verdict.
 FEWEST = 10
 # How far from 1 the sum of a record's probabilities may lie: bfloat16 keeps 2**-8 of
-# each, and some round or clip them.
+# each, and some clip them.
 SUM_TOLERANCE = 0.01
+# The same where they are rounded to so many decimals, each by half a unit at most.
+DECIMALS = (1, 2, 3, 4)
+LARGEST_TOLERANCE = 0.5
 # How far below 0 or above 1 rounding takes a probability.
 RANGE_TOLERANCE = 1e-6
 # Constant outputs differ by no more than the last bits: in units of these.
@@ -46,12 +49,15 @@ def fault(outputs: NDArray[np.floating[Any]]) -> Fault | None:
         return None
     if _all_rows(rows, lambda part: _equal(part, rows[:1])):
         return "constant"
-    if _all_rows(rows, _are_probabilities):
+    tolerance = _sum_tolerance(rows[:ROWS])
+    if _all_rows(rows, lambda part: _are_probabilities(part, tolerance)):
         decided = _all_rows(rows, lambda part: np.isin(part, (0, 1)))
         return "decisions" if decided else "probabilities"
     if _all_rows(rows, _are_sigmoids):
         return "sigmoids"
-    if _all_rows(rows, lambda part: _are_probabilities(_exponentials(-part))):
+    if _all_rows(
+        rows, lambda part: _are_probabilities(_exponentials(-part), SUM_TOLERANCE)
+    ):
         return "negated"
     return None
 
@@ -79,10 +85,22 @@ def _equal(
     return np.asarray(np.abs(wide - base) <= allowed * np.abs(base).max())
 
 
-def _are_probabilities(part: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+def _sum_tolerance(part: NDArray[np.floating[Any]]) -> float:
+    """Return how far from 1 sums of probabilities may lie by how they are rounded."""
+    wide = part.astype(np.float64)
+    for decimals in DECIMALS:
+        if np.allclose(wide, wide.round(decimals), rtol=0, atol=RANGE_TOLERANCE):
+            largest = part.shape[-1] * 0.5 * 10.0**-decimals
+            return min(max(largest, SUM_TOLERANCE), LARGEST_TOLERANCE)
+    return SUM_TOLERANCE
+
+
+def _are_probabilities(
+    part: NDArray[np.floating[Any]], tolerance: float
+) -> NDArray[np.bool_]:
     wide = part.astype(np.float64)
     inside = (wide >= -RANGE_TOLERANCE) & (wide <= 1 + RANGE_TOLERANCE)
-    sums = np.abs(wide.sum(axis=-1) - 1) <= SUM_TOLERANCE
+    sums = np.abs(wide.sum(axis=-1) - 1) <= tolerance
     return np.asarray(inside.all(axis=-1) & sums)
 
 
