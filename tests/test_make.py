@@ -257,6 +257,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "train_accuracy",
         "test_accuracy",
         "checkpoint_sha256",
+        "accuracy_by",
     }
     assert report["records"] == {
         "members": 60,

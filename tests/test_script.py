@@ -265,7 +265,8 @@ def cases(network: Any) -> Iterator[tuple[Callable[[], Any], str]]:
         lambda: fresh.train(
             dataset(20, 1), dataset(20, 1).rename("label", "y"), CONFIG
         ),
-        "dataset_test: has the columns image, y. Fix: project it to image and label.",
+        "dataset_test: has the columns image, y, and no label. Fix: rename them "
+        "(dataset.rename), so that there is a label.",
     )
     yield (
         lambda: fresh.train(dataset(20, 1), dataset(20, 1).skip(9), CONFIG),

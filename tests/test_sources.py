@@ -1010,9 +1010,9 @@ def test_a_single_logit_of_two_classes_is_read_beside_a_zero(
     member = np.broadcast_to(MEMBER, shape[: 1 if len(shape) == 2 else 2])
     given = {"logits": single, "label": np.arange(N) % 2, "member": member}
     found = sources.signals(save(given))
-    assert found.logits.shape[-1] == 2
-    assert not found.logits[..., 0].any()
-    assert np.array_equal(found.logits[..., 1].ravel(), single.ravel())
+    assert found.outputs.shape[-1] == 2
+    assert not found.outputs[..., 0].any()
+    assert np.array_equal(found.outputs[..., 1].ravel(), single.ravel())
     with pytest.raises(AuditError, match=r"has the label 2 outside \[0, 2\)"):
         sources.signals(save({**given, "label": np.arange(N) % 3}))
 
