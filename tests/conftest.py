@@ -166,6 +166,22 @@ def audited(finished: Checkout, tmp_path: Path) -> Checkout:
     return finished.copy(tmp_path / "audited")
 
 
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Return a function that writes a Python file of the user's."""
+
+    def written(name: str, code: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+        return path
+
+    return written
+
+
 # Simulations: few draws here, many in `make soak`, which prints the figures.
 
 FEW, MANY = 80, 500

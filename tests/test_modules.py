@@ -1,29 +1,11 @@
 import hashlib
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.data import modules
 from pipeline.errors import AuditError
-
-Write = Callable[[str, str], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Return a function that writes a Python file of the user's."""
-    # An import of a user's file puts its folder there.
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def written(name: str, code: str) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code, encoding="utf-8")
-        return path
-
-    return written
+from tests.conftest import Write
 
 
 @pytest.mark.parametrize(

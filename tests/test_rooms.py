@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,10 @@ import pytest
 import pipeline
 from pipeline.data import modules, rooms
 from pipeline.errors import AuditError
-
-Write = Callable[[str, str], Path]
+from tests.conftest import Write
 
 # Prints what `build` returns, as a user would try his file.
 AS_A_PROGRAM = "if __name__ == '__main__':\n    print(build())\n"
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Return a function that writes a Python file of the user's."""
-
-    def written(name: str, code: str) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code, encoding="utf-8")
-        return path
-
-    return written
 
 
 def built(path: Path) -> Any:
