@@ -34,7 +34,7 @@ KINDS = {
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
     "attack": Kind(5, ("numpy", "scipy", "scikit-learn")),
-    "report": Kind(6, ("numpy", "scipy", "scikit-learn")),
+    "report": Kind(10, ("numpy", "scipy", "scikit-learn")),
     # What they are made of, cached one by one.
     "checkpoint": Kind(1, ("numpy",)),
     "outputs": Kind(2, ("numpy",)),
