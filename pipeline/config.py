@@ -82,7 +82,7 @@ class Data(Section):
     @field_validator("source")
     @classmethod
     def _known(cls, source: str) -> str:
-        if source in SOURCES or _is_in_file(source):
+        if source in SOURCES or is_in_file(source):
             return source
         raise _unknown(source, SOURCES, "or file.py:function of your own")
 
@@ -100,7 +100,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _fitting(self) -> "Data":
-        if ".py:" not in self.source and self.inputs != ("image",):
+        if not is_in_file(self.source) and self.inputs != ("image",):
             msg = "inputs name the columns of datasets of your own; leave them out"
             raise ValueError(msg)
         if self.source not in ("digits", "cifar10", "cifar100"):
@@ -184,7 +184,7 @@ class Target(Section):
     @field_validator("network")
     @classmethod
     def _known(cls, network: str | None) -> str | None:
-        if network is None or network in NETWORKS or _is_in_file(network):
+        if network is None or network in NETWORKS or is_in_file(network):
             return network
         if PACKAGED.fullmatch(network):
             return network
@@ -500,14 +500,14 @@ def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         section, _, name = setting.partition(".")
         settings = content.get(section)
         value = settings.get(name) if isinstance(settings, dict) else None
-        of_file = name not in ("source", "network") or _is_in_file(str(value))
+        of_file = name not in ("source", "network") or is_in_file(str(value))
         if isinstance(value, str) and value and of_file:
             yield section, name, value
 
 
 def _file_of(value: str) -> Path:
     """Return the path in the value of a setting, the name of a function left out."""
-    return Path(value.rpartition(":")[0] if _is_in_file(value) else value)
+    return Path(value.rpartition(":")[0] if is_in_file(value) else value)
 
 
 def _placed(config: Path, value: str) -> str:
@@ -515,7 +515,7 @@ def _placed(config: Path, value: str) -> str:
     if _is_stray(config, value):
         return value
     place = config.parent / _file_of(value)
-    return f"{place}:{value.rpartition(':')[2]}" if _is_in_file(value) else str(place)
+    return f"{place}:{value.rpartition(':')[2]}" if is_in_file(value) else str(place)
 
 
 def _is_stray(config: Path, value: str) -> bool:
@@ -574,7 +574,7 @@ def _all_known(listed: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ..
     return listed
 
 
-def _is_in_file(name: str) -> bool:
+def is_in_file(name: str) -> bool:
     """Return whether a name means a function in a file of the user's."""
     file, _, function = name.rpartition(":")
     return file.endswith(".py") and function.isidentifier()

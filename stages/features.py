@@ -429,10 +429,9 @@ def arrays_source(data: Data, records: kinds.Records) -> Source:
             block = signals.outputs[model, ids]
             wrong = ~np.isfinite(block).all(axis=(1, 2))
             if wrong.any():
-                name = f"model {model}" if model else "the target"
                 problem = (
-                    f"has {signals.kind} that are NaN or infinite: {name}, "
-                    f"record {ids[wrong][0]}"
+                    f"has {signals.kind} that are NaN or infinite: "
+                    f"{sources.model_name(model)}, record {ids[wrong][0]}"
                 )
                 raise AuditError(data.path, problem, NOT_FINITE_FIXES[signals.kind])
             if signals.kind == "margins":

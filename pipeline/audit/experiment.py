@@ -212,14 +212,18 @@ def check(
         raise AuditError("attack.loss", problem, "use 'exact'")
     for name in () if settings.attacks == "all" else settings.attacks:
         if reason := roster.lack(name, in_models, unknown):
-            fix = UNKNOWN if reason in roster.UNKNOWN.values() else LACKING
-            raise AuditError(f"attack.attacks ({name})", reason, fix)
+            raise AuditError(f"attack.attacks ({name})", reason, _way_out(reason))
     for method in _possible(settings, unknown)[0].methods:
         for name in method.features:
             if reason := roster.lack(name, in_models, unknown):
                 where = f"attack.methods.{method.title}.features"
-                fix = UNKNOWN if reason in roster.UNKNOWN.values() else LACKING
-                raise AuditError(where, f"names {name!r}, which {reason}", fix)
+                problem = f"names {name!r}, which {reason}"
+                raise AuditError(where, problem, _way_out(reason))
+
+
+def _way_out(reason: str) -> str:
+    """Return what to do about what `roster.lack` says."""
+    return UNKNOWN if reason in roster.UNKNOWN.values() else LACKING
 
 
 def _possible(

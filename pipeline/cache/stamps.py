@@ -205,7 +205,7 @@ def _module_digests(
     if modules.is_packaged(name):
         version = modules.package_version(name)
         if version is not None:
-            yield f"version of {name.partition(':')[0].partition('.')[0]}", version
+            yield f"version of {modules.package(name)}", version
             return
         for file, path in modules.package_sources(name).items():
             yield file, digests.code(path)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import is_in_file
 from pipeline.data import rooms
 from pipeline.errors import AuditError
 
@@ -22,7 +23,7 @@ INSTALLED = ("site-packages", "dist-packages")
 
 def is_function(name: str) -> bool:
     """Return whether a config's name means a function in a file of the user's."""
-    return ".py:" in name
+    return is_in_file(name)
 
 
 def is_packaged(name: str) -> bool:
@@ -110,6 +111,11 @@ def sources(path: Path) -> list[Path]:
     return _reached([path], path.parent)
 
 
+def package(name: str) -> str:
+    """Return the package in a name such as package.module:function."""
+    return name.partition(":")[0].partition(".")[0]
+
+
 def package_version(name: str) -> str | None:
     """Return the version of the package in a name such as package.module:function.
 
@@ -119,7 +125,7 @@ def package_version(name: str) -> str | None:
     Raises:
         AuditError: if there is no such package.
     """
-    top = _top(name)
+    top = package(name)
     folder = _package_folder(top)
     if not set(INSTALLED) & {*folder.parts}:
         return None
@@ -137,15 +143,11 @@ def package_sources(name: str) -> dict[str, Path]:
     Raises:
         AuditError: if there is no such package.
     """
-    folder = _package_folder(_top(name))
+    folder = _package_folder(package(name))
     first = _files_of(folder, name.rpartition(":")[0])
     return {
         file.relative_to(folder).as_posix(): file for file in _reached(first, folder)
     }
-
-
-def _top(name: str) -> str:
-    return name.partition(":")[0].partition(".")[0]
 
 
 def _package_folder(top: str) -> Path:

@@ -194,6 +194,11 @@ def at(inputs: Inputs, rows: NDArray[np.int64]) -> Inputs:
     return tuple(column[rows] for column in inputs)
 
 
+def together(parts: Sequence[Inputs]) -> Inputs:
+    """Return the inputs of successive records as those of all of them."""
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+
 def channels_normalised_by(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation of each channel, the config's or ours."""
     cifar = data.source in CIFAR_FILES
@@ -466,7 +471,7 @@ def _users_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[Inpu
                 kept.append(at(inputs, own))
                 if wanted[-1] >= end:
                     break
-                yield tuple(map(np.concatenate, zip(*kept, strict=True)))
+                yield together(kept)
                 kept, wanted = [], next(waiting, None)
             start = end
     if wanted is not None:
@@ -519,6 +524,11 @@ def signals(data: Data) -> Signals:
     if outputs.ndim == 3:
         outputs = outputs[:, :, None]
     return Signals(outputs, kind, label.astype(np.int32), member, train, population)
+
+
+def model_name(model: int) -> str:
+    """Return what messages call a model of a file of arrays."""
+    return f"model {model}" if model else "the target"
 
 
 def _models_outputs(
@@ -650,8 +660,7 @@ def _check_outputs(
 ) -> None:
     for model, of_model in enumerate(logits):
         if (fault := outputs.fault(of_model)) is not None:
-            name = f"model {model}" if model else "the target"
-            problem = f"array logits: {name} {outputs.WORDS[fault]}"
+            problem = f"array logits: {model_name(model)} {outputs.WORDS[fault]}"
             raise AuditError(path, problem, FAULT_FIXES[fault])
 
 
@@ -660,7 +669,7 @@ def _check_margins(
     margin: NDArray[np.floating[Any]],  # (n_models, n_records, n_views, 1)
 ) -> None:
     for model, of_model in enumerate(margin):
-        name = f"model {model}" if model else "the target"
+        name = model_name(model)
         finite = of_model[np.isfinite(of_model)]
         if finite.size and finite.min() == finite.max():
             problem = f"array margin: {name} {outputs.WORDS['constant']}"

@@ -80,5 +80,4 @@ def _blocks(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 def _joined(batches: list[Batch]) -> Batch:
     inputs, label = zip(*batches, strict=True)
-    columns = tuple(map(np.concatenate, zip(*inputs, strict=True)))
-    return columns, np.concatenate(label)
+    return sources.together(inputs), np.concatenate(label)
