@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from functools import cache
 from tempfile import TemporaryDirectory
 
@@ -56,6 +57,18 @@ def start(name: str) -> str:
 def compile_graphs() -> None:
     """Compile graphs from now on."""
     ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@cache
+def repeat_draws() -> None:
+    """Have layers that draw, such as dropout, draw the same in every run on a CPU.
+
+    MindSpore 2.10 otherwise tries which number of threads is the fastest, and what is
+    drawn depends on it. Training took as long by one thread of this kind as by two.
+    """
+    # It can be set once in a process, and a user's own module may have done so.
+    with suppress(RuntimeError):
+        ms.device_context.cpu.op_tuning.threads_num(1)
 
 
 def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

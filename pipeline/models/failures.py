@@ -2,6 +2,7 @@
 
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 from traceback import extract_tb
@@ -18,8 +19,12 @@ from pipeline.models import networks
 FAILURES = (ValueError, TypeError, RuntimeError, IndexError, KeyError, AttributeError)
 OURS = Path(__file__).resolve().parents[1]
 BUILT_IN = Path(str(networks.__file__)).resolve().parent
-# Lines of these are not blamed where there is one of the user's.
-LIBRARIES = tuple(Path(str(each.__file__)).resolve().parent for each in (ms, np))
+# Lines of these, and of Python's own library, are not blamed where there is one of the
+# user's.
+LIBRARIES = (
+    *(Path(str(each.__file__)).resolve().parent for each in (ms, np)),
+    Path(sysconfig.get_path("stdlib")).resolve(),
+)
 # How MindSpore's compiler names a line, in the text of its errors.
 COMPILED_LINE = re.compile(r"In file (.+?):([0-9]+)")
 
@@ -43,13 +48,13 @@ def does_not_run(error: Exception, network: Any, inputs: Iterable[Any]) -> Audit
     return AuditError("target.network", problem, fix)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Return an error in one line, after the line of the user's file if it is known."""
     where = place(error)
     return f"{where}: {summary(error)}" if where else summary(error)
 
 
-def place(error: Exception) -> str | None:
+def place(error: BaseException) -> str | None:
     """Return the innermost line of the user's own, as file and number."""
     lines = [
         (frame.filename, frame.lineno or 0) for frame in extract_tb(error.__traceback__)
