@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -106,6 +107,59 @@ def progress() -> Progress:
         console=ERRORS,
         disable=not ERRORS.is_terminal,
     )
+
+
+class Trainings:
+    """A progress bar of several trainings, all of which are taken to be as long.
+
+    Args:
+        bar: that shows it.
+        title: of the bar.
+        n_models: how many there are.
+    """
+
+    def __init__(self, bar: Progress, title: str, n_models: int) -> None:
+        self._bar, self._title, self._n_models = bar, title, n_models
+        self._task = bar.add_task(title, total=None, note="")
+        self._models = self._steps = 0
+        self._per_model: int | None = None
+        self._start = time.perf_counter()
+
+    def advance(self, loss: float | None, total: int | None) -> None:
+        """Show a step.
+
+        Args:
+            loss: to be shown beside it; None for none.
+            total: steps of each model, if known.
+        """
+        self._steps += 1
+        self._per_model = total or self._per_model
+        words = [] if loss is None else [f"loss {loss:.3f}"]
+        if self._n_models > 1:
+            words.insert(0, f"model {self._models + 1} of {self._n_models}")
+        whole = self._per_model and self._per_model * self._n_models
+        done = self._models * (self._per_model or 0) + self._steps
+        self._bar.update(self._task, total=whole, completed=done, note=", ".join(words))
+
+    def finished(self) -> None:
+        """Go on to the next model; after the first, say how long all take."""
+        self._models += 1
+        per_model = self._per_model or self._steps or 1  # a recipe need not tell any
+        self._per_model, self._steps = per_model, 0
+        whole, done = per_model * self._n_models, per_model * self._models
+        self._bar.update(self._task, total=whole, completed=done)
+        seconds = time.perf_counter() - self._start
+        if self._models == 1 < self._n_models:
+            in_all = duration(seconds * self._n_models)
+            note(f"{self._title}: {duration(seconds)} each, about {in_all} in all")
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words, in whole units of the largest that fits."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 1):.0f} s"
 
 
 def audit() -> tuple[Path, str | None]:
