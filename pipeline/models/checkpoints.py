@@ -1,9 +1,10 @@
 """Checkpoints: the weights of a network, on disk."""
 
+import fnmatch
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,7 +81,51 @@ def load(network: nn.Cell, path: Path, *, prefix: str | None = None) -> None:
     }
     shapes = {name: values.shape for name, values in whole.items()}
     _check_names(path, own, shapes, prefix)
-    saved = {name: whole[f"{prefix or ''}{name}"] for name in own}
+    _fill(network, path, {name: whole[f"{prefix or ''}{name}"] for name in own})
+
+
+def start(network: nn.Cell, path: Path, allow_missing: Sequence[str] = ()) -> None:
+    """Fill a network with weights from which a training is to start.
+
+    Args:
+        network: to fill.
+        path: of a file as `load` reads it.
+        allow_missing: names, or patterns such as "fc.*", of parameters of the network
+            that stay as they are; what they match in the file is passed over.
+
+    Raises:
+        AuditError: if the file is missing or corrupt, its other parameters are not
+            those of the network, or one is not finite; or a pattern matches none.
+    """
+    whole = weights.read(path)
+    own = {
+        name: tuple(parameter.shape)
+        for name, parameter in network.parameters_dict().items()
+    }
+    new: set[str] = set()
+    for pattern in allow_missing:
+        if not (matching := fnmatch.filter([*own, *whole], pattern)):
+            problem = f"matches no parameter of the network or of {path}"
+            fix = f"correct it; parameters are {listed(own)}"
+            raise AuditError(f"start_allow_missing ({pattern})", problem, fix)
+        new |= {*matching}
+    own = {name: shape for name, shape in own.items() if name not in new}
+    if not own:
+        problem = f"leaves no parameter to take from {path}"
+        raise AuditError("start_allow_missing", problem, "name new parameters only")
+    shapes = {
+        name: values.shape
+        for name, values in whole.items()
+        # State of an optimizer has the names of its parameters at the end.
+        if not any(name == each or name.endswith(f".{each}") for each in new)
+    }
+    fix = 'name what is new in start_allow_missing, such as ["fc.*"], or give other'
+    _check_names(path, own, shapes, "", f"{fix} weights")
+    _fill(network, path, {name: whole[name] for name in own})
+
+
+def _fill(network: nn.Cell, path: Path, saved: weights.Arrays) -> None:
+    """Give a network the parameters of a file, which are of its names and shapes."""
     _check_types(path, network, saved)
     _check_finite(path, network, saved)
     ms.load_param_into_net(
@@ -93,7 +138,9 @@ def load(network: nn.Cell, path: Path, *, prefix: str | None = None) -> None:
     )
 
 
-def _check_names(path: Path, own: Shapes, shapes: Shapes, prefix: str | None) -> None:
+def _check_names(
+    path: Path, own: Shapes, shapes: Shapes, prefix: str | None, fix: str | None = None
+) -> None:
     """Refuse a file whose parameters, by name and shape, are not the network's."""
     start = prefix or ""
     saved = {
@@ -130,8 +177,10 @@ def _check_names(path: Path, own: Shapes, shapes: Shapes, prefix: str | None) ->
         ],
     }
     problems = [
-        f"{verb} {_listed(names)}" for verb, names in differences.items() if names
+        f"{verb} {listed(names)}" for verb, names in differences.items() if names
     ]
+    if problems and fix is not None:
+        raise AuditError(path, "; ".join(problems), fix)
     if problems:
         fix = "set target.network to the network that this checkpoint was saved from"
         fix = f"{fix}, or give another"
@@ -144,11 +193,12 @@ def _check_names(path: Path, own: Shapes, shapes: Shapes, prefix: str | None) ->
     if averages and prefix is None:
         quoted = " or ".join(json.dumps(each) for each in sorted({*averages.values()}))
         fix = f'set target.prefix = {quoted} to audit the averages, or "" to audit the'
-        problem = f"has averages of the weights besides, {_listed(averages)}"
+        problem = f"has averages of the weights besides, {listed(averages)}"
         raise AuditError(path, problem, f"{fix} weights themselves")
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return the first of several names, and how many more there are."""
     first, more = [*names][:NAMES_SHOWN], len([*names]) - NAMES_SHOWN
     return ", ".join(first) + (f" and {more} more" if more > 0 else "")
 
@@ -191,8 +241,9 @@ def _is_scalar_state(name: str, shape: tuple[int, ...], own: Shapes) -> bool:
 
 def _check_types(path: Path, network: nn.Cell, saved: weights.Arrays) -> None:
     # MindSpore converts floats to floats, and whole numbers with a sign to such.
-    for name, parameter in network.parameters_dict().items():
-        kind = weights.CKPT_TYPES.get(str(parameter.dtype), "")
+    parameters = network.parameters_dict()
+    for name in saved:
+        kind = weights.CKPT_TYPES.get(str(parameters[name].dtype), "")
         own, values = "f" if kind == weights.BFLOAT16 else kind[:1], saved[name].dtype
         if values.name != kind and (values.kind != own or own not in "fi"):
             problem = f"has {name} as {values.name}, where the network's is {kind}"
@@ -202,16 +253,18 @@ def _check_types(path: Path, network: nn.Cell, saved: weights.Arrays) -> None:
 
 def _check_finite(path: Path, network: nn.Cell, saved: weights.Arrays) -> None:
     # ReLU on CPU turns NaN into 0, so the logits would not show it.
-    for name, parameter in network.parameters_dict().items():
-        bad = ~np.isfinite(saved[name])
+    parameters = network.parameters_dict()
+    for name, values in saved.items():
+        bad = ~np.isfinite(values)
         if not bad.any():
             continue
         # A network may hold infinities of its own, as in a mask of attention.
+        parameter = parameters[name]
         wide = parameter.dtype == ms.bfloat16  # which NumPy has not
         own = (parameter.astype(ms.float32) if wide else parameter).asnumpy()
-        bad &= saved[name] != own
+        bad &= values != own
         if bad.any():
-            kind = "NaN" if np.isnan(saved[name][bad]).any() else "infinite"
+            kind = "NaN" if np.isnan(values[bad]).any() else "infinite"
             problem = f"has {bad.sum()} of {bad.size} values of {name} that are {kind}"
             fix = "give a checkpoint of before its training diverged, or a whole copy"
             raise AuditError(path, problem, fix)
