@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_serializer,
@@ -40,7 +42,11 @@ PATHS = (
     "data.path",
     "target.network",
     "target.checkpoint",
+    "target.training.recipe",
+    "target.training.start",
     "references.folder",
+    "references.training.recipe",
+    "references.training.start",
     "report.groups",
 )
 Device = Literal["auto", "Ascend", "GPU", "CPU"]
@@ -134,19 +140,90 @@ class Split(Section):
     repeats: int = Field(default=1, ge=1)
 
 
-class Training(Section):
-    """The recipe by which a target is trained."""
+class Trained(Section):
+    """What holds of every recipe: who draws, where it runs, and from which weights."""
 
-    optimizer: Literal["sgd", "momentum", "adam"] = "adam"
+    start: str | None = Field(default=None, exclude=True)
+    start_allow_missing: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)
+    ] = ()
+    seed: int = Field(default=1, ge=0)
+    device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _missing_of_something(self) -> "Trained":
+        if self.start_allow_missing and self.start is None:
+            msg = "start_allow_missing is set without start; remove it, or set start"
+            raise ValueError(msg)
+        return self
+
+
+class Training(Trained):
+    """The built-in recipe by which a target is trained."""
+
+    optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine", "step"] = "constant"
+    warmup_epochs: int = Field(default=0, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
     augmentation: Literal["none", "flip", "tutorial"] = "none"
-    seed: int = Field(default=1, ge=0)
-    device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Training":
+        if self.nesterov and self.optimizer != "momentum":
+            msg = f"nesterov is not for {self.optimizer}; remove it, or set optimizer"
+            raise ValueError(f'{msg} = "momentum"')
+        if self.warmup_epochs >= self.epochs:
+            msg = f"has {self.warmup_epochs} warmup_epochs of {self.epochs} epochs; let"
+            raise ValueError(f"{msg} the warm-up be shorter")
+        return self
+
+
+class OwnTraining(Trained):
+    """A recipe of the user's: a function that trains a network."""
+
+    recipe: str
+
+    @field_validator("recipe")
+    @classmethod
+    def _known(cls, recipe: str) -> str:
+        if _is_in_file(recipe):
+            return recipe
+        msg = f"is {recipe!r}; use file.py:function of your own, such as"
+        raise ValueError(f"{msg} my_recipe.py:train")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decided_by_the_function(cls, settings: Any) -> Any:
+        for name in Training.model_fields if isinstance(settings, dict) else ():
+            if name in settings and name not in cls.model_fields:
+                msg = f"has {name} beside recipe, which is a setting of the built-in"
+                raise ValueError(
+                    f"{msg} recipe; remove it, and let the function decide"
+                )
+        return settings
+
+
+# Places in an error that name no setting.
+BUILT_IN, OWN = "built-in recipe", "own recipe"
+
+
+def _kind_of_recipe(settings: Any) -> str:
+    if isinstance(settings, dict):
+        return OWN if "recipe" in settings else BUILT_IN
+    return OWN if isinstance(settings, OwnTraining) else BUILT_IN
+
+
+Recipe = Annotated[
+    Annotated[Training, Tag(BUILT_IN)] | Annotated[OwnTraining, Tag(OWN)],
+    Discriminator(_kind_of_recipe),
+]
 
 
 # Of a target, settings that have no value by default.
@@ -162,7 +239,7 @@ class Target(Section):
     checkpoint: str | None = Field(default=None, exclude=True)
     prefix: str | None = None
     output: Annotated[int, Field(ge=0)] | str | None = None
-    training: Training | None = None
+    training: Recipe | None = None
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -213,7 +290,7 @@ class References(Section):
     folder: str | None = Field(default=None, exclude=True)
     count: int = Field(default=0, ge=0)
     seed: int = Field(default=1, ge=0)
-    training: Training | None = None  # if the target has no recipe to share
+    training: Recipe | None = None  # if the target has no recipe to share
 
     @field_validator("count")
     @classmethod
@@ -406,6 +483,11 @@ class Config(Section):
     attack: Attack = Attack()
     report: Report = Report()
 
+    @property
+    def recipe(self) -> Training | OwnTraining | None:
+        """How the models that are trained here are trained; None if none are."""
+        return self.target.training or self.references.training
+
     @model_validator(mode="after")
     def _sections_fit(self) -> "Config":
         if self.data.source == "arrays":
@@ -451,8 +533,8 @@ def load(path: Path, data: str | None = None) -> Config:
             missing, or of a wrong type or range.
     """
     content = _read(path)
-    for section, name, value in _paths(content):
-        content[section][name] = _placed(path, value)
+    for setting, settings, value in _paths(content):
+        settings[setting.rpartition(".")[2]] = _placed(path, value)
     if data is not None and isinstance(content.get("data"), dict):
         content["data"]["path"] = data
     try:
@@ -475,9 +557,7 @@ def strays(path: Path) -> list[str]:
         path: a TOML file that `load` accepts.
     """
     return [
-        f"{section}.{name}"
-        for section, name, value in _paths(_read(path))
-        if _is_stray(path, value)
+        setting for setting, _, value in _paths(_read(path)) if _is_stray(path, value)
     ]
 
 
@@ -494,15 +574,18 @@ def _read(path: Path) -> dict[str, Any]:
         raise AuditError(path, f"is not TOML: {error}", "correct that line") from None
 
 
-def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield section, name and value of each setting that names a path."""
+def _paths(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield each setting that names a path, its section's settings, and its value."""
     for setting in PATHS:
-        section, _, name = setting.partition(".")
-        settings = content.get(section)
+        *sections, name = setting.split(".")
+        settings: Any = content
+        for section in sections:
+            settings = settings.get(section) if isinstance(settings, dict) else None
         value = settings.get(name) if isinstance(settings, dict) else None
-        of_file = name not in ("source", "network") or is_in_file(str(value))
+        functions = ("source", "network", "recipe")
+        of_file = name not in functions or is_in_file(str(value))
         if isinstance(value, str) and value and of_file:
-            yield section, name, value
+            yield setting, settings, value
 
 
 def _file_of(value: str) -> Path:
@@ -588,7 +671,11 @@ def _explained(path: Path, error: ValidationError) -> AuditError:
     """Say the first thing wrong with a config in one line."""
     # A misspelt setting is also a missing one; the first says more.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    location = tuple(part for part in first["loc"] if not isinstance(part, int))
+    location = tuple(
+        part
+        for part in first["loc"]
+        if not isinstance(part, int) and part not in (BUILT_IN, OWN)
+    )
     name = ".".join(map(str, location))
     where = f"{path}: {name}" if name else str(path)
     message = first["msg"].removeprefix("Value error, ")
@@ -611,12 +698,20 @@ def _explained(path: Path, error: ValidationError) -> AuditError:
 
 def _known_settings(location: tuple[int | str, ...]) -> Mapping[str, Any]:
     """Return the settings known at a place in the config, by name."""
-    model: type[BaseModel] = Config
+    models: list[type[BaseModel]] = [Config]
     for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            break
-        types = [field.annotation, *get_args(field.annotation)]
-        inner = [t for t in types if isinstance(t, type) and issubclass(t, BaseModel)]
-        model = inner[0] if inner else model
-    return model.model_fields
+        fields = [model.model_fields.get(str(part)) for model in models]
+        inner = [
+            each for field in fields if field for each in _models(field.annotation)
+        ]
+        models = inner or models
+    return {name: field for each in models for name, field in each.model_fields.items()}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the sections that a type may be, or be made of."""
+    parts = get_args(annotation)
+    if parts:
+        return [model for part in parts for model in _models(part)]
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return [annotation] if is_model else []

@@ -7,6 +7,7 @@ generator.
 """
 
 import hashlib
+import random
 
 import numpy as np
 
@@ -21,9 +22,11 @@ PURPOSES = {
     "split.evaluation": "which records are held out for attack-eval [draw]",
     "target.weights": "the target's first weights",
     "target.order": "the order of its records in training, and their augmentation",
+    "target.recipe": "what else its recipe, or the network itself, draws in training",
     "references.halves": "the records that a pair of references is trained on [pair]",
     "references.weights": "a reference's first weights [reference]",
     "references.order": "the order of its records, and their augmentation [reference]",
+    "references.recipe": "what else its recipe or network draws [reference]",
     "features.augmentation": "how members are augmented for comparison",
     "recalibration.sample": "the records that corrections are fitted to",
     "attack.candidates": "the candidates of a random search",
@@ -75,3 +78,12 @@ def integer(seed: int, purpose: str, *index: int) -> int:
     """Return the stream as a seed for a library that takes a whole number below 2³¹."""
     state = sequence(seed, purpose, *index).generate_state(1)[0]
     return int(state >> (32 - SEED_BITS))
+
+
+def seed_globally(seed: int) -> None:
+    """Seed the generators that other people's code draws from unasked.
+
+    Nothing of this project draws from them.
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  it is the one that they use

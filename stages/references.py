@@ -13,8 +13,8 @@ from pipeline.attacks import coverage
 from pipeline.cache import arrays, documents, files, keys, kinds, shards, summaries
 from pipeline.cache.stages import REFERENCES
 from pipeline.cache.stamps import Job
-from pipeline.config import Data, References, Target, Training
-from pipeline.data import membership, modules, own, preprocessing, selection, sources
+from pipeline.config import Data, OwnTraining, References, Target, Training
+from pipeline.data import membership, modules, own, selection, sources
 from pipeline.errors import AuditError
 from pipeline.findings import controls
 from pipeline.findings.schema import Agreement
@@ -213,53 +213,50 @@ def train(
     missing: list[int],
 ) -> Any:
     """Train and save references, and yield each that is done."""
-    from pipeline.models import checkpoints, devices, networks, training
+    from pipeline.models import checkpoints, devices, networks
+    from pipeline.models.recipes import Trainer
+    from pipeline.models.trainset import TrainingSet
 
     data, target = job.section(Data), job.section(Target)
     recipe = recipe_of(job, settings)
     section = "target" if target.training else "references"
     n_classes = target.n_classes or int(records.n_classes)
-    # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
-    devices.start(recipe.device)
-    stored = next(sources.blocks(data, [records.id], [records.content]))
 
-    def fresh() -> Any:
+    def build() -> Any:
         return networks.build(str(target.network), n_classes, target.network_args)
 
-    trainers: dict[int, training.Trainer] = {}
+    # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
+    devices.start(recipe.device)
+    trainer = Trainer(
+        recipe,
+        build,
+        f"{section}.training",
+        n_classes=n_classes,
+        output=target.output,
+    )
+    stored = next(sources.blocks(data, [records.id], [records.content]))
     with cli.progress() as bar:
-        task = bar.add_task("references", total=None, note="")
-        for done, model in enumerate(missing):
+        trainings = cli.Trainings(bar, "references", len(missing))
+        for model in missing:
             rows = np.flatnonzero(member[model])
-            if len(rows) not in trainers:
-                trainers[len(rows)] = training.Trainer(
-                    fresh,
-                    recipe,
-                    len(rows),
-                    f"{section}.training",
-                    n_classes=n_classes,
-                    output=target.output,
-                )
-            trainer = trainers[len(rows)]
-            total = recipe.epochs * trainer.n_steps * len(missing)
-            bar.update(task, total=total)
-
-            def advance(n: int, loss: float, at: int = done) -> None:
-                note = f"model {at + 1} of {len(missing)}, loss {loss:.3f}"
-                bar.update(task, advance=n, note=note)
-
-            network = trainer.train(
-                preprocessing.batches(
-                    data, recipe, sources.at(stored, rows), devices.resize
-                ),
-                records.label[rows],
-                weights=draws.integer(settings.seed, "references.weights", model),
+            training_set = TrainingSet(
+                data,
+                stored,
+                rows,
+                ids=records.id[rows],
+                label=records.label[rows],
                 rng=draws.rng(settings.seed, "references.order", model),
-                advance=advance,
+                progress=trainings.advance,
+            )
+            network = trainer.train(
+                training_set,
+                weights=draws.integer(settings.seed, "references.weights", model),
+                seed=draws.integer(settings.seed, "references.recipe", model),
             )
             checkpoints.save(
                 network, shards.reference_path(job, checkpoint_name(model))
             )
+            trainings.finished()
             yield model
 
 
@@ -269,11 +266,14 @@ def key_of(job: Job, settings: References, model: int, half: NDArray[np.bool_]) 
     The target's own seed and checkpoint do not decide it.
     """
     recipe, target = recipe_of(job, settings), job.section(Target)
+    # Every reference has a seed of its own, and so no use for the recipe's.
+    decides = recipe.model_dump(mode="json", exclude={"seed"})
+    if isinstance(recipe, OwnTraining):
+        decides["recipe"] = modules.portable(recipe.recipe)
     return keys.key(
         "checkpoint",
         settings={
-            # Every reference has a seed of its own, and so no use for the recipe's.
-            "recipe": recipe.model_dump(mode="json", exclude={"seed"}),
+            "recipe": decides,
             "network": modules.portable(str(target.network)),
             "n_classes": target.n_classes,
             **{k: v for k, v in target.chosen.items() if k != "prefix"},
@@ -283,13 +283,14 @@ def key_of(job: Job, settings: References, model: int, half: NDArray[np.bool_]) 
         inputs={
             "records": job.key_of("records"),
             "network": job.network_files(),
+            "training": job.training_files(),
             "half": hashlib.sha256(half.tobytes()).hexdigest(),
         },
         device=recipe.device,
     )
 
 
-def recipe_of(job: Job, settings: References) -> Training:
+def recipe_of(job: Job, settings: References) -> Training | OwnTraining:
     """Return the recipe of the references: the target's, unless it has none."""
     recipe = job.section(Target).training or settings.training
     assert recipe is not None  # the config sees to it

@@ -20,7 +20,7 @@ from pipeline.cache import (
 )
 from pipeline.cache.stages import CHECKPOINT
 from pipeline.cache.stamps import Job
-from pipeline.config import Data, Features, Target, Training
+from pipeline.config import Data, Features, OwnTraining, Target, Training
 from pipeline.data import preprocessing, sources
 
 # For the accuracy of a target trained here; it changes no artifact but its last bits.
@@ -117,67 +117,66 @@ def check(
     extractor(*inputs[-1])
     seconds = time.perf_counter() - start
     n_passes = len(records.id) / len(rows) * len(features.views)
-    duration = about(seconds * n_passes)
+    duration = cli.duration(seconds * n_passes)
     return f"a pass over {len(records.id):,} records takes about {duration}"
 
 
-def about(seconds: float) -> str:
-    """Return a duration in words, in whole units of the largest that fits."""
-    for unit, name in ((3600, "h"), (60, "min")):
-        if seconds >= 1.5 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{max(seconds, 1):.0f} s"
-
-
 def train(
-    job: Job, settings: Target, recipe: Training, records: kinds.Records
+    job: Job,
+    settings: Target,
+    recipe: Training | OwnTraining,
+    records: kinds.Records,
 ) -> tuple[summaries.Accuracies, str]:
     """Train the network on the members and save it.
 
     Returns:
         Its accuracies, and how long a pass over all records takes, as a phrase.
     """
-    from pipeline.models import (
-        checkpoints,
-        devices,
-        extraction,
-        inference,
-        networks,
-        training,
-    )
+    from pipeline.models import checkpoints, devices, extraction, inference, networks
     from pipeline.models.logits import Logits
+    from pipeline.models.recipes import Trainer
+    from pipeline.models.trainset import TrainingSet
 
     data, features = job.section(Data), job.section(Features, "features")
-    duration = check(settings, data, features, records, recipe.device)
-    name = str(settings.network)
     n_classes = settings.n_classes or int(records.n_classes)
-    rows = np.flatnonzero(records.member)
+
+    def build() -> Any:
+        return networks.build(str(settings.network), n_classes, settings.network_args)
+
+    duration = check(settings, data, features, records, recipe.device)
     if features.mode == "pynative":
         devices.compile_graphs()  # in training, where that can be
-    stored = next(sources.blocks(data, [records.id[rows]], [records.content[rows]]))
-    batch = preprocessing.batches(data, recipe, stored, devices.resize)
-
-    trainer = training.Trainer(
-        lambda: networks.build(name, n_classes, settings.network_args),
+    trainer = Trainer(
         recipe,
-        len(rows),
+        build,
+        "target.training",
         n_classes=n_classes,
         output=settings.output,
     )
+    rows = np.flatnonzero(records.member)
+    ids = records.id[rows]
+    stored = next(sources.blocks(data, [ids], [records.content[rows]]))
     with cli.progress() as bar:
-        total = recipe.epochs * trainer.n_steps
-        task = bar.add_task("target", total=total, note="")
-        network = trainer.train(
-            batch,
-            records.label[rows],
-            weights=draws.integer(recipe.seed, "target.weights"),
+        training_set = TrainingSet(
+            data,
+            stored,
+            np.arange(len(rows)),
+            ids=ids,
+            label=records.label[rows],
             rng=draws.rng(recipe.seed, "target.order"),
-            advance=lambda n, loss: bar.update(
-                task, advance=n, note=f"loss {loss:.3f}"
-            ),
+            progress=cli.Trainings(bar, "target", 1).advance,
         )
-    checkpoints.save(network, job.folder("target") / CHECKPOINT)
+        network = trainer.train(
+            training_set,
+            weights=draws.integer(recipe.seed, "target.weights"),
+            seed=draws.integer(recipe.seed, "target.recipe"),
+        )
+    path = job.folder("target") / CHECKPOINT
+    checkpoints.save(network, path)
 
+    # A recipe may have changed more of its network than the parameters.
+    network = build()
+    checkpoints.load(network, path)
     extractor = inference.extractor(
         Logits(network, n_classes, settings.output),
         precision="float32",

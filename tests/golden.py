@@ -111,36 +111,50 @@ def of_checkpoint() -> Golden:
     """The weights of a network after a few steps, by each optimizer."""
     from mindspore import nn
 
-    from pipeline.models import devices, training
+    from pipeline.models import devices, recipes, trainset
 
     devices.start("CPU")
     rng = np.random.default_rng(1)
     images = rng.normal(size=(24, 6)).astype(np.float32)
     label = (np.arange(24) % 3).astype(np.int32)
+
+    class Noisy(trainset.TrainingSet):
+        def batch(self, rows: NDArray[np.int64], augmentation: Any = "none") -> Any:
+            if augmentation == "none":
+                return images[rows], label[rows]
+            noise = self.rng.normal(size=6).astype(np.float32) / 9
+            return images[rows] + noise, label[rows]
+
     numbers: list[float] = []
-    for optimizer in ("sgd", "momentum", "adam"):
+    ways = [{"optimizer": name} for name in ("sgd", "momentum", "adam", "adamw")]
+    more = {"clip_norm": 0.2, "label_smoothing": 0.1, "warmup_epochs": 1}
+    for way in (*ways, {"optimizer": "momentum", "nesterov": True, **more}):
         recipe = config.Training(
-            optimizer=optimizer,
+            **way,
             schedule="cosine",
             learning_rate=0.05,
             weight_decay=0.01,
             epochs=2,
             batch_size=8,
+            augmentation="flip",
         )
-        trainer = training.Trainer(
-            lambda: nn.SequentialCell(nn.Dense(6, 8), nn.ReLU(), nn.Dense(8, 3)),
+        trainer = recipes.Trainer(
             recipe,
-            len(label),
+            lambda: nn.SequentialCell(nn.Dense(6, 8), nn.ReLU(), nn.Dense(8, 3)),
+            "target.training",
             n_classes=3,
         )
-        network = trainer.train(
-            lambda rows, rng: (
-                images[rows] + rng.normal(size=6).astype(np.float32) / 9,
-            ),
-            label,
-            weights=draws.integer(1, "target.weights"),
+        records = Noisy(
+            config.Data(source="my_data.py:datasets"),
+            (images,),
+            np.arange(24),
+            ids=np.arange(24),
+            label=label,
             rng=draws.rng(1, "target.order"),
-            advance=lambda *_: None,
+            progress=lambda *_: None,
+        )
+        network = trainer.train(
+            records, weights=draws.integer(1, "target.weights"), seed=1
         )
         numbers += flat(*(p.asnumpy() for p in network.get_parameters()))
     return Golden(numbers, 1e-3)

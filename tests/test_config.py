@@ -245,7 +245,7 @@ def test_a_value_out_of_range_is_quoted_with_its_range(
             '"adam"',
             '"rmsprop"',
             "target.training.optimizer: is 'rmsprop'. "
-            "Fix: use 'sgd', 'momentum' or 'adam'.",
+            "Fix: use 'sgd', 'momentum', 'adam' or 'adamw'.",
         ),
         (
             '"float32"',
@@ -634,6 +634,85 @@ def test_the_recipe_of_references_is_checked_as_the_targets(tmp_path: Path) -> N
     path = edited(tmp_path, *CHECKPOINT, with_references(f"count = 2\n{recipe}"))
     expected = "references.training.epocs: is not a setting. Fix: use epochs."
     assert refusal(path) == expected
+
+
+BUILT_IN = ('optimizer = "adam"\nlearning_rate = 0.01\nepochs = 2\n', "")
+
+
+def with_training(folder: Path, text: str) -> Path:
+    return edited(folder, (BUILT_IN[0], f"{text}\n"))
+
+
+def test_a_recipe_of_ones_own_lies_beside_the_config(tmp_path: Path) -> None:
+    text = 'recipe = "sub/my_recipe.py:train"\nstart = "a.ckpt"\nseed = 3'
+    path = with_training(tmp_path, f'{text}\nstart_allow_missing = ["fc.*"]')
+    expected = config.OwnTraining(
+        recipe=f"{tmp_path}/sub/my_recipe.py:train",
+        start=f"{tmp_path}/a.ckpt",
+        start_allow_missing=("fc.*",),
+        seed=3,
+    )
+    settings = config.load(path)
+    assert settings.target.training == settings.recipe == expected
+    more = with_references(f"count = 2\n[references.training]\n{text}")
+    settings = config.load(edited(tmp_path, *CHECKPOINT, more))
+    assert settings.recipe == settings.references.training
+    assert settings.recipe is not None
+    assert settings.recipe.start == f"{tmp_path}/a.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'recipe = "a.py:train"\nepochs = 3',
+            "target.training: has epochs beside recipe, which is a setting of the "
+            "built-in recipe. Fix: remove it, and let the function decide.",
+        ),
+        (
+            'recipe = "my_recipe:train"',
+            "target.training.recipe: is 'my_recipe:train'. Fix: use file.py:function "
+            "of your own, such as my_recipe.py:train.",
+        ),
+        (
+            'recpie = "a.py:train"',
+            "target.training.recpie: is not a setting. Fix: use recipe.",
+        ),
+        (
+            'recipe = "a.py:train"\nsede = 3',
+            "target.training.sede: is not a setting. Fix: use seed.",
+        ),
+        (
+            'recipe = "a.py:train"\nstart_allow_missing = ["fc.*"]',
+            "target.training: start_allow_missing is set without start. Fix: remove "
+            "it, or set start.",
+        ),
+        (
+            "learning_rate = 0.1\nepochs = 2\nnesterov = true",
+            "target.training: nesterov is not for adam. Fix: remove it, or set "
+            'optimizer = "momentum".',
+        ),
+        (
+            "learning_rate = 0.1\nepochs = 2\nwarmup_epochs = 2",
+            "target.training: has 2 warmup_epochs of 2 epochs. Fix: let the warm-up be "
+            "shorter.",
+        ),
+        (
+            "learning_rate = 0.1\nepochs = 2\nlabel_smoothing = 1.0",
+            "target.training.label_smoothing: is 1.0. Fix: note that input should be "
+            "less than 1.",
+        ),
+        (
+            "learning_rate = 0.1\nepochs = 2\nclip_norm = 0.0",
+            "target.training.clip_norm: is 0.0. Fix: note that input should be greater "
+            "than 0.",
+        ),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    assert refusal(with_training(tmp_path, text)) == message
 
 
 def test_another_recipe_of_references_leaves_the_target_alone(tmp_path: Path) -> None:

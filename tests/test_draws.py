@@ -1,4 +1,5 @@
 import ast
+import random
 from itertools import combinations
 from pathlib import Path
 
@@ -107,3 +108,12 @@ def test_the_targets_memberships_are_independent_of_every_half(
     agreement = (halves == member).mean(axis=1)
     # Hypergeometric: five standard deviations of a share of matches.
     assert np.abs(agreement - 0.5).max() < 5 * 0.5 / np.sqrt(n_records)
+
+
+def test_what_others_draw_from_is_seeded() -> None:
+    drawn = []
+    for seed in (5, 5, 6):
+        draws.seed_globally(seed)
+        drawn.append((random.random(), np.random.rand()))  # noqa: NPY002
+    assert drawn[0] == drawn[1]
+    assert not {*drawn[0]} & {*drawn[2]}

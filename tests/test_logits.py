@@ -12,10 +12,11 @@ from mindspore import nn, ops
 from numpy.typing import NDArray
 
 from pipeline import draws
-from pipeline.config import Training
+from pipeline.config import Data, Training
 from pipeline.errors import AuditError
-from pipeline.models import devices, inference, networks, training
+from pipeline.models import devices, inference, networks, recipes
 from pipeline.models.logits import Logits
+from pipeline.models.trainset import TrainingSet
 from pipeline.signals import margins
 
 N, CLASSES = 24, 3
@@ -304,15 +305,21 @@ def test_two_inputs_reach_construct_in_their_order() -> None:
 def test_networks_of_any_inputs_and_outputs_are_trained(kind: str) -> None:
     inputs = (IDS, TABLE)[: 2 if kind == "two" else 1]
     recipe = Training(learning_rate=0.1, epochs=100, batch_size=8)
-    trainer = training.Trainer(lambda: Text(kind), recipe, N, n_classes=CLASSES)
-    losses: list[float] = []
-    network = trainer.train(
-        lambda rows, _: tuple(column[rows] for column in inputs),
-        LABEL,
-        weights=draws.integer(1, "target.weights"),
-        rng=draws.rng(1, "target.order"),
-        advance=lambda _, loss: losses.append(loss),
+    trainer = recipes.Trainer(
+        recipe, lambda: Text(kind), "target.training", n_classes=CLASSES
     )
+    losses: list[Any] = []
+    names = ("ids", "table")[: len(inputs)]
+    records = TrainingSet(
+        Data(source="my_data.py:datasets", inputs=names),
+        inputs,
+        np.arange(N),
+        ids=np.arange(N),
+        label=LABEL,
+        rng=draws.rng(1, "target.order"),
+        progress=lambda loss, _: losses.append(loss),
+    )
+    network = trainer.train(records, weights=1, seed=1)
     found = extracted(network, *inputs)
     assert agrees(found, network.expected(*inputs))
     assert losses[-1] < 0.95 * losses[0]

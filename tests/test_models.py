@@ -11,11 +11,10 @@ from mindspore import nn
 from mindspore.dataset import NumpySlicesDataset, vision
 from numpy.typing import NDArray
 
-from pipeline import draws
-from pipeline.config import Data, Training
+from pipeline.config import Data
 from pipeline.data import preprocessing
 from pipeline.errors import AuditError
-from pipeline.models import checkpoints, devices, inference, networks, training
+from pipeline.models import checkpoints, devices, inference, networks
 from pipeline.models.logits import Logits
 from pipeline.signals import margins
 
@@ -274,17 +273,6 @@ def test_a_network_that_cannot_be_compiled_runs_in_pynative_mode(
         "note: target.network cannot be compiled in graph mode and runs in PyNative "
         "mode, which may be slower ("
     )
-
-
-def test_a_network_that_cannot_be_compiled_is_trained_in_pynative_mode() -> None:
-    images, label = drawn()
-    trainer = training.Trainer(PythonOnly, recipe(epochs=2), 41, n_classes=5)
-    network = train(trainer, 1)
-    assert ms.get_context("mode") == ms.PYNATIVE_MODE
-    found = extractor(network)(images, label)
-    expected = images @ network.inner.dense.weight.asnumpy().T
-    np.testing.assert_allclose(found.logits, expected, rtol=1e-4, atol=1e-4)
-    assert not np.allclose(network.inner.dense.weight.asnumpy(), Linear().matrix.T)
 
 
 def test_a_network_that_runs_in_no_mode_is_refused_in_pythons_words() -> None:
@@ -897,84 +885,6 @@ def test_a_full_disk_at_saving_is_told(tmp_path: Path) -> None:
         checkpoints.save(Linear(), tmp_path / "file" / "a.ckpt")
 
 
-# Training
-
-
-def recipe(**more: Any) -> Training:
-    given: dict[str, Any] = {"learning_rate": 0.05, "epochs": 2, "batch_size": 8}
-    return Training(**(given | more))
-
-
-def trained(settings: Training, n: int = 41) -> nn.Cell:
-    return train(trainer(settings, n), settings.seed, n)
-
-
-def train(
-    one: training.Trainer, seed: int, n: int = 41, advance: Any = lambda *_: None
-) -> nn.Cell:
-    images, label = drawn(n)
-    return one.train(
-        lambda rows, _: (images[rows],),
-        label,
-        weights=draws.integer(seed, "target.weights"),
-        rng=draws.rng(seed, "target.order"),
-        advance=advance,
-    )
-
-
-def trainer(settings: Training, n: int = 41, *section: str) -> training.Trainer:
-    return training.Trainer(
-        lambda: nn.SequentialCell(
-            nn.Dense(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dense(16, 5)
-        ),
-        settings,
-        n,
-        *section,
-        n_classes=5,
-    )
-
-
-def weights(network: nn.Cell) -> list[bytes]:
-    return [p.asnumpy().tobytes() for p in network.get_parameters()]
-
-
-def test_training_is_decided_by_the_seed_to_the_last_bit() -> None:
-    one, again, other = (trained(recipe(seed=seed)) for seed in (1, 1, 2))
-    assert weights(one) == weights(again)
-    assert weights(one) != weights(other)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_a_model_is_the_same_whatever_its_trainer_trained_before(
-    optimizer: str,
-) -> None:
-    settings = recipe(optimizer=optimizer, schedule="cosine")
-    shared = trainer(settings)
-    first, second = (weights(train(shared, seed)) for seed in (7, 8))
-    assert first != second
-    assert weights(train(trainer(settings), 8)) == second
-    assert weights(train(shared, 7)) == first
-
-
-def test_first_weights_and_order_have_seeds_of_their_own() -> None:
-    settings = recipe()
-    images, label = drawn()
-
-    def by(weights_seed: int, order_seed: int) -> list[bytes]:
-        network = trainer(settings).train(
-            lambda rows, _: (images[rows],),
-            label,
-            weights=weights_seed,
-            rng=draws.rng(order_seed, "target.order"),
-            advance=lambda *_: None,
-        )
-        return weights(network)
-
-    assert by(1, 1) == by(1, 1)
-    assert by(1, 1) != by(2, 1)
-    assert by(1, 1) != by(1, 2)
-
-
 def test_one_extractor_says_what_each_networks_weights_say(tmp_path: Path) -> None:
     images, label = drawn()
     shared = Linear()
@@ -990,64 +900,6 @@ def test_one_extractor_says_what_each_networks_weights_say(tmp_path: Path) -> No
         said.append(logits)
     assert np.array_equal(said[0], said[2])
     assert not np.array_equal(said[0], said[1])
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_training_learns_its_records(optimizer: str) -> None:
-    rate = {"sgd": 0.5, "momentum": 0.1, "adam": 0.02}[optimizer]
-    settings = recipe(optimizer=optimizer, learning_rate=rate, epochs=100)
-    images, label = drawn()
-    found = extractor(trained(settings))(images, label)
-    # A guess is right for a fifth of the random labels.
-    assert (found.logits.argmax(axis=1) == label).mean() > 0.8
-
-
-def test_every_step_is_made_and_told() -> None:
-    told: list[float] = []
-    train(
-        training.Trainer(Linear, recipe(epochs=3), 41, n_classes=5),
-        1,
-        advance=lambda n, loss: told.extend([loss] * n),
-    )
-    assert len(told) == 3 * (41 // 8)
-    assert np.isfinite(told).all()
-
-
-def test_a_batch_larger_than_the_data_still_trains() -> None:
-    start = trained(recipe(epochs=1, batch_size=999, learning_rate=1e-9), n=5)
-    moved = trained(recipe(epochs=9, batch_size=999), n=5)
-    assert weights(start) != weights(moved)
-
-
-def test_training_that_diverges_is_refused() -> None:
-    with pytest.raises(AuditError, match=r"gives a loss of .* in training"):
-        trained(recipe(optimizer="sgd", learning_rate=1e30, epochs=20))
-
-
-def test_a_recipe_that_diverges_is_named_by_its_section() -> None:
-    settings = recipe(optimizer="sgd", learning_rate=1e30, epochs=20)
-    with pytest.raises(AuditError) as caught:
-        train(trainer(settings, 41, "references.training"), 1)
-    where, _, fix = caught.value.args
-    assert where == "references.training"
-    assert fix == "lower references.training.learning_rate"
-
-
-@pytest.mark.parametrize(
-    ("schedule", "factors"),
-    [
-        ("constant", [1, 1, 1, 1, 1, 1, 1, 1]),
-        ("step", [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
-        # Half of 1 + cos of 0, 22.5, 45, ... degrees.
-        ("cosine", [1, 0.96194, 0.85355, 0.69134, 0.5, 0.30866, 0.14645, 0.03806]),
-    ],
-)
-def test_learning_rates_follow_their_schedule(
-    schedule: str, factors: list[float]
-) -> None:
-    settings = recipe(schedule=schedule, learning_rate=0.5, epochs=2)
-    found = training.learning_rates(settings, 4)
-    np.testing.assert_allclose(found, 0.5 * np.array(factors), atol=1e-5)
 
 
 # Networks

@@ -573,19 +573,17 @@ def test_records_network_place_and_device_decide_a_reference() -> None:
 def test_every_reference_starts_and_goes_by_draws_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.models import checkpoints, training
+    from pipeline.models import checkpoints, recipes
 
-    given: list[tuple[int, float]] = []
+    given: list[tuple[int, int, float]] = []
 
     class Trainer:
-        n_steps = 1
-
         def __init__(self, *_: Any, **__: Any) -> None: ...
 
-        def train(self, *_: Any, weights: int, rng: Any, advance: Any) -> None:
-            given.append((weights, float(rng.random())))
+        def train(self, records: Any, *, weights: int, seed: int) -> None:
+            given.append((weights, seed, float(records.rng.random())))
 
-    monkeypatch.setattr(training, "Trainer", Trainer)
+    monkeypatch.setattr(recipes, "Trainer", Trainer)
     monkeypatch.setattr(checkpoints, "save", lambda *_: None)
     recipe = {"learning_rate": 0.1, "epochs": 1, "device": "CPU"}
     settings = config.References.model_validate({"count": 4, "training": recipe})
@@ -595,8 +593,9 @@ def test_every_reference_starts_and_goes_by_draws_of_its_own(
     half = np.array([[True, True, False, False]] * 4)
     records = told_records(content=content)
     assert len(list(references.train(job, settings, records, half, [0, 1, 2, 3]))) == 4
-    weights, orders = zip(*given, strict=True)
-    assert len({*weights}) == len({*orders}) == 4
+    weights, seeds, orders = zip(*given, strict=True)
+    assert len({*weights, *seeds}) == 8
+    assert len({*orders}) == 4
     # Whatever others are trained, a reference is the same.
     before = given[2]
     given.clear()

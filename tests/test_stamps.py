@@ -551,3 +551,96 @@ def test_a_config_without_auto_asks_for_nothing(
     now = present(*edits)
     assert now["features"]["settings"]["features"]["device"] == "GPU"
     assert json.dumps(now).count('"device": "auto"') == 0
+
+
+# A recipe of the user's
+
+OWN_RECIPE = (
+    "learning_rate = 0.01\nepochs = 2\n",
+    'recipe = "my_recipe.py:train"\nstart = "start.ckpt"\n',
+)
+OF_TARGET = ["target", "references", "features", "attack", "report"]
+
+
+def write_recipe() -> None:
+    Path("my_recipe.py").write_text("from rates import RATE\ndef train(a, b, c): ...\n")
+    Path("rates.py").write_text("RATE = 0.1\n")
+    Path("start.ckpt").write_text("weights")
+
+
+@pytest.mark.parametrize("name", ["my_recipe.py", "rates.py"])
+def test_code_of_a_recipe_trains_anew_and_comments_do_not(name: str) -> None:
+    write_recipe()
+    finish(present(OWN_RECIPE))
+    path = Path(name)
+    path.write_text(f"# New words.\n{path.read_text()}")
+    assert running(present(OWN_RECIPE)) == []
+    path.write_text(f"{path.read_text()}MORE = 1\n")
+    now = present(OWN_RECIPE)
+    assert why(now, "target") == [f"recipe: {name} changed"]
+    assert running(now) == OF_TARGET
+
+
+def test_the_weights_that_training_starts_from_are_stamped_by_content() -> None:
+    write_recipe()
+    finish(present(OWN_RECIPE))
+    before = keys.canonical(present(OWN_RECIPE)["references"])
+    Path("elsewhere").mkdir()
+    for name in ("my_recipe.py", "rates.py", "start.ckpt"):
+        Path(name).rename(f"elsewhere/{name}")
+    moved = (
+        OWN_RECIPE[0],
+        OWN_RECIPE[1].replace('= "', '= "elsewhere/'),
+    )
+    assert keys.canonical(present(moved)["references"]) == before
+    Path("elsewhere/start.ckpt").write_text("others")
+    now = present(moved)
+    assert why(now, "target") == ["start changed"]
+    assert running(now) == OF_TARGET
+
+
+def test_a_recipe_of_references_alone_leaves_the_target_as_it_is() -> None:
+    write_recipe()
+    Path("my.ckpt").write_text("target")
+    edits = (
+        ("[target]\n", '[target]\ncheckpoint = "my.ckpt"\n'),
+        ("[target.training]\nlearning_rate = 0.01\nepochs = 2\n", ""),
+        ("count = 2\n", f"count = 2\n[references.training]\n{OWN_RECIPE[1]}"),
+    )
+    finish(present(*edits))
+    Path("rates.py").write_text("RATE = 0.2\n")
+    now = present(*edits)
+    assert why(now, "references") == ["recipe: rates.py changed"]
+    assert running(now) == ["references", "features", "attack", "report"]
+
+
+def test_a_stage_knows_where_a_recipe_and_its_start_lie_and_their_digests() -> None:
+    write_recipe()
+    Path("my_net.py").write_text("def build(): ...\n")
+    edits = (OWN_RECIPE, ('"cnn_digits"', '"my_net.py:build"'))
+    now = present(*edits)
+    settings = config.load(Path("audit.toml"))
+    stamps.write(RUN, now, stamps.paths(settings, Path("audit.toml"), None))
+    for stage in ("target", "references"):
+        job = stamps.read(stamps.stamp_path(RUN, stage))
+        training = job.section(config.Target).training
+        assert training is not None
+        assert settings.recipe is not None
+        assert training.model_copy(update={"device": "auto"}) == settings.recipe
+        assert [*job.network_files()] == ["my_net.py"]
+        assert sorted(job.training_files()) == [
+            *("recipe: my_recipe.py", "recipe: rates.py", "start")
+        ]
+
+
+@pytest.mark.parametrize("name", ["my_recipe.py", "start.ckpt"])
+def test_a_recipe_or_start_that_is_missing_is_named(name: str) -> None:
+    write_recipe()
+    Path(name).unlink()
+    setting = {"my_recipe.py": "recipe", "start.ckpt": "start"}[name]
+    with pytest.raises(AuditError) as caught:
+        present(OWN_RECIPE)
+    assert str(caught.value) == (
+        f"target.training.{setting}: {Path(name).absolute()} does not exist. Fix: "
+        "correct it."
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import config
+from pipeline import cli, config
 from pipeline.data import sources
 from pipeline.errors import AuditError
 from stages import records, target
@@ -138,7 +138,7 @@ def test_views_of_what_is_no_image_are_refused_before_training(
     ],
 )
 def test_durations_are_told_in_one_unit(seconds: float, words: str) -> None:
-    assert target.about(seconds) == words
+    assert cli.duration(seconds) == words
 
 
 @pytest.mark.parametrize(

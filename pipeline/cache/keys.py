@@ -36,7 +36,7 @@ KINDS = {
     "attack": Kind(5, ("numpy", "scipy", "scikit-learn")),
     "report": Kind(10, ("numpy", "scipy", "scikit-learn")),
     # What they are made of, cached one by one.
-    "checkpoint": Kind(1, ("numpy",)),
+    "checkpoint": Kind(2, ("numpy",)),
     "outputs": Kind(2, ("numpy",)),
     "signals": Kind(1, ("numpy", "scipy")),
     "fit": Kind(1, ("numpy", "scipy", "scikit-learn")),

@@ -22,14 +22,24 @@ from typing import Any, NamedTuple, TypeVar
 from pipeline.cache import files, keys
 from pipeline.cache.digests import Digests
 from pipeline.cache.stages import STAGES, Stage
-from pipeline.config import CIFAR_FILES, Config, Data, Section
+from pipeline.config import (
+    CIFAR_FILES,
+    Config,
+    Data,
+    OwnTraining,
+    Section,
+    Training,
+)
 from pipeline.data import modules, own
 from pipeline.errors import AuditError
 
 Stamp = dict[str, Any]
 AnySection = TypeVar("AnySection", bound=Section)
-# The name of a target's checkpoint among the user's files.
+# Names among the user's files: of a target's checkpoint, of the weights that training
+# starts from, and what stands before the name of a file of a recipe.
 CHECKPOINT = "checkpoint"
+START = "start"
+RECIPE = "recipe: "
 # Of a setting in a reason, the longest text that is shown.
 LONGEST = 32
 
@@ -68,12 +78,28 @@ class Job:
         name = kind.__name__.lower()
         settings = dict(self.stamps[stage or self.stage]["settings"][name])
         settings |= {k: v for k, v in self.paths.items() if k in kind.model_fields}
+        if settings.get("training"):
+            places = {k: v for k, v in self.paths.items() if k in ("start", "recipe")}
+            settings["training"] = settings["training"] | places
         return kind.model_validate(settings)
 
     def network_files(self) -> dict[str, str]:
         """Return the digests of the user's files that build the network, by name."""
         digests = self.stamps["target"]["inputs"]["files"]
-        return {name: value for name, value in digests.items() if name != CHECKPOINT}
+        return {
+            name: value
+            for name, value in digests.items()
+            if name != CHECKPOINT and not _is_of_training(name)
+        }
+
+    def training_files(self) -> dict[str, str]:
+        """Return the digests of the user's files that decide a training, by name."""
+        return {
+            name: value
+            for stage in ("target", "references")
+            for name, value in self.stamps[stage]["inputs"]["files"].items()
+            if _is_of_training(name)
+        }
 
     def artifact(self, stage: str) -> Path:
         """Return where the artifact of a stage lies."""
@@ -87,6 +113,10 @@ class Job:
         """Return the command that makes the artifact of a stage anew."""
         path = shlex.quote(str(self.artifact(stage)))
         return f"run `rm -f {path} && make {stage} {self.paths['arguments']}`"
+
+
+def _is_of_training(name: str) -> bool:
+    return name == START or name.startswith(RECIPE)
 
 
 # What decides an artifact
@@ -126,6 +156,7 @@ def paths(config: Config, config_path: Path, data: str | None) -> dict[str, str]
     arguments = f"CONFIG={shlex.quote(str(config_path))}"
     if data:
         arguments += f" DATA={shlex.quote(data)}"
+    recipe = config.recipe
     named = {
         "path": config.data.path,
         "checkpoint": config.target.checkpoint,
@@ -133,6 +164,8 @@ def paths(config: Config, config_path: Path, data: str | None) -> dict[str, str]
         "groups": config.report.groups,
         "source": config.data.source,
         "network": config.target.network,
+        "start": recipe.start if recipe else None,
+        "recipe": recipe.recipe if isinstance(recipe, OwnTraining) else None,
     }
     return {
         "arguments": arguments,
@@ -146,9 +179,10 @@ def _settings(stage: Stage, config: Config) -> dict[str, dict[str, Any]]:
     for wanted in stage.sections:
         section, _, name = wanted.partition(".")
         settings = getattr(config, section).model_dump(mode="json")
-        for place in ("source", "network"):
-            if settings.get(place) is not None:
-                settings[place] = modules.portable(settings[place])
+        for part in (settings, settings.get("training") or {}):
+            for place in ("source", "network", "recipe"):
+                if part.get(place) is not None:
+                    part[place] = modules.portable(part[place])
         if name:
             sections.setdefault(section, {})[name] = settings[name]
         else:
@@ -169,8 +203,7 @@ def _device(stage: str, config: Config) -> str | None:
         return None
     recipe = config.target.training
     if stage == "references":
-        recipe = recipe or config.references.training
-        recipe = recipe if config.references.count else None
+        recipe = config.recipe if config.references.count else None
     if stage in ("target", "references"):
         return None if recipe is None else recipe.device
     return config.features.device if stage == "features" else None
@@ -190,6 +223,9 @@ def _file_digests(
         if target.checkpoint is not None:
             path = _existing("target.checkpoint", Path(target.checkpoint))
             yield CHECKPOINT, digests.checkpoint(path)
+    trains = "target" if target.training else "references"
+    if stage == trains and config.recipe is not None:
+        yield from _training_digests(config.recipe, f"{stage}.training", digests)
     if stage == "references" and config.references.folder is not None:
         folder = Path(config.references.folder)
         for path in (*own.checkpoints(folder), own.table(folder)):
@@ -197,6 +233,16 @@ def _file_digests(
     if stage == "report" and config.report.groups is not None:
         path = _existing("report.groups", Path(config.report.groups))
         yield "groups", digests.content(path)
+
+
+def _training_digests(
+    recipe: Training | OwnTraining, where: str, digests: Digests
+) -> Iterator[tuple[str, str]]:
+    if isinstance(recipe, OwnTraining):
+        of_recipe = _module_digests(f"{where}.recipe", recipe.recipe, digests)
+        yield from ((RECIPE + name, digest) for name, digest in of_recipe)
+    if recipe.start is not None:
+        yield START, digests.checkpoint(_existing(f"{where}.start", Path(recipe.start)))
 
 
 def _module_digests(

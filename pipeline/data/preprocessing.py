@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import draws
-from pipeline.config import Data, Features, Training
+from pipeline.config import Data, Features
 from pipeline.data import modules, sources
 from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
@@ -208,17 +208,3 @@ def normalised(
     scaled = images.astype(np.float32) / np.float32(255)
     centred = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(centred.transpose(0, 3, 1, 2))
-
-
-def batches(
-    data: Data, recipe: Training, stored: Inputs, resize: Resize
-) -> Callable[[NDArray[np.int64], np.random.Generator], Inputs]:
-    """Return a function from rows to the network's inputs, freshly augmented."""
-
-    def batch(rows: NDArray[np.int64], rng: np.random.Generator) -> Inputs:
-        draws = []
-        if recipe.augmentation != "none":
-            draws.append(draw(len(rows), recipe.augmentation, rng))
-        return inputs(sources.at(stored, rows), data, resize, draws)
-
-    return batch
