@@ -193,7 +193,7 @@ class OwnTraining(Trained):
     @field_validator("recipe")
     @classmethod
     def _known(cls, recipe: str) -> str:
-        if _is_in_file(recipe):
+        if is_in_file(recipe):
             return recipe
         msg = f"is {recipe!r}; use file.py:function of your own, such as"
         raise ValueError(f"{msg} my_recipe.py:train")
