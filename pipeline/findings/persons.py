@@ -44,6 +44,7 @@ def table(
         np.bincount(place, side, minlength=n_units) > 0 for side in (member, ~member)
     )
     inside |= known[own]
+    stranger = ~inside[place]
     highest = np.full(n_units, -np.inf)
     np.maximum.at(highest, place, score)
     spread = np.bincount(place, np.exp(score - highest[place]), minlength=n_units)
@@ -58,7 +59,7 @@ def table(
         "log_sum_exp": highest + np.log(spread),
         "rank": exposure.rank(highest),
         "p_value": together(p_value, place),
-        "flagged": flags(score, place, member, evaluation, rate),
+        "flagged": flags(score, place, stranger, evaluation, rate),
     }
 
 
@@ -90,20 +91,20 @@ def together(
 def flags(
     score: NDArray[np.floating[Any]],
     place: NDArray[np.int64],
-    member: NDArray[np.bool_],
+    stranger: NDArray[np.bool_],
     evaluation: NDArray[np.bool_],
     rate: float,
 ) -> NDArray[np.bool_]:
     """Return which units are claimed to be known to the target.
 
-    A record is compared with the non-members of the other side of the division, none of
-    which is of its unit. The p-values of a unit's records become one by `together`, and
+    A record is compared with the records of units that the target does not know, on the
+    other side of the division; none of them is of its unit. The p-values of a unit's records become one by `together`, and
     those of all units are judged by the procedure of Benjamini and Hochberg.
 
     Args:
         score: (n_records,) higher for a likelier member.
         place: (n_records,) the unit of each, from 0.
-        member: (n_records,) whether a record is a member.
+        stranger: (n_records,) whether the target knows no record of its unit.
         evaluation: (n_records,) whether it is on the attack-eval side.
         rate: the false-discovery rate over units, in (0, 1).
 
@@ -112,7 +113,7 @@ def flags(
     """
     p = np.empty(len(score))
     for side in (evaluation, ~evaluation):
-        p[side] = exposure.conformal_p_values(score[side], score[~side & ~member])
+        p[side] = exposure.conformal_p_values(score[side], score[~side & stranger])
     return np.asarray(false_discovery_control(together(p, place)) <= rate)
 
 

@@ -84,7 +84,7 @@ def whole(unit: Units, order: NDArray[np.int64], n_records: int) -> NDArray[np.b
     """Choose whole units in order, until so many records are chosen.
 
     Where the next unit is too large, the first later one that makes up the number takes
-    its place; without such a one, fewer are chosen. At least one unit is.
+    its place; without such a one, fewer are chosen, but at least one unit.
 
     Args:
         unit: (n_all,) or None.
@@ -99,10 +99,9 @@ def whole(unit: Units, order: NDArray[np.int64], n_records: int) -> NDArray[np.b
     end = int(np.searchsorted(np.cumsum(size), n_records, side="right"))
     left = n_records - int(size[:end].sum())
     fitting = np.flatnonzero(size[end:] == left)[:1] + end
+    taken = np.concatenate((order[:end], order[fitting]))
     chosen = np.zeros(len(order), dtype=bool)
-    chosen[order[: max(end, min(n_records, 1))]] = True
-    if end:
-        chosen[order[fitting]] = True
+    chosen[taken if len(taken) or not n_records else order[:1]] = True
     return np.asarray(chosen[groups.place])
 
 
