@@ -99,8 +99,10 @@ def choose(
         if n_each < len(nonmembers.ids):
             nonmembers = selection.distinct(others, content[others], known, n_each)
     trained_on = members.ids if side is None else ids[side]
-    left = apart(others, np.concatenate((trained_on, nonmembers.ids)), codes)
-    left = left[~np.isin(left, nonmembers.ids)]
+    left = others[~np.isin(others, nonmembers.ids)]
+    if catalogue.population is not None:
+        left = np.flatnonzero(catalogue.population)
+    left = apart(left, np.concatenate((trained_on, nonmembers.ids)), codes)
     population, n_copies = chosen_population(
         settings, catalogue, left, known, nonmembers.ids
     )
@@ -187,7 +189,7 @@ def chosen_population(
     Args:
         settings: how many.
         catalogue: of the source.
-        left: (n_left,) ids of non-members that are not audited, in order.
+        left: (n_left,) ids that it may have, in order.
         known: (n_known,) contents of members.
         nonmembers: (n_nonmembers,) ids of those that are audited.
 
@@ -200,9 +202,8 @@ def chosen_population(
     content, count = catalogue.content, settings.population
     taken = np.concatenate((known, content[nonmembers]))
     if catalogue.population is not None:
-        whole = np.flatnonzero(catalogue.population)
-        population = selection.distinct(whole, content[whole], taken, None)
-        return population.ids, len(whole) - len(population.ids)
+        population = selection.distinct(left, content[left], taken, None)
+        return population.ids, len(left) - len(population.ids)
     population = selection.distinct(left, content[left], taken, count)
     n_differ = len(population.ids) + len(population.copies)
     if n_differ < count:

@@ -41,8 +41,10 @@ def compute(job: Job) -> str:
         check_units(draws[0], units.of(records.shared_unit, audited))
     split = kinds.Split(ids, np.stack(draws))
     held_out = split.evaluation[0]
+    own = units.one_of_each(units.of(records.shared_unit, audited), len(ids))
+    counted = np.isin(np.arange(len(ids)), own)
     for name, side in (("attack-train", ~held_out), ("attack-eval", held_out)):
-        if len(np.unique(member[side])) < 2:
+        if len(np.unique(member[side & counted])) < 2:
             problem = f"leaves {name} without members or without non-members"
             raise AuditError("split", problem, "audit more records (data.members)")
 

@@ -38,13 +38,13 @@ def split_units(chosen: NDArray[np.bool_], unit: NDArray[np.int64]) -> int:
 # The units themselves
 
 
-def test_records_are_grouped_in_order_of_their_units_first_records() -> None:
+def test_records_are_grouped_in_order_of_their_units_one_of_each() -> None:
     groups = units.grouped(UNIT, 6)
     assert groups.first.tolist() == [0, 1, 3]
     assert groups.place.tolist() == [0, 1, 0, 2, 1, 0]
     assert groups.size.tolist() == [3, 2, 1]
     assert units.totals(groups, np.arange(6)).tolist() == [7, 5, 3]
-    assert units.first_records(UNIT, 6).tolist() == [0, 1, 3]
+    assert units.one_of_each(UNIT, 6).tolist() == [0, 3, 4]
 
 
 def test_without_units_each_record_stands_for_itself() -> None:
@@ -59,6 +59,15 @@ def test_units_of_one_record_each_are_as_none() -> None:
     assert units.shared(np.array([4, 1, 3])) is None
     assert units.shared(UNIT) is UNIT
     assert units.of(UNIT, np.array([3, 4])).tolist() == [9, 3]  # type: ignore[union-attr]
+
+
+def test_of_units_on_both_sides_as_many_records_of_either_are_taken() -> None:
+    unit = np.tile(np.arange(40), 2)  # first all members, then all non-members
+    own = units.one_of_each(unit, 80)
+    assert (own < 40).sum() == 20
+    assert sorted(unit[own].tolist()) == [*range(40)]
+    score = np.random.default_rng(0).normal(size=80) + 3 * (np.arange(80) < 40)
+    assert metrics.p_value(score, np.arange(80) < 40, unit) < 1e-6
 
 
 def test_equal_units_are_worth_their_number() -> None:
@@ -305,12 +314,12 @@ def test_the_order_of_units_is_tested_by_students_test_of_their_sums() -> None:
 
 
 def test_the_top_is_counted_among_one_record_of_each_unit() -> None:
-    # Every unit's first record says nothing, the others have any score.
     rng = np.random.default_rng(3)
     unit = np.repeat(np.arange(300), 3)
     member = unit < 150
     score = rng.normal(size=900)
-    score[::3][:3] = 100.0  # the three of 300 at the top are members
+    own = units.one_of_each(unit, 900)
+    score[own[:3]] = 100.0  # the three of 300 at the top are members
     top = stats.hypergeom.sf(2, 300, 150, 3)
     order = metrics.compatibility(score, member, unit)
     assert metrics.p_value(score, member, unit) == pytest.approx(
@@ -320,10 +329,10 @@ def test_the_top_is_counted_among_one_record_of_each_unit() -> None:
 
 def test_where_nearly_all_tie_one_record_of_each_unit_is_tested() -> None:
     unit, member = np.repeat(np.arange(100), 3), np.repeat(np.arange(100), 3) < 50
-    score = (unit < 2).astype(float)
-    expected = metrics.compatibility(score[::3], member[::3])
+    score, own = (unit < 2).astype(float), units.one_of_each(unit, 300)
+    expected = metrics.compatibility(score[own], member[own])
     assert metrics.compatibility(score, member, unit) == expected
-    only = np.arange(300) == 1  # not the first of its unit
+    only = np.arange(300) == 1  # not the one of its unit that is taken
     assert metrics.compatibility(only.astype(float), member, unit) == 1.0
 
 

@@ -93,7 +93,7 @@ def reveals(
         member: (n_records,) whether the target was.
         unit: (n_records,) or None. With units, one record of each is looked at.
     """
-    own = units.first_records(unit, len(member))
+    own = units.one_of_each(unit, len(member))
     in_models, member = in_models[:, own], member[own]
     count = in_models.sum(axis=0).astype(np.float64)
     n_members, n_others = int(member.sum()), int((~member).sum())

@@ -420,7 +420,7 @@ class _Judged:
 
 
 def _judged(
-    described: Description, member: NDArray[np.bool_], seed: int, unit: Units
+    described: Description, member: NDArray[np.bool_], seed: int, unit: Units = None
 ) -> _Judged:
     """Cross-fit the classifier, and judge it by the mean of the folds' AUCs.
 
@@ -538,7 +538,7 @@ def _tests(
     Holm's.
     """
     # Of a table of counts, records of one unit would be counted as independent.
-    own = units.first_records(unit, len(member))
+    own = units.one_of_each(unit, len(member))
     p = label_test(label[own], member[own])
     families: list[list[Tested]] = [[] if p is None else [(LABELS, p, None)]]
     if described is not None:

@@ -159,7 +159,7 @@ def labels(
     share.
     """
     accuracy = float(correct.mean()) if len(correct) else None
-    own = units.first_records(unit, len(label))
+    own = units.one_of_each(unit, len(label))
     correct, label = correct[own], label[own]
     classes, place, size = np.unique(label, return_inverse=True, return_counts=True)
     n_classes = len(classes)
@@ -221,7 +221,7 @@ def sides(
         float(correct[side].mean()) if side.any() else None
         for side in (member, ~member)
     ]
-    own = units.first_records(unit, len(member))
+    own = units.one_of_each(unit, len(member))
     correct, member = correct[own], member[own]
     n, n_members = len(member), int(member.sum())
     if not 0 < n_members < n:
@@ -369,7 +369,7 @@ def independence(
     if not len(reference_member):
         return None
     if unit is not None:
-        own = units.first_records(unit, len(member))
+        own = units.one_of_each(unit, len(member))
         reference_member, member = reference_member[:, own], member[own]
     n_records, n_members = len(member), int(member.sum())
     n_trained = reference_member.sum(axis=1)

@@ -98,8 +98,9 @@ def flags(
     """Return which units are claimed to be known to the target.
 
     A record is compared with the records of units that the target does not know, on the
-    other side of the division; none of them is of its unit. The p-values of a unit's records become one by `together`, and
-    those of all units are judged by the procedure of Benjamini and Hochberg.
+    other side of the division; none of them is of its unit. The p-values of a unit's
+    records become one by `together`, and those of all units are judged by the procedure
+    of Benjamini and Hochberg.
 
     Args:
         score: (n_records,) higher for a likelier member.

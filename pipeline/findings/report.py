@@ -66,6 +66,8 @@ CHOICES = {
     "slices.kinds.p_value": "corrected for the number of slices (Holm)",
     "repeats.strongest": "attack-train of each draw: as attacks.chosen",
     "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
+    "units.flagged": "corrected for the number of units (Benjamini and Hochberg) and "
+    "of their records (Bonferroni)",
     "controls.sides.p_value": "corrected for the two looks (Bonferroni)",
     "controls.null.p_value": "corrected for the number of attacks (Bonferroni)",
     "controls.blind.differing": "corrected for the number of statistics (Holm)",
@@ -188,6 +190,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
     of_units = _by_unit(audited, score, settings)
     unit = audited.unit
     count_of_units = None if of_units is None else persons.counts(of_units)
+    worth = _worth(audited, settings.confidence)
     plain = ~audited.canary  # a wrong label is one that even a fine target is wrong on
     tested = Controls(
         labels=_labels(audited, inputs),
@@ -202,8 +205,8 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
         references=controls.resemblance(
             inputs.target,
             inputs.references,
-            _worth(audited, settings.confidence),
-            _records_of_references(inputs.reference_member),
+            worth,
+            _records_of_references(inputs.reference_member, counts, worth),
         ),
         independence=controls.independence(
             inputs.reference_member, audited.member, inputs.reference_names, unit
@@ -359,13 +362,23 @@ def _worth(audited: Audited, confidence: float) -> tuple[float, float]:
 
 
 def _records_of_references(
-    reference_member: NDArray[np.bool_],
+    reference_member: NDArray[np.bool_], counts: Counts, worth: tuple[float, float]
 ) -> tuple[float, float]:
-    """Return the mean numbers of records that a reference was trained on, and not."""
+    """Return the mean numbers of records that a reference was trained on, and not.
+
+    A reference's records are worth the share of their number that the target's are.
+
+    Args:
+        reference_member: (n_references, n_records) of the audited.
+        counts: of the target's records.
+        worth: as `_worth` returns it.
+    """
     if not len(reference_member):
         return 0.0, 0.0
     inside = float(reference_member.sum(axis=1).mean())
-    return inside, reference_member.shape[1] - inside
+    outside = reference_member.shape[1] - inside
+    of_members, of_others = worth[0] / counts.members, worth[1] / counts.nonmembers
+    return inside * of_members, outside * of_others
 
 
 def _epsilon(
@@ -375,7 +388,7 @@ def _epsilon(
 
     Its estimators count independent records, so of each unit one is taken.
     """
-    own = units.first_records(audited.unit, len(score))
+    own = units.one_of_each(audited.unit, len(score))
     bounds = epsilon.bounds(
         score[own],
         audited.member[own],

@@ -265,7 +265,7 @@ def p_value(
         Twice the smaller of the two one-sided p-values (Bonferroni), at most 1.
     """
     by_order = _by_order(score, member, "greater", unit)
-    own = units.first_records(units.shared(unit), len(score))
+    own = units.one_of_each(units.shared(unit), len(score))
     alone, inside = score[own], member[own]
     n_members, n_top = int(inside.sum()), math.ceil(TOP * len(alone))
     top = np.lexsort((inside, -alone))[:n_top]
@@ -315,7 +315,7 @@ def _by_order(
         return 1.0
     shared = units.shared(unit)
     if shared is not None:
-        own = units.first_records(shared, len(score))
+        own = units.one_of_each(shared, len(score))
         inside = member[own]
         if not 0 < inside.sum() < len(own):
             return 1.0

@@ -68,16 +68,22 @@ def totals(grouped: Grouped, values: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(sums, dtype=np.float64)
 
 
-def first_records(unit: Units, n_records: int) -> NDArray[np.int64]:
-    """Return the positions of one record of each unit, ascending: the first.
+def one_of_each(unit: Units, n_records: int) -> NDArray[np.int64]:
+    """Return the positions of one record of each unit, ascending.
 
-    These are independent of one another, whatever a unit's other records are.
+    These are independent of one another, whatever a unit's other records are. The first
+    unit gives its first record, the next its second, and so on, beginning anew where it
+    has no more: if all units have members first, their non-members count too.
 
     Args:
         unit: (n_records,) or None.
         n_records: in all.
     """
-    return grouped(unit, n_records).first
+    groups = grouped(unit, n_records)
+    by_unit = np.argsort(groups.place, kind="stable")
+    start = np.cumsum(groups.size) - groups.size
+    turn = np.arange(len(start)) % groups.size
+    return np.sort(by_unit[start + turn])
 
 
 def whole(unit: Units, order: NDArray[np.int64], n_records: int) -> NDArray[np.bool_]:
