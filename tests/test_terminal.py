@@ -325,6 +325,10 @@ def test_the_text_tells_of_units_only_where_there_are_some() -> None:
         "Flagged as known: 31 of 440 units, at most about 10% of them wrongly; see "
         "units.csv."
     ) in told
+    equal = UNITS.records_per_unit.model_copy(update={"highest": 1.0})
+    of_one = UNITS.model_copy(update={"records_per_unit": equal})
+    told = shown(made.model_copy(update={"units": of_one}))
+    assert "Units: 440 of 1 records each." in told
     changed = UNITS.model_copy(update={"flagged": 0, "both": 5})
     told = shown(made.model_copy(update={"units": changed}))
     assert "median 3.5; of 5, records are on both sides." in told

@@ -125,6 +125,8 @@ def _about_units(units: Units) -> str:
     """Say how many units there are, and of how many records."""
     size = units.records_per_unit
     numbers = f"{size.lowest:g} to {size.highest:g} records, median {size.median:g}"
+    if size.lowest == size.highest:
+        numbers = f"{size.lowest:g} records each"
     told = f"Units: {units.units} of {numbers}"
     if units.both:
         told += f"; of {units.both}, records are on both sides"
