@@ -74,6 +74,7 @@ class Data(Section):
 
     source: str
     path: str | None = Field(default=None, exclude=True)
+    units: str | None = Field(default=None, exclude=True)
     members: int | None = Field(default=None, ge=1)
     nonmembers: int | None = Field(default=None, ge=1)
     population: int = Field(default=0, ge=0)

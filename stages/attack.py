@@ -22,6 +22,8 @@ from pipeline.config import Attack
 from pipeline.errors import AuditError
 from pipeline.findings import controls, exposure, figures, schema
 from pipeline.signals import margins, recalibration
+from pipeline.statistics import units
+from pipeline.statistics.units import Units
 
 
 def compute(job: Job) -> str:
@@ -38,12 +40,14 @@ def compute(job: Job) -> str:
     # Before anything is computed: enough records of either side for every fold, and
     # enough references for every attack.
     train = division.member[division.attack_train]
-    search.fold_sides(train, settings.folds, settings.seed)
+    unit = records.shared_unit
+    of_train = units.of(unit, division.attack_train)
+    search.fold_sides(train, settings.folds, settings.seed, of_train)
     in_models = arrays.upstream(job, "references", kinds.References).member
     lacking = unknown(shard.logits, shard.label)
     experiment.check(settings, in_models[:, ~records.population], lacking)
-    kept = kept_of(in_models, division, settings.seed)
-    view = view_of(job, settings, shard, division, in_models, kept)
+    kept = kept_of(in_models, division, settings.seed, unit)
+    view = view_of(job, settings, shard, division, in_models, kept, unit)
     memory = job.folder("attack") / "fits"
     outcome = experiment.run(settings, view, memory)
 
@@ -110,13 +114,14 @@ def null_control(
     """
     attack_eval = division.attack_eval
     parts = division.attack_train, attack_eval
-    shuffled = controls.shuffled(member, parts, settings.seed)
+    shuffled = controls.shuffled(member, parts, settings.seed, view.unit)
     evaluation = attack_eval[division.audited]
     null = withholding(division.audited, evaluation, shuffled)
     scores = experiment.rerun(settings, view.divided(null), outcome, memory)
     informed = [name for name, scored in outcome.scored.items() if scored.informed]
     on_eval = {name: score[attack_eval] for name, score in scores.items()}
-    return controls.null(on_eval, shuffled[attack_eval], informed)
+    judged = units.of(view.unit, attack_eval)
+    return controls.null(on_eval, shuffled[attack_eval], informed, judged)
 
 
 def measured(
@@ -187,7 +192,10 @@ def assembled(
 
 
 def kept_of(
-    in_models: NDArray[np.bool_], division: Division, seed: int
+    in_models: NDArray[np.bool_],
+    division: Division,
+    seed: int,
+    unit: Units = None,
 ) -> NDArray[np.bool_]:
     """Return which references count on a record, so that their number reveals nothing.
 
@@ -195,6 +203,7 @@ def kept_of(
         in_models: (n_models, n_records) whether a reference was trained on a record.
         division: of the records.
         seed: of the config, for the references that are left out.
+        unit: (n_records,) or None.
 
     Returns:
         (n_models, n_records).
@@ -209,7 +218,8 @@ def kept_of(
     for remark in coverage.gaps(in_models[:, division.audited]):
         cli.note(remark)
     train = division.attack_train
-    if coverage.reveals(in_models[:, train], division.member[train]):
+    of_train = units.of(unit, train)
+    if coverage.reveals(in_models[:, train], division.member[train], of_train):
         kept = coverage.balanced(in_models, seed) | ~division.audited
         if not kept.any(axis=0).all():
             problem = "are trained on just what the target is not, or just what it is"
@@ -229,6 +239,7 @@ def view_of(
     division: Division,
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
+    unit: Units,
 ) -> View:
     """Return all that attacks may look at."""
     shape = (*in_models.shape, shard.margin.shape[1])
@@ -266,6 +277,7 @@ def view_of(
         evidence=together(of_blocks),
         seed=settings.seed,
         jobs=workers(),
+        unit=unit,
     )
 
 

@@ -14,6 +14,7 @@ from pipeline.config import Data, Features
 from pipeline.data import modules, preprocessing, sources
 from pipeline.findings import blind
 from pipeline.findings.schema import Blind
+from pipeline.statistics import units
 
 # Records held in memory at once.
 BLOCK_ROWS = 256
@@ -35,6 +36,7 @@ def compute(job: Job) -> str:
         records.label[audited],
         records.member[audited],
         settings.seed,
+        units.of(records.shared_unit, audited),
     )
 
     documents.write(job.artifact("blind"), outcome, key=job.key, origin=job.origin)

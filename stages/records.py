@@ -1,5 +1,7 @@
 """Choose the records: members, like records that are not, and a population."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,14 +13,17 @@ from pipeline.config import Data
 from pipeline.data import selection, sources
 from pipeline.errors import AuditError
 from pipeline.signals.margins import UNLABELLED
+from pipeline.statistics import units
+from pipeline.statistics.units import Units
 
 
 def compute(job: Job) -> str:
     """Write the ids, labels and sides of the records."""
     settings = job.section(Data)
     catalogue = sources.catalogue(settings)
+    unit = sources.units(settings, len(catalogue.label))
 
-    records = choose(settings, catalogue)
+    records = choose(settings, catalogue, unit)
 
     for name in catalogue.narrowed:
         cli.note(f"{name} holds float64, which the networks are given as float32")
@@ -29,13 +34,25 @@ def compute(job: Job) -> str:
     line = f"{sides}, {records.duplicates_dropped} duplicates dropped"
     if records.copies_dropped:
         line += f", {records.copies_dropped} copies within a side dropped"
+    if unit is not None:
+        line += f", {about_units(records, unit)}"
     for remark in remarks(settings, catalogue, records):
         line += f", {remark}"
     return line
 
 
-def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
+def choose(
+    settings: Data, catalogue: sources.Catalogue, unit: NDArray[Any] | None = None
+) -> Records:
     """Choose records by the config; see there for the rules.
+
+    Where the audit draws the sides, no unit stands on both. A population has no unit of
+    an audited record, nor of any that the target was trained on.
+
+    Args:
+        settings: how many, and which.
+        catalogue: of the source.
+        unit: (n_source,) ids of units, or None.
 
     Raises:
         AuditError: if there are not enough, or of one class only.
@@ -44,6 +61,7 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
         catalogue.label, catalogue.n_classes, settings.canaries, settings.seed
     )
     ids = np.arange(len(label))
+    codes = None if unit is None else np.unique(unit, return_inverse=True)[1].ravel()
     content, side = catalogue.content, catalogue.member
     pool = ids if side is None else ids[side]
     others = ids if side is None else ids[~side]
@@ -51,19 +69,24 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
         others = others[~catalogue.population[others]]
     check_sides(settings, catalogue, len(pool), len(others))
     n_members, n_others = counts(settings, len(pool), len(others), side is None)
-    pool = selection.ordered(pool, settings.choose, settings.seed, "data.members")
+    pool = selection.ordered(
+        pool, settings.choose, settings.seed, "data.members", units.of(codes, pool)
+    )
     members = selection.distinct(pool, content[pool], content[:0], n_members)
     if side is None:
         others = np.setdiff1d(others, np.concatenate((members.ids, members.copies)))
+        others = apart(others, members.ids, codes)
+    of_others = units.of(codes, others)
     others = selection.ordered(
-        others, settings.choose, settings.seed, "data.nonmembers"
+        others, settings.choose, settings.seed, "data.nonmembers", of_others
     )
     # Where the target's training records are known, all of them count, audited or not.
     known = content[members.ids if side is None else pool]
     nonmembers = selection.distinct(others, content[others], known, n_others)
     n_differ = len(nonmembers.ids) + len(nonmembers.copies)
     if settings.nonmembers and n_differ < n_others:
-        problem = f"is {n_others}, but {n_differ} differ from every member"
+        apart_from = "" if unit is None else " and are of other units"
+        problem = f"is {n_others}, but {n_differ} differ from every member{apart_from}"
         raise AuditError("data.nonmembers", problem, "lower it")
     if not len(nonmembers.ids):
         problem = "has no non-member that differs from every member"
@@ -75,8 +98,13 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
             members = selection.distinct(pool, content[pool], content[:0], n_each)
         if n_each < len(nonmembers.ids):
             nonmembers = selection.distinct(others, content[others], known, n_each)
+    trained_on = members.ids if side is None else ids[side]
+    left = others[~np.isin(others, nonmembers.ids)]
+    if catalogue.population is not None:
+        left = np.flatnonzero(catalogue.population)
+    left = apart(left, np.concatenate((trained_on, nonmembers.ids)), codes)
     population, n_copies = chosen_population(
-        settings, catalogue, others, known, nonmembers.ids
+        settings, catalogue, left, known, nonmembers.ids
     )
     chosen = np.sort(np.concatenate((members.ids, nonmembers.ids, population)))
     classes = np.unique(catalogue.label[chosen])
@@ -97,17 +125,73 @@ def choose(settings: Data, catalogue: sources.Catalogue) -> Records:
         copies=selection.copies(content, chosen),
         n_classes=np.array(catalogue.n_classes),
         n_source=np.array(len(label)),
+        **of_units(unit, chosen, trained_on),
     )
+
+
+def apart(
+    ids: NDArray[np.int64], taken: NDArray[np.int64], unit: Units
+) -> NDArray[np.int64]:
+    """Return the ids, in order, that are of other units than those taken.
+
+    Args:
+        ids: (n_ids,) of records.
+        taken: (n_taken,) ids of records.
+        unit: (n_source,) or None, which leaves the ids as they are.
+    """
+    return ids if unit is None else ids[~np.isin(unit[ids], unit[taken])]
+
+
+def of_units(
+    unit: NDArray[Any] | None,
+    chosen: NDArray[np.int64],
+    trained_on: NDArray[np.int64],
+) -> dict[str, NDArray[Any]]:
+    """Return what the artifact keeps of units, by field; nothing without any.
+
+    Args:
+        unit: (n_source,) ids of units, or None.
+        chosen: (n_records,) records of the artifact.
+        trained_on: (n_trained,) records of the source that the target knows.
+    """
+    if unit is None:
+        return {}
+    unit_id, code = np.unique(unit[chosen], return_inverse=True)
+    return {
+        "unit": code.ravel(),
+        "unit_id": np.char.encode(unit_id.astype(str), "utf-8"),
+        "unit_member": np.isin(unit_id, unit[trained_on]),
+    }
+
+
+def about_units(records: Records, unit: NDArray[Any]) -> str:
+    """Return what to know of the units, as a phrase."""
+    audited = ~records.population
+    n_units = len(np.unique(records.unit[audited]))
+    phrase = f"of {n_units:,} units"
+    if n_both := len(records.on_both_sides):
+        phrase += f" of which {n_both:,} have records on both sides"
+    copy, original = records.copies.T
+    if n_others := int((unit[copy] != unit[original]).sum()):
+        phrase += f", {n_others:,} records equal one of another unit and were left out"
+    return phrase
 
 
 def chosen_population(
     settings: Data,
     catalogue: sources.Catalogue,
-    others: NDArray[np.int64],
+    left: NDArray[np.int64],
     known: NDArray[np.bytes_],
     nonmembers: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], int]:
     """Return the ids of records that equal no member and no audited non-member.
+
+    Args:
+        settings: how many.
+        catalogue: of the source.
+        left: (n_left,) ids that it may have, in order.
+        known: (n_known,) contents of members.
+        nonmembers: (n_nonmembers,) ids of those that are audited.
 
     Returns:
         (n_population,) ids, and the number of copies passed over.
@@ -118,10 +202,8 @@ def chosen_population(
     content, count = catalogue.content, settings.population
     taken = np.concatenate((known, content[nonmembers]))
     if catalogue.population is not None:
-        whole = np.flatnonzero(catalogue.population)
-        population = selection.distinct(whole, content[whole], taken, None)
-        return population.ids, len(whole) - len(population.ids)
-    left = others[~np.isin(others, nonmembers)]
+        population = selection.distinct(left, content[left], taken, None)
+        return population.ids, len(left) - len(population.ids)
     population = selection.distinct(left, content[left], taken, count)
     n_differ = len(population.ids) + len(population.copies)
     if n_differ < count:

@@ -18,6 +18,8 @@ from pipeline.data import membership, modules, own, selection, sources
 from pipeline.errors import AuditError
 from pipeline.findings import controls
 from pipeline.findings.schema import Agreement
+from pipeline.statistics import units
+from pipeline.statistics.units import Units
 
 
 def compute(job: Job) -> str:
@@ -38,7 +40,9 @@ def compute(job: Job) -> str:
         digests = own_digests(job, paths, records)
         line = f"{len(names)} of your own fit {job.section(Target).network}"
     else:
-        member = selection.halves(len(records.id), settings.count, settings.seed)
+        member = selection.halves(
+            len(records.id), settings.count, settings.seed, records.shared_unit
+        )
         check(member, records)
         names = [checkpoint_name(model) for model in range(len(member))]
         digests, n_trained = trained(job, settings, records, member)
@@ -95,12 +99,31 @@ def remark(names: list[str], member: NDArray[np.bool_], records: kinds.Records) 
     label = records.label[audited]
     for remark in coverage.remarks(names, member[:, audited], label):
         cli.note(f"references {remark}")
+    if partly := partly_known(member, records.shared_unit):
+        cli.note(
+            f"references: {partly} were trained on a part of the records of some unit, "
+            "and count as not trained on the rest; draw whole units for them"
+        )
     for agreement in agreeing(names, member, records):
         cli.note(
             f"references: the memberships of {agreement.reference} agree with the "
             f"target's for {agreement.agreement:.0%} of the records, which is no "
             "accident"
         )
+
+
+def partly_known(member: NDArray[np.bool_], unit: Units) -> int:
+    """Return how many references were trained on a part of some unit's records.
+
+    Args:
+        member: (n_models, n_records) whether a reference was trained on a record.
+        unit: (n_records,) or None.
+    """
+    if unit is None:
+        return 0
+    groups = units.grouped(unit, len(unit))
+    known = (units.totals(groups, of_model) for of_model in member)
+    return sum(bool(((n > 0) & (n < groups.size)).any()) for n in known)
 
 
 def own_member(
@@ -155,7 +178,12 @@ def agreeing(
 ) -> tuple[Agreement, ...]:
     """Return the references whose memberships depend on the target's."""
     audited = ~records.population
-    control = controls.independence(member[:, audited], records.member[audited], names)
+    control = controls.independence(
+        member[:, audited],
+        records.member[audited],
+        names,
+        units.of(records.shared_unit, audited),
+    )
     return () if control is None else control.agreeing
 
 

@@ -21,25 +21,29 @@ from pipeline.cache.stamps import Job
 from pipeline.config import Report as Settings
 from pipeline.data import membership
 from pipeline.errors import AuditError
-from pipeline.findings.report import Audited, Inputs, findings
+from pipeline.findings.report import Audited, Inputs, Persons, findings
 from pipeline.findings.schema import Blind, Search, Target
 
 WIDTH = 80  # columns of report.txt
 
 
 def compute(job: Job) -> str:
-    """Write report.txt, the table of the records, then report.json."""
+    """Write report.txt, the tables of records and units, then report.json."""
     settings = job.section(Settings)
     inputs = read(job, settings)
     timings = timings_of(job)
 
-    report, records = findings(inputs, settings)
+    report, records, units = findings(inputs, settings)
     text = terminal.text(report, WIDTH)
 
     folder = job.folder("report")
     if timings is not None:
         documents.write(folder / TIMINGS, timings, key=job.key)
-    tables.write(folder, records, key=job.key)
+    tables.write(folder, tables.RECORDS, records, key=job.key)
+    if units is None:
+        tables.remove(folder, tables.UNITS)
+    else:
+        tables.write(folder, tables.UNITS, units, key=job.key)
     files.write_text(folder / TEXT, text)
     documents.write(job.artifact("report"), report, key=job.key, origin=job.origin)
     print(text)
@@ -73,6 +77,7 @@ def read(job: Job, settings: Settings) -> Inputs:
             method=tuple(method.decode() for method in scores.method),
             score=scores.score,
             decision=scores.decision,
+            person=persons(records),
         ),
         n_population=int(records.population.sum()),
         n_duplicates_dropped=int(records.duplicates_dropped),
@@ -124,6 +129,14 @@ def groups(settings: Settings, records: kinds.Records) -> NDArray[Any] | None:
     of_source = membership.groups(Path(settings.groups), int(records.n_source))
     of_audited: NDArray[Any] = of_source[records.id[~records.population]]
     return of_audited
+
+
+def persons(records: kinds.Records) -> Persons | None:
+    """Return the units of the audited records; None without any."""
+    if not len(records.unit):
+        return None
+    audited = ~records.population
+    return Persons(records.unit[audited], records.unit_id, records.unit_member)
 
 
 if __name__ == "__main__":

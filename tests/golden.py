@@ -352,7 +352,7 @@ def of_attack() -> Golden:
 
 def of_report() -> Golden:
     """Every number of the report of drawn scores, and of the table of the records."""
-    report, table = findings(inputs(), config.Report())
+    report, table, _ = findings(inputs(), config.Report())
     numbers: list[float] = []
 
     def walk(value: Any) -> None:

@@ -265,6 +265,7 @@ def report(*attacks: AttackFigures, **changed: Any) -> Report:
             false_discoveries=0.1,
             prior=0.5,
         ),
+        "units": None,
         "repeats": None,
         "choices": {"attacks.chosen": "attack-train: the highest AUC"},
         "verdict": Verdict(

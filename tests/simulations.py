@@ -123,7 +123,7 @@ def decisions_covered(
             "accuracy": rate(right + n_others - alarms, n + n_others, 0.95),
             "precision": rate(right, right + alarms, 0.95),
             "recall": rate(right, n, 0.95),
-            "advantage": intervals.advantage(right, n, alarms, n_others, 0.95),
+            "advantage": intervals.advantage(decision, member, 0.95),
         }
         for name, (low, high) in limits.items():
             hits[name] += low <= truth[name] <= high

@@ -1212,3 +1212,23 @@ def test_an_output_decides_what_networks_say_and_a_mode_what_is_extracted(
     by_output = changed(("[target]", "[target]\noutput = 0"))
     assert by_output == ["target", "references", "features"]
     assert changed(("[features]", '[features]\nmode = "graph"')) == ["features"]
+
+
+def test_units_are_stamped_by_content_and_rerun_all(tmp_path: Path) -> None:
+    units = tmp_path / "persons.npy"
+    units.write_bytes(b"one")
+    path = edited(
+        tmp_path, ('source = "digits"', f'source = "digits"\nunits = "{units}"')
+    )
+    settings, run = config.load(path), tmp_path / "run"
+    before = stamped(settings, run)
+    assert "units" not in before["records"]["settings"]["data"]
+    assert stamps.paths(settings, path, None)["units"] == str(units)
+    units.write_bytes(b"another")
+    after = stamped(settings, run)
+    changed = [name for name in STAGES if before[name] != after[name]]
+    assert changed == [*STAGES]
+    units.unlink()
+    with pytest.raises(AuditError) as caught:
+        stamped(settings, run)
+    assert str(caught.value) == f"data.units: {units} does not exist. Fix: correct it."

@@ -452,7 +452,7 @@ def test_the_favourite_gives_way_only_to_what_is_better_beyond_accident() -> Non
     member = np.arange(2000) % 2 == 0
     train = np.arange(2000) < 1500
     favourite = member + rng.normal(size=2000)
-    view = SimpleNamespace(attack_train=train, member=member)
+    view = SimpleNamespace(attack_train=train, member=member, unit=None)
 
     def chosen(**scores: np.ndarray) -> str:
         scored = {name: Scored(score) for name, score in scores.items()}

@@ -36,7 +36,7 @@ def test_every_figure_has_its_value_and_the_interval_that_is_said() -> None:
     assert found.auc == metrics.auc(score, member)
     rate = intervals.clopper_pearson
     # What the scores show has one confidence, what the decisions show another.
-    advantage = intervals.advantage(hits, n, alarms, n_others, 0.99)
+    advantage = intervals.advantage(decision, member, 0.99)
     expected = {
         "auc": intervals.auc(score, member, 0.95),
         "accuracy": rate(hits + n_others - alarms, 300, 0.99),

@@ -102,7 +102,7 @@ def division(auc: float) -> Division:
 
 def test_the_figures_are_those_of_attack_eval() -> None:
     basis = inputs()
-    made, _ = report.findings(basis, SETTINGS)
+    made, *_ = report.findings(basis, SETTINGS)
     audited = basis.audited
     judged = audited.evaluation
     member = audited.member[judged]
@@ -124,7 +124,7 @@ def test_the_figures_are_those_of_attack_eval() -> None:
 
 
 def test_the_strongest_is_the_one_chosen_on_attack_train() -> None:
-    made, records = report.findings(inputs(), SETTINGS)
+    made, records, *_ = report.findings(inputs(), SETTINGS)
     second = made.attacks[1]
     assert made.strongest == second.model_copy(
         update={"method": "strongest", "chosen": "lira_online"}
@@ -137,7 +137,7 @@ def test_the_strongest_is_the_one_chosen_on_attack_train() -> None:
 
 def test_the_counts_are_those_of_the_records() -> None:
     basis = inputs()
-    made, records = report.findings(basis, SETTINGS)
+    made, records, _ = report.findings(basis, SETTINGS)
     audited = basis.audited
     assert made.records.members + made.records.nonmembers == N
     assert made.records.members == audited.member.sum()
@@ -155,7 +155,7 @@ def test_the_counts_are_those_of_the_records() -> None:
 
 def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
     basis = inputs()
-    made, records = report.findings(basis, SETTINGS)
+    made, records, _ = report.findings(basis, SETTINGS)
     audited, score = basis.audited, basis.audited.score[1]
     known = ~audited.evaluation
     bounds = epsilon.bounds(
@@ -175,7 +175,7 @@ def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:
 
 def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
     basis = inputs()
-    made, _ = report.findings(basis, SETTINGS)
+    made, *_ = report.findings(basis, SETTINGS)
     audited = basis.audited
     judged = audited.evaluation
     kinds = {
@@ -188,7 +188,7 @@ def test_slices_are_those_of_the_strongest_on_attack_eval() -> None:
 
 def test_the_interval_that_decides_is_the_one_that_is_reported() -> None:
     basis = inputs()
-    made, _ = report.findings(basis, SETTINGS)
+    made, *_ = report.findings(basis, SETTINGS)
     confidence = [attack.confidence_of_decisions for attack in made.attacks]
     assert confidence == [0.975, 0.95, 0.975, 0.95]
     # Just below the smallest of an attack's lower ends, and just at it.
@@ -201,7 +201,7 @@ def test_the_interval_that_decides_is_the_one_that_is_reported() -> None:
         )
         lowest = min(low for low, _ in ends)
         for threshold, exceeds in ((lowest - 1e-9, True), (lowest, False)):
-            other, _ = report.findings(basis, Settings(threshold=threshold))
+            other, *_ = report.findings(basis, Settings(threshold=threshold))
             assert other.attacks[place].exceeds is exceeds
 
 
@@ -222,7 +222,7 @@ def with_attacks(basis: Inputs, score: np.ndarray, *names: str) -> Inputs:
 
 def test_attacks_that_rank_alike_are_counted_once() -> None:
     basis = inputs()
-    made, _ = report.findings(basis, SETTINGS)
+    made, *_ = report.findings(basis, SETTINGS)
     # Twice the same order by other scores, and the chosen attack again.
     loss, chosen = basis.audited.score[:2]
     names = ("entropy", "margin", "again")
@@ -231,7 +231,7 @@ def test_attacks_that_rank_alike_are_counted_once() -> None:
     decision = more.audited.decision.copy()
     decision[3:] = decision[[0, 0, 1]]
     more = replace(more, audited=replace(more.audited, decision=decision))
-    again, _ = report.findings(more, SETTINGS)
+    again, *_ = report.findings(more, SETTINGS)
     for place, twin in enumerate((0, 1, 2, 0, 0, 1)):
         attack, before = again.attacks[place], made.attacks[twin]
         assert attack.p_value_corrected == before.p_value_corrected
@@ -248,7 +248,7 @@ def test_more_attacks_never_undo_what_the_chosen_one_shows(
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(40, N))
     more = with_attacks(basis, noise, *(f"noise-{i}" for i in range(40)))
-    (few, _), (many, _) = (report.findings(each, SETTINGS) for each in (basis, more))
+    (few, *_), (many, *_) = (report.findings(each, SETTINGS) for each in (basis, more))
     assert few.strongest == many.strongest
     assert few.epsilon == many.epsilon
     if few.strongest.p_value_corrected < 0.05:
@@ -259,7 +259,7 @@ def test_more_attacks_never_undo_what_the_chosen_one_shows(
 
 def test_accuracies_are_compared_as_far_as_their_records_allow() -> None:
     basis = inputs()
-    made, _ = report.findings(basis, SETTINGS)
+    made, *_ = report.findings(basis, SETTINGS)
     n_members = int(basis.audited.member.sum())
     assert n_members != N - n_members
     assert made.controls.references == controls.resemblance(
@@ -271,7 +271,7 @@ def test_labels_in_another_order_allow_no_verdict() -> None:
     basis = inputs()
     shuffled = np.random.default_rng(1).random(N) < 0.25  # of four classes
     other = replace(basis.audited, correct=shuffled)
-    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    made, *_ = report.findings(replace(basis, audited=other), SETTINGS)
     assert made.controls.labels.passed is False
     assert made.verdict.leaks is None
     assert "labels, classes or checkpoint do not fit" in made.verdict.sentence
@@ -284,7 +284,7 @@ def test_canaries_are_left_out_of_what_the_labels_are_held_against() -> None:
     canary = audited.member & (np.arange(N) % 10 > 0)
     correct = audited.correct & ~canary
     other = replace(audited, canary=canary, correct=correct)
-    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    made, *_ = report.findings(replace(basis, audited=other), SETTINGS)
     assert made.controls.labels.passed
     assert made.controls.labels.accuracy == correct[audited.member & ~canary].mean()
     assert made.controls.sides.passed
@@ -309,7 +309,7 @@ def test_exchanged_sides_allow_no_verdict_whatever_ran(loss: str) -> None:
     first = search.attacks[0].model_copy(update={"method": loss})
     attacks = (first, *search.attacks[1:])
     search = search.model_copy(update={"attacks": attacks})
-    made, _ = report.findings(replace(basis, audited=other, search=search), SETTINGS)
+    made, *_ = report.findings(replace(basis, audited=other, search=search), SETTINGS)
     assert made.controls.sides.passed is False
     assert (made.controls.sides.loss_auc is None) is (loss == "qmia")
     assert made.verdict.leaks is None
@@ -318,12 +318,12 @@ def test_exchanged_sides_allow_no_verdict_whatever_ran(loss: str) -> None:
 
 def test_groups_are_slices_and_a_column() -> None:
     basis = inputs()
-    made, records = report.findings(basis, SETTINGS)
+    made, records, _ = report.findings(basis, SETTINGS)
     assert [*made.slices.kinds] == ["class", "outcome"]
     assert "group" not in records
     group = np.array([f"hospital {i % 3}" for i in range(N)])
     grouped = replace(basis, audited=replace(basis.audited, group=group))
-    made, records = report.findings(grouped, SETTINGS)
+    made, records, _ = report.findings(grouped, SETTINGS)
     values = [part.value for part in made.slices.kinds["group"]]
     assert values == ["hospital 0", "hospital 1", "hospital 2"]
     assert np.array_equal(records["group"], group)
@@ -331,14 +331,14 @@ def test_groups_are_slices_and_a_column() -> None:
 
 def test_references_that_agree_with_the_target_are_a_caveat() -> None:
     basis = inputs()
-    made, _ = report.findings(basis, SETTINGS)
+    made, *_ = report.findings(basis, SETTINGS)
     assert made.controls.independence is not None
     assert made.controls.independence.passed
     assert made.verdict.caveats == ()
     member = basis.audited.member
     trained = np.stack([basis.reference_member[0], member, ~member, member])
     agreeing = replace(basis, reference_member=trained)
-    made, _ = report.findings(agreeing, SETTINGS)
+    made, *_ = report.findings(agreeing, SETTINGS)
     assert made.controls.independence is not None
     assert made.controls.independence.agreement == Range(lowest=0.0, highest=1.0)
     (caveat,) = made.verdict.caveats
@@ -350,7 +350,7 @@ def test_references_that_agree_with_the_target_are_a_caveat() -> None:
 def test_without_references_there_is_nothing_to_control() -> None:
     nothing = np.empty((0, N), dtype=bool)
     without = inputs(references=(), reference_names=(), reference_member=nothing)
-    made, _ = report.findings(without, SETTINGS)
+    made, *_ = report.findings(without, SETTINGS)
     assert made.controls.references is None
     assert made.controls.independence is None
     assert made.references.count == 0
@@ -358,11 +358,11 @@ def test_without_references_there_is_nothing_to_control() -> None:
 
 def test_repeated_divisions_show_the_spread_of_every_attack() -> None:
     basis = inputs()
-    made, _ = report.findings(basis, SETTINGS)
+    made, *_ = report.findings(basis, SETTINGS)
     assert made.repeats is None
     divisions = (division(0.6), division(0.8))
     search = basis.search.model_copy(update={"repeats": divisions})
-    made, _ = report.findings(replace(basis, search=search), SETTINGS)
+    made, *_ = report.findings(replace(basis, search=search), SETTINGS)
     assert made.repeats is not None
     assert [*made.repeats.attacks] == [*METHODS, "strongest"]
     auc = made.repeats.attacks["strongest"].auc
@@ -374,7 +374,7 @@ def test_repeated_divisions_show_the_spread_of_every_attack() -> None:
 def test_the_tail_is_that_of_the_loss_and_missing_without_it() -> None:
     basis = inputs()
     other = replace(basis.audited, method=("margin", *METHODS[1:]))
-    made, _ = report.findings(replace(basis, audited=other), SETTINGS)
+    made, *_ = report.findings(replace(basis, audited=other), SETTINGS)
     assert made.tail is None
 
 
@@ -384,7 +384,7 @@ def test_the_versions_are_those_of_the_numbers() -> None:
         "features": {"device": "Ascend", "mindspore": "2.10.0"},
         "attack": {"numpy": "1.26.5", "scikit-learn": "1.7.0", "scipy": "1.11.0"},
     }
-    made, _ = report.findings(inputs(origins=origins), SETTINGS)
+    made, *_ = report.findings(inputs(origins=origins), SETTINGS)
     assert made.provenance.stages == origins
     # Of two versions none is hidden.
     assert made.provenance.versions == {
@@ -403,12 +403,12 @@ def test_signals_made_elsewhere_have_no_device() -> None:
 
 
 def test_a_seed_decides_what_is_drawn_and_nothing_else() -> None:
-    (first, table), (again, same) = (
+    (first, table, _), (again, same, _) = (
         report.findings(inputs(), SETTINGS) for _ in range(2)
     )
     assert first == again
     assert all(np.array_equal(table[n], same[n]) for n in table)
-    other, changed = report.findings(inputs(), Settings(seed=2))
+    other, changed, *_ = report.findings(inputs(), Settings(seed=2))
     assert other.attacks == first.attacks
     assert other.slices == first.slices
     differing = [n for n in table if not np.array_equal(table[n], changed[n])]
@@ -417,7 +417,7 @@ def test_a_seed_decides_what_is_drawn_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rank_posterior_and_flag_of_the_records_agree(seed: int) -> None:
-    _, records = report.findings(inputs(seed, 2.5), SETTINGS)
+    _, records, *_ = report.findings(inputs(seed, 2.5), SETTINGS)
     order = np.argsort(records["rank"], kind="stable")
     assert (np.diff(records["posterior"][order]) <= 0).all()
     flagged = records["flagged"][order]
@@ -434,14 +434,14 @@ def test_of_margins_without_labels_nothing_is_said_of_classes_or_predictions() -
         audited=replace(whole.audited, label=np.full(N, UNLABELLED, np.int32)),
         target=whole.target.model_copy(update={"accuracy_by": "margins"}),
     )
-    found, table = report.findings(by_margins, SETTINGS)
+    found, table, _ = report.findings(by_margins, SETTINGS)
     assert found.controls.labels.passed is None
     assert found.controls.labels.reason == "there are no labels"
     assert [*found.slices.kinds] == []
     assert {*known.records} - {*table} == {"label", "correct"}
     assert found.attacks == known.report.attacks
     labelled = replace(by_margins, audited=whole.audited)
-    found, table = report.findings(labelled, SETTINGS)
+    found, table, _ = report.findings(labelled, SETTINGS)
     assert found.controls.labels.reason == "margins alone tell no predictions"
     assert [*found.slices.kinds] == ["class"]
     assert {*known.records} - {*table} == {"correct"}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from pipeline.statistics import intervals, metrics
@@ -106,13 +107,21 @@ def test_one_record_of_a_side_tells_next_to_nothing() -> None:
     assert (low, high) == (0.0, pytest.approx(0.975))
 
 
+def decided(
+    inside: tuple[int, int], outside: tuple[int, int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return decisions with so many hits of members, and alarms of non-members."""
+    decision = [np.arange(n) < hits for hits, n in (inside, outside)]
+    return np.concatenate(decision), np.arange(inside[1] + outside[1]) < inside[1]
+
+
 def test_the_advantage_has_the_interval_of_newcombe() -> None:
     # Newcombe's square-and-add, written out with the rates' own limits.
     (a, b), (c, d) = (intervals.clopper_pearson(*x, 0.95) for x in ((56, 70), (48, 80)))
     p, q = 56 / 70, 48 / 80
     low = p - q - math.sqrt((p - a) ** 2 + (d - q) ** 2)
     high = p - q + math.sqrt((b - p) ** 2 + (q - c) ** 2)
-    found = intervals.advantage(56, 70, 48, 80, 0.95)
+    found = intervals.advantage(*decided((56, 70), (48, 80)), 0.95)
     assert found == pytest.approx((low, high))
     # Near the .0524 to .3339 that the paper prints (table II, with Wilson's limits).
     assert found == pytest.approx((0.0524, 0.3339), abs=0.02)
@@ -123,7 +132,7 @@ def test_the_advantage_has_the_interval_of_newcombe() -> None:
 def test_an_advantage_lies_within_its_interval(
     inside: tuple[int, int], outside: tuple[int, int]
 ) -> None:
-    low, high = intervals.advantage(*inside, *outside, 0.95)
+    low, high = intervals.advantage(*decided(inside, outside), 0.95)
     assert -1 <= low <= inside[0] / inside[1] - outside[0] / outside[1] <= high <= 1
 
 

@@ -215,3 +215,70 @@ def test_groups_that_are_no_array_are_refused(tmp_path: Path) -> None:
     found = str(caught.value)
     assert found.startswith(f"report.groups: {path} cannot be read (")
     assert found.endswith("). Fix: save an array by numpy.save.")
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [np.array([3, 0, 3]), np.array(["a", "b c", "a"]), np.array([b"a", b"b", b"a"])],
+)
+def test_units_are_read_as_they_were_saved(ids: NDArray[Any], tmp_path: Path) -> None:
+    found = membership.units(written(tmp_path, ids), 3)
+    expected = [one.decode() if isinstance(one, bytes) else one for one in ids]
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (np.arange(4), "has type int64 and shape (4,)"),
+        (np.ones((3, 1), int), "has type int64 and shape (3, 1)"),
+        (np.array([1.0, np.nan, 2.0]), "has type float64 and shape (3,)"),
+        (np.ones(3, bool), "has type bool and shape (3,)"),
+    ],
+)
+def test_units_of_another_shape_or_type_are_refused(
+    ids: NDArray[Any], problem: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, ids)
+    with pytest.raises(AuditError) as caught:
+        membership.units(path, 3)
+    assert str(caught.value) == (
+        f"data.units: {path} {problem}. Fix: save whole numbers or strings of shape "
+        "(3,), one id for each record of the source."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (np.array([4, -1, -1]), "has 2 ids that are negative"),
+        (np.array(["a", "", " "]), "has 2 ids that are empty"),
+    ],
+)
+def test_units_that_are_missing_are_refused(
+    ids: NDArray[Any], problem: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, ids)
+    with pytest.raises(AuditError) as caught:
+        membership.units(path, 3)
+    assert str(caught.value) == (
+        f"data.units: {path} {problem}. Fix: give every record an id; a record of "
+        "nobody else's, one of its own."
+    )
+
+
+def test_units_that_are_objects_or_no_array_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, np.array(["a", 1, None], dtype=object))
+    with pytest.raises(AuditError, match=r"cannot be read \(.*Fix: save whole numbers"):
+        membership.units(path, 3)
+    path.write_text("a,b")
+    with pytest.raises(AuditError, match=r"^data.units: .* cannot be read \("):
+        membership.units(path, 3)
+
+
+def test_units_of_broken_text_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, np.array([b"a", b"\xff", b"a"]))
+    with pytest.raises(AuditError) as caught:
+        membership.units(path, 3)
+    assert f"data.units: {path} has ids that are no text (" in str(caught.value)
+    assert str(caught.value).endswith("Fix: encode them as UTF-8.")

@@ -127,6 +127,7 @@ def test_the_schema_of_the_report_names_every_part_of_it() -> None:
         "epsilon",
         "slices",
         "risk",
+        "units",
         "repeats",
         "choices",
         "verdict",

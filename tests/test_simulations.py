@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import simulations
+from tests import simulations, simulations_units
 from tests.simulations import Cell, Counted, Task, TiedCell
+from tests.simulations_units import Crowd
 
 pytestmark = pytest.mark.simulation
 
@@ -172,3 +173,85 @@ def test_sound_inputs_hardly_ever_fail_and_wrong_ones_mostly_do(
     # The last shares are whole.
     assert labels.labels.share >= 0.99 - ERRORS * labels.labels.error(0.99)
     assert sides.sides.share >= 0.85
+
+
+CROWDS = [
+    Crowd(80, 80, 1.0, 0.5),
+    Crowd(80, 80, 0.0, 0.95),
+    Crowd(25, 60, 1.0, 0.8),
+    Crowd(80, 80, 1.0, 0.5, both=20),
+    Crowd(200, 200, 2.0, 0.5, more=5),
+]
+
+
+@pytest.mark.parametrize("crowd", CROWDS, ids=str)
+def test_intervals_over_units_cover(crowd: Crowd, n_draws: int, tell: Tell) -> None:
+    found = simulations_units.covered(crowd, n_draws, seed=21)
+    for name, one in found.items():
+        assert_covers(one, tell, f"{name} of {crowd}")
+
+
+def test_intervals_that_are_not_given_the_units_fall_short(
+    n_draws: int, tell: Tell
+) -> None:
+    found = simulations_units.covered(
+        Crowd(80, 80, 1.0, 0.95), n_draws, seed=22, known=False
+    )
+    for name, one in found.items():
+        tell(f"{name}, units not given", one)
+        assert one.share < 0.95 - ERRORS * one.error(0.95)
+
+
+@pytest.mark.parametrize(
+    "crowd",
+    [
+        Crowd(80, 80, 0.0, 0.5),
+        Crowd(80, 80, 0.0, 1.0, more=5),
+        Crowd(25, 25, 0.0, 0.9),
+        Crowd(20, 200, 0.0, 0.9),
+        Crowd(80, 80, 0.0, 0.5, both=20),
+    ],
+    ids=str,
+)
+def test_noise_of_units_is_hardly_ever_significant(
+    crowd: Crowd, n_draws: int, tell: Tell
+) -> None:
+    found = simulations_units.false_p_values(crowd, 0.05, n_draws, seed=23)
+    tell(f"p <= .05 of noise, {crowd}", found)
+    assert found.share <= 0.05 + ERRORS * found.error(0.05)
+
+
+def test_without_units_noise_of_persons_is_often_significant(
+    n_draws: int, tell: Tell
+) -> None:
+    crowd = Crowd(80, 80, 0.0, 0.9)
+    found = simulations_units.false_p_values(crowd, 0.05, n_draws, 24, known=False)
+    tell("p <= .05 of noise, units not given", found)
+    assert found.share > 0.05 + ERRORS * found.error(0.05)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_the_p_value_of_a_unit_is_hardly_ever_small(
+    alike: float, n_draws: int, tell: Tell
+) -> None:
+    crowd = Crowd(0, 100, 0.0, alike)
+    found = simulations_units.false_units(crowd, 0.05, n_draws, seed=25)
+    tell(f"p <= .05 of a unit, {alike:g} alike", found)
+    assert found.share <= 0.05 + ERRORS * found.error(0.05)
+
+
+@pytest.mark.parametrize(
+    "crowd",
+    [
+        Crowd(80, 80, 3.0, 0.5),
+        Crowd(80, 80, 0.0, 0.5),
+        Crowd(80, 80, 2.5, 0.9, more=5),
+    ],
+    ids=str,
+)
+def test_of_flagged_units_few_are_flagged_wrongly(
+    crowd: Crowd, n_draws: int, tell: Callable[[str, str], None]
+) -> None:
+    share = simulations_units.false_flags(crowd, 0.1, n_draws, seed=26)
+    tell(f"flagged wrongly at .1, {crowd}", f"{share.mean():.3f}")
+    assert share.mean() <= 0.1 + ERRORS * share.std() / len(share) ** 0.5

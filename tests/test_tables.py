@@ -35,14 +35,14 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
     score = np.random.default_rng(0).random(999)
-    tables.write(Path(sys.argv[1]), {"score": score}, key="k")
+    tables.write(Path(sys.argv[1]), "records", {"score": score}, key="k")
 except AuditError as error:
     print(error)
 """
 
 
 def test_parquet_gives_back_what_was_written(tmp_path: Path) -> None:
-    tables.write(tmp_path, COLUMNS, key="k")
+    tables.write(tmp_path, "records", COLUMNS, key="k")
     found = pq.read_table(tmp_path / "records.parquet")
     assert found.column_names == list(COLUMNS)
     assert found.to_pydict() == {
@@ -59,7 +59,7 @@ def test_parquet_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_csv_gives_back_what_was_written(tmp_path: Path) -> None:
-    tables.write(tmp_path, COLUMNS, key="k")
+    tables.write(tmp_path, "records", COLUMNS, key="k")
     with (tmp_path / "records.csv").open(encoding="utf-8", newline="") as file:
         names, *rows = csv.reader(file)
     assert names == list(COLUMNS)
@@ -72,13 +72,13 @@ def test_csv_gives_back_what_was_written(tmp_path: Path) -> None:
 
 def test_csv_keeps_every_digit(tmp_path: Path) -> None:
     score = np.random.default_rng(0).normal(size=500) * 10.0 ** np.arange(-250, 250)
-    tables.write(tmp_path, {"score": score}, key="")
+    tables.write(tmp_path, "records", {"score": score}, key="")
     lines = (tmp_path / "records.csv").read_text(encoding="utf-8").split()[1:]
     assert np.array_equal(np.array(lines, dtype=float), score)
 
 
 def test_a_reader_can_tell_of_which_audit_the_table_is(tmp_path: Path) -> None:
-    tables.write(tmp_path, COLUMNS, key="0123abcd")
+    tables.write(tmp_path, "records", COLUMNS, key="0123abcd")
     metadata = pq.read_schema(tmp_path / "records.parquet").metadata
     assert metadata == {b"key": b"0123abcd"}
 
@@ -86,7 +86,7 @@ def test_a_reader_can_tell_of_which_audit_the_table_is(tmp_path: Path) -> None:
 def test_equal_columns_give_equal_bytes(tmp_path: Path) -> None:
     for folder in ("one", "other"):
         copies = {name: column.copy() for name, column in COLUMNS.items()}
-        tables.write(tmp_path / folder, copies, key="k")
+        tables.write(tmp_path / folder, "records", copies, key="k")
     for name in ("records.parquet", "records.csv"):
         one, other = ((tmp_path / at / name).read_bytes() for at in ("one", "other"))
         assert one == other
@@ -95,13 +95,15 @@ def test_equal_columns_give_equal_bytes(tmp_path: Path) -> None:
 def test_arrays_may_be_read_only_and_in_pieces(tmp_path: Path) -> None:
     wide = np.arange(6.0).reshape(3, 2)
     wide.flags.writeable = False
-    tables.write(tmp_path, {"first": wide[:, 0]}, key="k")
+    tables.write(tmp_path, "records", {"first": wide[:, 0]}, key="k")
     found = pq.read_table(tmp_path / "records.parquet").to_pydict()
     assert found == {"first": [0.0, 2.0, 4.0]}
 
 
 def test_no_records_make_a_table_of_names(tmp_path: Path) -> None:
-    tables.write(tmp_path, {"id": np.empty(0, int), "p": np.empty(0)}, key="k")
+    tables.write(
+        tmp_path, "records", {"id": np.empty(0, int), "p": np.empty(0)}, key="k"
+    )
     assert (tmp_path / "records.csv").read_text(encoding="utf-8") == '"id","p"\n'
     assert pq.read_table(tmp_path / "records.parquet").num_rows == 0
 
@@ -111,7 +113,7 @@ def test_columns_of_another_shape_are_refused(
     other: NDArray[np.float64], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="one axis of one length, got"):
-        tables.write(tmp_path, {"id": np.arange(3), "other": other}, key="k")
+        tables.write(tmp_path, "records", {"id": np.arange(3), "other": other}, key="k")
     assert os.listdir(tmp_path) == []
 
 
@@ -128,3 +130,14 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing(tmp_path: Path) -> None
         "free some space, or make the folder writable, and run make again.\n"
     )
     assert os.listdir(tmp_path) == []
+
+
+def test_a_table_that_is_there_no_more_is_removed_and_no_other(tmp_path: Path) -> None:
+    for name in (tables.RECORDS, tables.UNITS):
+        tables.write(tmp_path, name, COLUMNS, key="k")
+    tables.remove(tmp_path, tables.UNITS)
+    tables.remove(tmp_path, tables.UNITS)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "records.csv",
+        "records.parquet",
+    }

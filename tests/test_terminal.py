@@ -1,7 +1,16 @@
 import pytest
 
 from pipeline.audit import terminal
-from pipeline.findings.schema import Agreement, Range, Repeats, Report, Spread, Spreads
+from pipeline.findings.schema import (
+    Agreement,
+    Range,
+    Repeats,
+    Report,
+    Sizes,
+    Spread,
+    Spreads,
+    Units,
+)
 from tests.reports import (
     NONE,
     UNLIKE,
@@ -294,3 +303,33 @@ def test_the_text_tells_of_a_population() -> None:
     made = report(attack(), records=counts(population=70))
     expected = "5000 members and 4998 non-members, beside a population of 70"
     assert expected in shown(made)
+
+
+UNITS = Units(
+    units=440,
+    members=230,
+    nonmembers=210,
+    both=0,
+    records_per_unit=Sizes(lowest=1, highest=6, median=3.5),
+    flagged=31,
+    flagged_nonmembers=2,
+)
+
+
+def test_the_text_tells_of_units_only_where_there_are_some() -> None:
+    made = report(attack())
+    assert "nits" not in shown(made)
+    told = shown(made.model_copy(update={"units": UNITS}))
+    assert "Units: 440 of 1 to 6 records, median 3.5." in told
+    assert (
+        "Flagged as known: 31 of 440 units, at most about 10% of them wrongly; see "
+        "units.csv."
+    ) in told
+    equal = UNITS.records_per_unit.model_copy(update={"highest": 1.0})
+    of_one = UNITS.model_copy(update={"records_per_unit": equal})
+    told = shown(made.model_copy(update={"units": of_one}))
+    assert "Units: 440 of 1 records each." in told
+    changed = UNITS.model_copy(update={"flagged": 0, "both": 5})
+    told = shown(made.model_copy(update={"units": changed}))
+    assert "median 3.5; of 5, records are on both sides." in told
+    assert "Flagged as known: none of 440 units; see units.csv." in told

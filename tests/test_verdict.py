@@ -9,6 +9,8 @@ from pipeline.findings.schema import (
     AttackFigures,
     Rate,
     Resemblance,
+    Sizes,
+    Units,
     Verdict,
 )
 from tests import reports
@@ -428,3 +430,24 @@ def test_labels_that_all_models_contradict_are_a_caveat() -> None:
     )
     for records, accuracy in ((50, 0.97), (150, 0.89), (500, None)):
         assert caveats(records, accuracy) == ()
+
+
+@pytest.mark.parametrize(("both", "is_told"), [(0, False), (9, False), (10, True)])
+def test_units_on_both_sides_are_a_caveat_where_they_are_many(
+    both: int, *, is_told: bool
+) -> None:
+    units = Units(
+        units=400,
+        members=200,
+        nonmembers=200 - both,
+        both=both,
+        records_per_unit=Sizes(lowest=1, highest=6, median=3),
+        flagged=0,
+        flagged_nonmembers=0,
+    )
+    found = reached(attack(), units=units)
+    caveat = (
+        f"Of the 200 units with non-members, {both} are known to the target by other "
+        "records: by units, the leak may be larger than shown."
+    )
+    assert (caveat in found.caveats) == (caveat in found.sentence) == is_told

@@ -5,7 +5,7 @@ members are all known, so a classifier can learn the likelihood ratio, which LiR
 assumes to be Gaussian, from n_references × n_records rows. It then scores the real
 target without any of its memberships. It can use several kinds of margins, as they are
 and recalibrated, and learns how much weight to give to each. Records are cross-fitted:
-no row of a record trains the networks that score it.
+no row of a record, nor of its unit's other records, trains the networks that score it.
 
 With too few references to attack one another, a logistic regression learns from the
 target's own attack-train records instead, cross-fitted too.
@@ -32,6 +32,8 @@ from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
 from pipeline.signals import margins
+from pipeline.statistics import units
+from pipeline.statistics.units import Units
 
 FOLDS = 3  # of records, each scored by networks that never saw it
 NETWORKS = 3  # averaged in each fold; a single one is noisy at low false-positive rates
@@ -302,6 +304,7 @@ def scores(
     audited: NDArray[np.bool_],
     seed: int,
     jobs: int = 1,
+    unit: Units = None,
 ) -> NDArray[np.float64]:
     """Score every record of the target; no membership of the target is used.
 
@@ -313,6 +316,7 @@ def scores(
             only train the networks.
         seed: of the config, for folds, samples and networks.
         jobs: worker processes that train networks. The scores do not depend on it.
+        unit: (n_records,) or None.
 
     Returns:
         (n_records,) log-odds of membership.
@@ -327,7 +331,8 @@ def scores(
     of_target = np.hstack([signal.features for signal in ready])
 
     place = draws.rng(seed, "amortised.order").permutation(len(of_target))
-    folds_of_records = place % FOLDS
+    groups = units.grouped(unit, len(place))
+    folds_of_records = place[groups.first][groups.place] % FOLDS
     # Few enough records for MOST_ROWS, of those from which something can be learned.
     useful = np.flatnonzero(actors.divided(in_models))
     first = np.argsort(place[useful])[: max(MOST_ROWS // len(in_models), FOLDS)]
@@ -390,6 +395,7 @@ def scores_by_labels(
     attack_train: NDArray[np.bool_],
     member: NDArray[np.bool_],
     seed: int,
+    unit: Units = None,
 ) -> NDArray[np.float64]:
     """Score every record where references are too few to attack one another.
 
@@ -402,6 +408,7 @@ def scores_by_labels(
         member: (n_records,) memberships of the target; outside attack-train they are
             not looked at.
         seed: of the config, for the folds.
+        unit: (n_records,) or None.
 
     Returns:
         (n_records,) log-odds; of a record in attack-train from a fit without it.
@@ -413,7 +420,7 @@ def scores_by_labels(
     ready = (described - described.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     ready = np.clip(ready, -FARTHEST, FARTHEST)
     sides = attack_train & member, attack_train & ~member
-    folds_of_records = folds.drawn(sides, LABEL_FOLDS, seed, "amortised.folds")
+    folds_of_records = folds.drawn(sides, LABEL_FOLDS, seed, "amortised.folds", unit)
     out = np.empty(len(ready))
     for fold in (*range(LABEL_FOLDS), -1):
         own = folds_of_records == fold
@@ -472,8 +479,8 @@ def score(view: View) -> Scored:
     arrays = view.in_models, view.kept, view.audited
     if needs_labels(view):
         known = view.attack_train, view.member
-        return Scored(scores_by_labels(signals, *arrays, *known, view.seed))
-    return Scored(scores(signals, *arrays, view.seed, view.jobs))
+        return Scored(scores_by_labels(signals, *arrays, *known, view.seed, view.unit))
+    return Scored(scores(signals, *arrays, view.seed, view.jobs, view.unit))
 
 
 def needs_labels(view: View) -> bool:

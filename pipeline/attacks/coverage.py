@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import draws
-from pipeline.statistics import metrics
+from pipeline.statistics import metrics, units
+from pipeline.statistics.units import Units
 
 # Shares of the audited records that references are trained on, about a half, between
 # which nothing is said.
@@ -77,7 +78,9 @@ def gaps(in_models: NDArray[np.bool_]) -> list[str]:
     ]
 
 
-def reveals(in_models: NDArray[np.bool_], member: NDArray[np.bool_]) -> bool:
+def reveals(
+    in_models: NDArray[np.bool_], member: NDArray[np.bool_], unit: Units = None
+) -> bool:
     """Return whether the number of IN references of a record predicts its membership.
 
     It does where every record was given to a fixed number of models, the target among
@@ -88,7 +91,10 @@ def reveals(in_models: NDArray[np.bool_], member: NDArray[np.bool_]) -> bool:
     Args:
         in_models: (n_models, n_records) whether a reference was trained on a record.
         member: (n_records,) whether the target was.
+        unit: (n_records,) or None. With units, one record of each is looked at.
     """
+    own = units.one_of_each(unit, len(member))
+    in_models, member = in_models[:, own], member[own]
     count = in_models.sum(axis=0).astype(np.float64)
     n_members, n_others = int(member.sum()), int((~member).sum())
     # Of the AUC under independence, without ties: Mann and Whitney 1947.

@@ -12,6 +12,7 @@ from pipeline import draws
 from pipeline.attacks import folds
 from pipeline.attacks.view import Scored, View
 from pipeline.errors import LacksError
+from pipeline.statistics.units import Units
 
 TAIL = 0.05  # share of non-members above their quantile
 FOLDS = 5
@@ -49,11 +50,12 @@ def quantiles(
     nonmember: NDArray[np.bool_],
     rate: float,
     seed: int,
+    unit: Units = None,
 ) -> NDArray[np.float64]:
     """Return for each record the signal that similar non-members exceed at a rate.
 
     Records are cross-fitted: the quantile of each comes from a regression on the known
-    non-members of the other folds, so no non-member decides its own.
+    non-members of the other folds, so no non-member, and no unit, decides its own.
 
     Args:
         signal: (n_records,) higher for a likelier member.
@@ -61,6 +63,7 @@ def quantiles(
         nonmember: (n_records,) known not to be members.
         rate: share of non-members above the quantile, in (0, 1).
         seed: of the config, for folds and trees.
+        unit: (n_records,) or None.
 
     Raises:
         LacksError: if there are fewer known non-members than folds.
@@ -71,7 +74,7 @@ def quantiles(
     if n_known < FOLDS:
         msg = f"quantile regression needs {FOLDS} non-members, got {n_known}"
         raise LacksError(msg)
-    fold = folds.drawn((nonmember, ~nonmember), FOLDS, seed, "qmia.folds")
+    fold = folds.drawn((nonmember, ~nonmember), FOLDS, seed, "qmia.folds", unit)
     out = np.empty(len(signal))
     for number in range(FOLDS):
         train, judged = nonmember & (fold != number), fold == number
@@ -102,4 +105,5 @@ def score(view: View) -> Scored:
     phi = view.phi[:, 0]
     described = description(view.logits[:, 0], view.label)
     nonmember = view.population | (view.attack_train & ~view.member)
-    return Scored(phi - quantiles(phi, described, nonmember, TAIL, view.seed))
+    usual = quantiles(phi, described, nonmember, TAIL, view.seed, view.unit)
+    return Scored(phi - usual)

@@ -12,6 +12,7 @@ from scipy import special
 from pipeline.attacks import folds
 from pipeline.attacks.view import Scored, View
 from pipeline.signals import margins
+from pipeline.statistics.units import Units
 
 FOLDS = 5  # of the thresholds per class
 
@@ -133,6 +134,7 @@ def cross_fitted(
     attack_train: NDArray[np.bool_],
     member: NDArray[np.bool_],
     seed: int,
+    unit: Units = None,
 ) -> NDArray[np.float64]:
     """Return `per_class` scores, each by thresholds that its record did not decide.
 
@@ -145,12 +147,13 @@ def cross_fitted(
         attack_train: (n_records,) whose membership may be used.
         member: (n_records,) memberships; of other records they are not looked at.
         seed: of the config, for the folds.
+        unit: (n_records,) or None.
 
     Raises:
         ValueError: if the other folds lack members or non-members.
     """
     sides = attack_train & member, attack_train & ~member
-    fold = folds.drawn(sides, FOLDS, seed, "per_class.folds")
+    fold = folds.drawn(sides, FOLDS, seed, "per_class.folds", unit)
     out = np.empty(len(score))
     for number in (*range(FOLDS), -1):
         chosen = attack_train & (fold != number)
@@ -220,4 +223,4 @@ def score_modified_entropy_per_class(view: View) -> Scored:
 
 def _cross_fitted(plain: Scored, view: View) -> Scored:
     known = view.attack_train, view.member
-    return Scored(cross_fitted(plain.score, view.label, *known, view.seed))
+    return Scored(cross_fitted(plain.score, view.label, *known, view.seed, view.unit))

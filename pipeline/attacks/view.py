@@ -12,6 +12,7 @@ from pipeline.attacks.division import Division
 from pipeline.attacks.evidence import Evidence
 from pipeline.attacks.moments import Moments, along, mean_axis
 from pipeline.signals.margins import UNLABELLED
+from pipeline.statistics.units import Units
 
 Quantity = TypeVar("Quantity")
 
@@ -46,6 +47,8 @@ class View:
     evidence: Evidence  # of the references that are kept
     seed: int
     jobs: int = 1  # worker processes
+    # (n_records,) the same for records of one unit; None: each stands for itself
+    unit: Units = None
     _shared: dict[Callable[["View"], Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -27,7 +27,7 @@ from pipeline.config import Attack, AttackMethod
 from pipeline.errors import AuditError, LacksError
 from pipeline.findings.schema import AttackChoice
 from pipeline.signals import margins
-from pipeline.statistics import metrics
+from pipeline.statistics import metrics, units
 
 # Standard errors of the difference by which the favourite must be beaten.
 BEYOND = 2.0
@@ -169,6 +169,7 @@ def strongest(
         scored[best].score[train],
         scored[catalogue.FAVOURITE].score[train],
         view.member[train],
+        units.of(view.unit, train),
     )
     is_beaten = auc[best] - auc[catalogue.FAVOURITE] > BEYOND * error
     return best if is_beaten else catalogue.FAVOURITE
@@ -296,12 +297,16 @@ def _prepared(
         attack_train, member = folder / "attack_train.npy", folder / "member.npy"
         np.save(attack_train, view.attack_train)
         np.save(member, view.member)
+        division = [attack_train, member]
+        if view.unit is not None:
+            division.append(folder / search.UNITS)
+            np.save(division[-1], view.unit)
         data = {}
         for method in settings.methods:
             path = search.features_path(folder, method.title)
             np.save(path, _features_of(method, settings.loss, view, scored))
             # Without their names: an attack that is renamed keeps its fits.
-            digests = [files.sha256(file) for file in (path, attack_train, member)]
+            digests = [files.sha256(file) for file in (path, *division)]
             data[method.title] = keys.digest({"features and division": digests})
         yield search.Setting(
             folder=folder,

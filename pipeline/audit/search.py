@@ -19,16 +19,19 @@ from sklearn.model_selection import StratifiedKFold
 
 from pipeline import draws
 from pipeline.attacks import learned
+from pipeline.attacks.folds import drawn as draw_folds
 from pipeline.attacks.grids import Candidate
 from pipeline.cache import documents, keys
 from pipeline.data import modules
 from pipeline.errors import AuditError
 from pipeline.findings import schema
 from pipeline.record import Record
-from pipeline.statistics import metrics
+from pipeline.statistics import metrics, units
+from pipeline.statistics.units import Units
 
 DIGITS = 12  # of mean accuracies that are compared
 KIND = "fit"  # of `keys.KINDS`
+UNITS = "unit.npy"  # beside the features, where records have units
 # The slowest methods first, so that none of their fits is left for the end.
 SLOWEST_FIRST = ("mlp", "gbm", "rf", "knn", "lr")
 
@@ -65,7 +68,7 @@ class Choice:
 class Setting:
     """What all fits of a search have in common."""
 
-    # Of attack_train.npy and member.npy, and the features of each attack.
+    # Of attack_train.npy, member.npy, unit.npy, and the features of each attack.
     folder: Path
     memory: Path  # folder of the fits that are kept
     data: Mapping[str, str]  # digest of the features and the division, for each attack
@@ -229,11 +232,11 @@ def _choice(
     name: str, grid: Grid, setting: Setting, done: Mapping[str, Result]
 ) -> Choice:
     """Put together what the best candidate says of every record."""
-    attack_train, member = _division(setting)
+    attack_train, _ = _division(setting)
     n_records = len(attack_train)
     score, decision = np.empty(n_records), np.empty(n_records, dtype=bool)
     own = np.flatnonzero(attack_train)
-    folds = fold_sides(member[attack_train], setting.folds, setting.seed)
+    folds = _folds(setting)
     for fit in _finals(name, grid, setting, done):
         judged = ~attack_train if fit.fold is None else own[folds[fit.fold][1]]
         score[judged], decision[judged] = _scores(fit, setting, done)
@@ -262,6 +265,14 @@ def _division(setting: Setting) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which records are in attack-train, and which of these are members."""
     folder = setting.folder
     return np.load(folder / "attack_train.npy"), np.load(folder / "member.npy")
+
+
+def _folds(setting: Setting) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the folds of attack-train; see `fold_sides`."""
+    attack_train, member = _division(setting)
+    path = setting.folder / UNITS
+    unit = np.load(path)[attack_train] if path.exists() else None
+    return fold_sides(member[attack_train], setting.folds, setting.seed, unit)
 
 
 def _trials(
@@ -323,7 +334,7 @@ def sample(candidates: Sequence[Candidate], n_iter: int, seed: int) -> list[Cand
 
 
 def fold_sides(
-    member: NDArray[np.bool_], folds: int, seed: int
+    member: NDArray[np.bool_], folds: int, seed: int, unit: Units = None
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return the rows to fit and the rows to judge of each fold, stratified.
 
@@ -331,18 +342,30 @@ def fold_sides(
         member: (n_train,) whether each attack-train record is a member.
         folds: how many.
         seed: of the config, for the draw.
+        unit: (n_train,) or None; each is in one fold.
 
     Raises:
-        AuditError: if a side has fewer records than there are folds.
+        AuditError: if a side has fewer records, or units, than there are folds.
     """
+    shared, what = units.shared(unit), "records"
     n_members = int(member.sum())
     fewest = min(n_members, len(member) - n_members)
+    if shared is not None:
+        what = "units"
+        fewest = min(len(np.unique(shared[side])) for side in (member, ~member))
     if fewest < folds:
         problem = (
-            f"is {folds}, but the smaller side of attack-train has {fewest} records"
+            f"is {folds}, but the smaller side of attack-train has {fewest} {what}"
         )
         fix = "audit more records (data.members) or lower attack.folds"
         raise AuditError("attack.folds", problem, fix)
+    if shared is not None:
+        sides = member, ~member
+        fold = draw_folds(sides, folds, seed, "attack.folds", shared)
+        return [
+            (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+            for number in range(folds)
+        ]
     state = draws.integer(seed, "attack.folds")
     splitter = StratifiedKFold(folds, shuffle=True, random_state=state)
     return list(splitter.split(np.zeros(len(member)), member))
@@ -383,8 +406,7 @@ def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
     attack_train, member = _division(setting)
     train, judged = np.flatnonzero(attack_train), np.flatnonzero(~attack_train)
     if fit.fold is not None:
-        sides = fold_sides(member[attack_train], setting.folds, setting.seed)
-        train, judged = (train[side] for side in sides[fit.fold])
+        train, judged = (train[side] for side in _folds(setting)[fit.fold])
     try:
         state = draws.integer(setting.seed, "attack.fit")
         classifier = learned.estimator(fit.method, fit.params, state)

@@ -17,9 +17,11 @@ from pipeline.findings.schema import (
     Labels,
     Report,
     Resemblance,
+    Risk,
     Sides,
     Slice,
     Slices,
+    Units,
     Verdict,
 )
 
@@ -111,11 +113,24 @@ def _about(report: Report) -> list[str]:
         f"Duplicates of members dropped: {records.duplicates_dropped}. "
         f"Mislabelled canaries: {records.canaries}.",
         *copies,
+        *([] if report.units is None else [_about_units(report.units)]),
         f"Target accuracy: {target.train_accuracy:.4f} on members, "
         f"{target.test_accuracy:.4f} on non-members.",
         *([BY_MARGINS] if target.accuracy_by == "margins" else []),
         _about_references(report.references.models),
     ]
+
+
+def _about_units(units: Units) -> str:
+    """Say how many units there are, and of how many records."""
+    size = units.records_per_unit
+    numbers = f"{size.lowest:g} to {size.highest:g} records, median {size.median:g}"
+    if size.lowest == size.highest:
+        numbers = f"{size.lowest:g} records each"
+    told = f"Units: {units.units} of {numbers}"
+    if units.both:
+        told += f"; of {units.both}, records are on both sides"
+    return f"{told}."
 
 
 def _about_references(models: Sequence[Accuracies]) -> str:
@@ -336,7 +351,19 @@ def _beyond(report: Report) -> list[str]:
         else f"Flagged as members: none of {risk.records} records. No threshold keeps "
         f"the false ones to {risk.false_discoveries:.0%}."
     )
+    if report.units is not None:
+        paragraphs.append(_about_flagged_units(report.units, risk))
     return paragraphs
+
+
+def _about_flagged_units(units: Units, risk: Risk) -> str:
+    """Say how many units are claimed to be known to the target."""
+    if not units.flagged:
+        return f"Flagged as known: none of {units.units} units; see units.csv."
+    return (
+        f"Flagged as known: {units.flagged} of {units.units} units, at most about "
+        f"{risk.false_discoveries:.0%} of them wrongly; see units.csv."
+    )
 
 
 def _about_precision(strongest: AttackFigures) -> str:

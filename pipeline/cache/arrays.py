@@ -32,7 +32,7 @@ Artifact = TypeVar(
 )
 # Raised when the arrays of a format change; those of one file format alone.
 VERSIONS = {
-    Records: 3,
+    Records: 4,
     Split: 4,
     References: 3,
     Shard: 3,

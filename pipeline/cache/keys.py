@@ -27,14 +27,14 @@ class Kind:
 
 KINDS = {
     # The artifacts of the stages.
-    "records": Kind(5, ("numpy",)),
+    "records": Kind(6, ("numpy",)),
     "blind": Kind(3, ("numpy", "scipy", "scikit-learn")),
     "split": Kind(4, ("numpy",)),
     "target": Kind(2, ()),
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
     "attack": Kind(5, ("numpy", "scipy", "scikit-learn")),
-    "report": Kind(10, ("numpy", "scipy", "scikit-learn")),
+    "report": Kind(11, ("numpy", "scipy", "scikit-learn")),
     # What they are made of, cached one by one.
     "checkpoint": Kind(2, ("numpy",)),
     "outputs": Kind(2, ("numpy",)),

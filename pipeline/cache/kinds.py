@@ -3,11 +3,14 @@
 artifacts/README.md tells the formats.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.statistics import units
+from pipeline.statistics.units import Units
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,28 @@ class Records:
     copies: NDArray[np.int64]
     n_classes: NDArray[np.int64]  # () classes the labels come from
     n_source: NDArray[np.int64]  # () records of the source, audited or not
+    # (n_records,) unit of each, a row of what follows; empty where none are told
+    unit: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    # (n_units,) the user's ids as text
+    unit_id: NDArray[np.bytes_] = field(default_factory=lambda: np.empty(0, "S1"))
+    # (n_units,) whether the target was trained on a record of it, audited or not
+    unit_member: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
 
     @property
     def nonmember(self) -> NDArray[np.bool_]:
         """(n_records,) whether it is audited as a non-member."""
         return ~self.member & ~self.population
+
+    @property
+    def on_both_sides(self) -> NDArray[np.int64]:
+        """(n_both,) units of audited non-members that the target was trained on."""
+        of_nonmembers = np.unique(self.unit[self.nonmember]) if len(self.unit) else []
+        return np.array([u for u in of_nonmembers if self.unit_member[u]], np.int64)
+
+    @property
+    def shared_unit(self) -> Units:
+        """(n_records,) their units; None without any, or if each has its own."""
+        return units.shared(self.unit) if len(self.unit) else None
 
 
 @dataclass(frozen=True)

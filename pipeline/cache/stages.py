@@ -21,6 +21,7 @@ class Stage:
     artifact: str
     # Files beside the artifact: the stage runs again if one is missing or changed.
     siblings: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # the same, if the config has it make them
     parts: tuple[str, ...] = ()  # kinds that it caches one by one
 
     @property
@@ -100,6 +101,7 @@ STAGES = {
             inputs=("records", "target", "references", "features", "blind", "attack"),
             artifact="report.json",
             siblings=("report.txt", "records.csv", "records.parquet"),
+            optional=("units.csv", "units.parquet"),
         ),
     )
 }

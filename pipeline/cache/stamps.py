@@ -162,6 +162,7 @@ def paths(config: Config, config_path: Path, data: str | None) -> dict[str, str]
         "checkpoint": config.target.checkpoint,
         "folder": config.references.folder,
         "groups": config.report.groups,
+        "units": config.data.units,
         "source": config.data.source,
         "network": config.target.network,
         "start": recipe.start if recipe else None,
@@ -218,6 +219,8 @@ def _file_digests(
         for name, path in _data_files(data).items():
             yield name, digests.content(path)
         yield from _module_digests("data.source", data.source, digests)
+        if data.units is not None:
+            yield "units", digests.content(_existing("data.units", Path(data.units)))
     if stage == "target" and target.network is not None:
         yield from _module_digests("target.network", target.network, digests)
         if target.checkpoint is not None:
@@ -349,11 +352,13 @@ def keep(job: Job) -> None:
     Raises:
         AuditError: if the disk is full or cannot be written.
     """
-    folder = job.folder(job.stage)
+    folder, stage = job.folder(job.stage), STAGES[job.stage]
     content = {
         "stamps": {name: job.stamps[name] for name in chain(job.stage)},
         "siblings": {
-            name: files.sha256(folder / name) for name in STAGES[job.stage].siblings
+            name: files.sha256(folder / name)
+            for name in stage.siblings + stage.optional
+            if name in stage.siblings or (folder / name).exists()
         },
     }
     files.write_text(made_path(job.run, job.stage), keys.canonical(content))

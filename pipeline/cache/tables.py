@@ -1,4 +1,4 @@
-"""Tables: one row per record, for programs and for people."""
+"""Tables: one row per record, or per unit, for programs and for people."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from pipeline.cache import files
 
-NAME = "records"
+RECORDS, UNITS = "records", "units"
+SUFFIXES = ("parquet", "csv")
 
 
-def write(folder: Path, columns: Mapping[str, NDArray[Any]], *, key: str) -> None:
-    """Write records.parquet and records.csv, one column per array, in order.
+def write(
+    folder: Path, name: str, columns: Mapping[str, NDArray[Any]], *, key: str
+) -> None:
+    """Write a table as .parquet and .csv, one column per array, in order.
 
     NaN becomes null: an empty field in CSV. Byte strings become text. Parquet holds the
     `key` in the metadata of its schema; CSV has no place for it. Equal columns give
@@ -24,7 +27,8 @@ def write(folder: Path, columns: Mapping[str, NDArray[Any]], *, key: str) -> Non
 
     Args:
         folder: where the two files go.
-        columns: (n_records,) each, by name.
+        name: of the files, without suffix.
+        columns: (n_rows,) each, by name.
         key: the digest of all that the columns were computed from.
 
     Raises:
@@ -40,8 +44,14 @@ def write(folder: Path, columns: Mapping[str, NDArray[Any]], *, key: str) -> Non
     table = pa.table({name: _column(column) for name, column in columns.items()})
     table = table.replace_schema_metadata({"key": key})
     # Made in memory, so that only `files.write` meets a full disk.
-    for suffix, to_bytes in (("parquet", _parquet), ("csv", _csv)):
-        files.write(folder / f"{NAME}.{suffix}", to_bytes(table))
+    for suffix, to_bytes in zip(SUFFIXES, (_parquet, _csv), strict=True):
+        files.write(folder / f"{name}.{suffix}", to_bytes(table))
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a table that an earlier run has left, if it has."""
+    for suffix in SUFFIXES:
+        (folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
 def _column(values: NDArray[Any]) -> pa.Array:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pipeline.data.modules import summary
 from pipeline.errors import AuditError
 
+# Ids of fewer than this are not ids, but signs that there are none.
+LEAST_ID = 0
 MOST_GROUPS = 1000  # each has a line in the report
 
 
@@ -140,4 +142,63 @@ def groups(path: Path, n_source: int) -> NDArray[Any]:
     if (n_groups := len(np.unique(array))) > MOST_GROUPS:
         problem = f"{path} has {n_groups} groups"
         raise AuditError(where, problem, f"give at most {MOST_GROUPS}")
+    return np.asarray(array)
+
+
+def units(path: Path, n_source: int) -> NDArray[Any]:
+    """Read which unit, a person for instance, each record of a source belongs to.
+
+    Args:
+        path: a .npy file.
+        n_source: records of the source, audited or not.
+
+    Returns:
+        (n_source,) ids, as `checked_units`.
+
+    Raises:
+        AuditError: if the file is unreadable, or holds anything else.
+    """
+    where = "data.units"
+    try:
+        array: Any = np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged file may raise anything
+        problem = f"{path} cannot be read ({summary(error)})"
+        fix = "save whole numbers or strings by numpy.save"
+        raise AuditError(where, problem, fix) from error
+    return checked_units(where, str(path), array, n_source)
+
+
+def checked_units(where: object, what: str, array: Any, n_source: int) -> NDArray[Any]:
+    """Return ids of units, if they are ids and each record of a source has one.
+
+    Args:
+        where: they come from, for errors.
+        what: names them there.
+        array: as it was read.
+        n_source: records of the source, audited or not.
+
+    Returns:
+        (n_source,) whole numbers or strings.
+
+    Raises:
+        AuditError: if they are not, or some are missing.
+    """
+    shape: tuple[int, ...] = getattr(array, "shape", ())
+    dtype = getattr(array, "dtype", np.dtype(object))
+    if shape != (n_source,) or dtype.kind not in "iuUS":
+        problem = f"{what} has type {dtype} and shape {shape}"
+        fix = f"save whole numbers or strings of shape ({n_source},), one id for each"
+        raise AuditError(where, problem, f"{fix} record of the source")
+    if dtype.kind == "S":
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            problem = f"{what} has ids that are no text ({summary(error)})"
+            raise AuditError(where, problem, "encode them as UTF-8") from error
+    missing = array < LEAST_ID if dtype.kind in "iu" else np.char.strip(array) == ""
+    if n_missing := int(missing.sum()):
+        sign = "negative" if dtype.kind in "iu" else "empty"
+        problem = f"{what} has {n_missing} ids that are {sign}"
+        fix = "give every record an id; a record of nobody else's, one of its own"
+        raise AuditError(where, problem, fix)
     return np.asarray(array)

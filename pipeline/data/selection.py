@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import draws
+from pipeline.statistics import units
+from pipeline.statistics.units import Units
 
 
 def canary_labels(
@@ -105,17 +107,30 @@ def copies(content: NDArray[np.bytes_], chosen: NDArray[np.int64]) -> NDArray[np
 
 
 def ordered(
-    ids: NDArray[np.int64], choose: Literal["first", "sample"], seed: int, purpose: str
+    ids: NDArray[np.int64],
+    choose: Literal["first", "sample"],
+    seed: int,
+    purpose: str,
+    unit: Units = None,
 ) -> NDArray[np.int64]:
     """Return the ids in the order in which they are to be chosen.
+
+    Units come whole, one after the other.
 
     Args:
         ids: (n_ids,) of records.
         choose: "first" leaves them as they are, "sample" shuffles them.
         seed: of the order.
         purpose: of the draw, as `draws.PURPOSES` lists it.
+        unit: (n_ids,) of each id, or None.
     """
-    return ids if choose == "first" else draws.rng(seed, purpose).permutation(ids)
+    groups = units.grouped(unit, len(ids))
+    order = np.arange(len(groups.first))
+    if choose == "sample":
+        order = draws.rng(seed, purpose).permutation(order)
+    turn = np.empty_like(order)
+    turn[order] = np.arange(len(order))
+    return ids[np.argsort(turn[groups.place], kind="stable")]
 
 
 def eval_side(
@@ -124,11 +139,17 @@ def eval_side(
     fraction: float,
     seed: int,
     draw: int = 0,
+    unit: Units = None,
 ) -> NDArray[np.bool_]:
     """Divide members and non-members each into attack-train and attack-eval.
 
     Of each side exactly ``round(fraction * n)`` records go to attack-eval, and of each
     label within a side as near to that fraction as whole records allow.
+
+    Units are divided as records are without them: so many units of a side, or of both,
+    and of each label, which is that of a unit's first record, as near to the fraction
+    as whole units allow. All are as likely to be held out. Among those of a label, they
+    are taken evenly from the small and the large.
 
     Args:
         member: (n_records,) which side of the audit a record stands on.
@@ -136,35 +157,43 @@ def eval_side(
         fraction: of each side to hold out, in (0, 1).
         seed: decides which records.
         draw: which of several divisions.
+        unit: (n_records,) or None.
 
     Returns:
         (n_records,) whether a record is held out for attack-eval.
     """
     rng = draws.rng(seed, "split.evaluation", draw)
-    held_out = np.zeros(len(member), dtype=bool)
-    for side in (True, False):
-        rows = np.flatnonzero(member == side)
+    groups = units.grouped(unit, len(member))
+    inside, outside = (units.totals(groups, side) > 0 for side in (member, ~member))
+    held_out = np.zeros(len(groups.first), dtype=bool)
+    for side in (inside & ~outside, outside & ~inside, inside & outside):
+        rows = np.flatnonzero(side)
         shuffled = rng.permutation(rows)
-        by_label = shuffled[np.argsort(label[shuffled], kind="stable")]
+        of_unit = label[groups.first[shuffled]]
+        by_label = shuffled[np.lexsort((groups.size[shuffled], of_unit))]
         # Evenly spaced picks from rows sorted by label share out the remainders of
         # small classes, so that the total is exact; the random start is fair to all.
         n_eval = round(fraction * len(rows))
         picks = (np.arange(n_eval) + rng.random()) * len(rows) / max(n_eval, 1)
         held_out[by_label[picks.astype(np.int64)]] = True
-    return held_out
+    return np.asarray(held_out[groups.place])
 
 
-def halves(n_records: int, count: int, seed: int) -> NDArray[np.bool_]:
+def halves(
+    n_records: int, count: int, seed: int, unit: Units = None
+) -> NDArray[np.bool_]:
     """Draw the halves of the records that references are trained on.
 
     References come in pairs: one is trained on a random half, its complementary twin on
     the rest, so every record is IN for exactly half of them. A pair's draw does not
-    depend on how many there are.
+    depend on how many there are. Units are drawn whole: a model that was trained on
+    some record of a person knows the person.
 
     Args:
         n_records: in all.
         count: of the references; even.
         seed: decides the halves.
+        unit: (n_records,) or None.
 
     Returns:
         (count, n_records) whether a reference is trained on a record.
@@ -172,9 +201,9 @@ def halves(n_records: int, count: int, seed: int) -> NDArray[np.bool_]:
     Source: Carlini et al. 2022, arXiv:2112.03570, section VI-A.
     """
     member = np.zeros((count, n_records), dtype=bool)
+    n_units = len(units.grouped(unit, n_records).first)
     for pair in range(count // 2):
-        order = draws.rng(seed, "references.halves", pair).permutation(n_records)
-        chosen = order[: n_records // 2]
-        member[2 * pair, chosen] = True
+        order = draws.rng(seed, "references.halves", pair).permutation(n_units)
+        member[2 * pair] = units.whole(unit, order, n_records // 2)
         member[2 * pair + 1] = ~member[2 * pair]
     return member

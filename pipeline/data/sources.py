@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import CIFAR_FILES, Data
-from pipeline.data import modules
+from pipeline.data import membership, modules
 from pipeline.errors import AuditError
 from pipeline.signals import outputs
 from pipeline.signals.margins import UNLABELLED
@@ -45,6 +45,7 @@ ARRAYS = {
     "train": "bools",
     "population": "bools",
     "inputs": "floats or integers",
+    "unit": "integers or strings",
 }
 # What a user's column may not hold, and the way out, by NumPy's letter of its type.
 KINDS_REFUSED = {
@@ -64,6 +65,8 @@ AXES = {
     "logits": "([n_models,] n_records, [n_views,] n_classes)",
     "margins": "([n_models,] n_records[, n_views])",
 }
+# Those of these that say nothing of signals.
+BESIDE = ("inputs", "unit")
 # The way out of each fault of a model's outputs.
 FAULT_FIXES: dict[outputs.Fault, str] = {
     "constant": "check its checkpoint (weights that are NaN?) and how it was run",
@@ -498,7 +501,7 @@ def signals(data: Data) -> Signals:
             range.
     """
     path = Path(str(data.path))
-    arrays = _arrays(path, [name for name in ARRAYS if name != "inputs"])
+    arrays = _arrays(path, [name for name in ARRAYS if name not in BESIDE])
     kind, outputs = _models_outputs(path, arrays)
     shape = outputs.shape
     if kind == "logits" and shape[-1] == 1:  # the single logit of two classes
@@ -625,6 +628,32 @@ def inputs(data: Data, n_records: int) -> NDArray[Any] | None:
         problem = "has inputs that are NaN or infinite as float32"
         raise AuditError(path, problem, "correct the records")
     return ready
+
+
+def units(data: Data, n_records: int) -> NDArray[Any] | None:
+    """Read which unit each record belongs to, from `data.units` or a file of arrays.
+
+    Args:
+        data: the source.
+        n_records: of the source.
+
+    Returns:
+        (n_records,) whole numbers or strings; None if nothing is told.
+
+    Raises:
+        AuditError: if both tell it, or what tells it cannot be read or holds no ids.
+    """
+    array = None
+    if data.source == "arrays":
+        array = _arrays(Path(str(data.path)), ("unit",)).get("unit")
+    if data.units is None:
+        if array is None:
+            return None
+        return membership.checked_units(data.path, "array unit", array, n_records)
+    if array is not None:
+        problem = f"is set, and {data.path} has the array 'unit'"
+        raise AuditError("data.units", problem, "leave one of the two out")
+    return membership.units(Path(data.units), n_records)
 
 
 def _check_array(

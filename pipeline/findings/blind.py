@@ -21,9 +21,11 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from pipeline import draws
+from pipeline.attacks import folds
 from pipeline.findings.schema import Blind, Difference
-from pipeline.statistics import metrics
+from pipeline.statistics import metrics, units
 from pipeline.statistics.corrections import holm
+from pipeline.statistics.units import Units
 
 N_VALUES = 256  # buckets of exact values: a byte has no more
 THUMBNAIL = 8  # pixels of a side, at most
@@ -309,6 +311,7 @@ def baseline(
     label: NDArray[np.integer[Any]],
     member: NDArray[np.bool_],
     seed: int,
+    unit: Units = None,
 ) -> Blind:
     """Compare members with non-members, the model unseen.
 
@@ -321,12 +324,18 @@ def baseline(
         label: (n_records,) class.
         member: (n_records,) whether a record is a member.
         seed: decides folds and trees.
+        unit: (n_records,) or None.
     """
-    smaller = int(min(member.sum(), (~member).sum()))
-    if smaller < MIN_SIDE:
-        reason = f"a side has {smaller} records, fewer than {MIN_SIDE}"
+    unit = units.shared(unit)
+    sizes = [
+        len(units.grouped(units.of(unit, side), int(side.sum())).first)
+        for side in (member, ~member)
+    ]
+    if (smaller := min(sizes)) < MIN_SIDE:
+        what = "records" if unit is None else "units"
+        reason = f"a side has {smaller} {what}, fewer than {MIN_SIDE}"
         return _outcome(described, None, (), reason=reason)
-    tests = _tests(described, label, member)
+    tests = _tests(described, label, member, unit)
     if described is None:
         differing = _named(tests, set())
         reason = "the inputs are unknown"
@@ -335,7 +344,7 @@ def baseline(
     differing = _named(tests, set(described.value_names))
     # Sums of several threads differ in their last bits.
     with threadpool_limits(1):
-        judged = _judged(described, member, seed)
+        judged = _judged(described, member, seed, unit)
         if judged.interval[0] > 0.5 and not differing:
             tested = {test.statistic: test for test in tests}
             differing = tuple(
@@ -410,7 +419,9 @@ class _Judged:
         return sorted(lost, key=lambda name: -lost[name])
 
 
-def _judged(described: Description, member: NDArray[np.bool_], seed: int) -> _Judged:
+def _judged(
+    described: Description, member: NDArray[np.bool_], seed: int, unit: Units = None
+) -> _Judged:
     """Cross-fit the classifier, and judge it by the mean of the folds' AUCs.
 
     Labels are not among the features; they have a test of their own. Benchmarks often
@@ -430,10 +441,7 @@ def _judged(described: Description, member: NDArray[np.bool_], seed: int) -> _Ju
 
     Source: DeLong et al. 1988, Biometrics 44(3); Mann and Whitney 1947 for chance.
     """
-    split = StratifiedKFold(
-        FOLDS, shuffle=True, random_state=draws.integer(seed, "blind.folds")
-    )
-    parts = [rows for _, rows in split.split(member, member)]
+    parts = _parts(member, seed, unit)
     own, groups = _features(described)
     folds, aucs, variances = [], [], []
     for index, rows in enumerate(parts):
@@ -449,7 +457,8 @@ def _judged(described: Description, member: NDArray[np.bool_], seed: int) -> _Ju
         score = judge.decision_function(fold.features)
         folds.append(fold)
         aucs.append(metrics.auc(score, member[rows]))
-        variances.append(max(_auc_variance(score, member[rows]), _chance(member[rows])))
+        variance = _auc_variance(score, member[rows], units.of(unit, rows))
+        variances.append(max(variance, _chance(member[rows])))
     auc = math.fsum(aucs) / FOLDS
     error = math.sqrt(2 * math.fsum(variances)) / FOLDS
     reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
@@ -458,9 +467,24 @@ def _judged(described: Description, member: NDArray[np.bool_], seed: int) -> _Ju
     )
 
 
-def _auc_variance(score: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
+def _parts(
+    member: NDArray[np.bool_], seed: int, unit: Units
+) -> list[NDArray[np.int64]]:
+    """Return the rows of each fold, stratified by membership; units are whole."""
+    if unit is None:
+        state = draws.integer(seed, "blind.folds")
+        split = StratifiedKFold(FOLDS, shuffle=True, random_state=state)
+        return [rows for _, rows in split.split(member, member)]
+    fold = folds.drawn((member, ~member), FOLDS, seed, "blind.folds", unit)
+    return [np.flatnonzero(fold == number) for number in range(FOLDS)]
+
+
+def _auc_variance(
+    score: NDArray[np.float64], member: NDArray[np.bool_], unit: Units
+) -> float:
     # A constant's AUC is ½ without any variance.
-    return metrics.auc_difference_error(score, np.zeros(len(score)), member) ** 2
+    constant = np.zeros(len(score))
+    return metrics.auc_difference_error(score, constant, member, unit) ** 2
 
 
 def _chance(member: NDArray[np.bool_]) -> float:
@@ -505,6 +529,7 @@ def _tests(
     described: Description | None,
     label: NDArray[np.integer[Any]],
     member: NDArray[np.bool_],
+    unit: Units,
 ) -> list[Difference]:
     """Return every statistic that can be tested, the smallest p-value first.
 
@@ -512,12 +537,14 @@ def _tests(
     so that the many values cannot drown the labels. Within a family the correction is
     Holm's.
     """
-    p = label_test(label, member)
+    # Of a table of counts, records of one unit would be counted as independent.
+    own = units.one_of_each(unit, len(member))
+    p = label_test(label[own], member[own])
     families: list[list[Tested]] = [[] if p is None else [(LABELS, p, None)]]
     if described is not None:
         families += [
-            _tested(described.names, described.statistics, member),
-            _tested(described.value_names, described.values, member),
+            _tested(described.names, described.statistics, member, unit),
+            _tested(described.value_names, described.values, member, unit),
         ]
     tests = []
     for family in families:
@@ -534,23 +561,25 @@ def _tested(
     names: Sequence[str],
     statistics: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
+    unit: Units,
 ) -> list[Tested]:
     tests: list[Tested] = []
     for name, column in zip(names, statistics.T, strict=True):
-        outcome = mann_whitney(column, member)
+        outcome = mann_whitney(column, member, unit)
         if outcome is not None:
             tests.append((name, *outcome))
     return tests
 
 
 def mann_whitney(
-    statistic: NDArray[np.floating[Any]], member: NDArray[np.bool_]
+    statistic: NDArray[np.floating[Any]], member: NDArray[np.bool_], unit: Units = None
 ) -> tuple[float, float] | None:
     """Test whether members have other values than non-members.
 
     Args:
         statistic: (n_records,) of raw records.
         member: (n_records,) whether a record is a member; both sides present.
+        unit: (n_records,) or None.
 
     Returns:
         The two-sided p-value, with ties and continuity corrected, and the AUC: the
@@ -561,7 +590,7 @@ def mann_whitney(
     """
     if metrics.few_differ(statistic, member):
         return None
-    p = metrics.compatibility(statistic, member)
+    p = metrics.compatibility(statistic, member, unit)
     return p, metrics.auc(statistic, member)
 
 

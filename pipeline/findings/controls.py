@@ -23,7 +23,8 @@ from pipeline.findings.schema import (
     Sides,
     Target,
 )
-from pipeline.statistics import metrics
+from pipeline.statistics import metrics, units
+from pipeline.statistics.units import Units
 
 # At most this share of sound audits fails the null control, whatever the attacks.
 NULL_LEVEL = 0.01
@@ -43,19 +44,31 @@ LARGEST_ERROR = 0.1
 
 
 def shuffled(
-    member: NDArray[np.bool_], sides: Sequence[NDArray[np.bool_]], seed: int
+    member: NDArray[np.bool_],
+    sides: Sequence[NDArray[np.bool_]],
+    seed: int,
+    unit: Units = None,
 ) -> NDArray[np.bool_]:
     """Return memberships that say nothing: those of each side in a random order.
+
+    Of units, so many are drawn at random as have about as many records as there are
+    members; each of them is then a member with all its records.
 
     Args:
         member: (n_records,).
         sides: (n_records,) each, without overlap; other records keep theirs.
         seed: of the orders.
+        unit: (n_records,) or None.
     """
     out = member.copy()
     for index, side in enumerate(sides):
         rng = draws.rng(seed, "attack.null", index)
-        out[side] = rng.permutation(member[side])
+        own = units.shared(units.of(unit, side))
+        if own is None:
+            out[side] = rng.permutation(member[side])
+        else:
+            order = rng.permutation(len(np.unique(own)))
+            out[side] = units.whole(own, order, int(member[side].sum()))
     return out
 
 
@@ -63,6 +76,7 @@ def null(
     scores: Mapping[str, NDArray[np.floating[Any]]],
     member: NDArray[np.bool_],
     refitted: Sequence[str],
+    unit: Units = None,
 ) -> Null:
     """Judge attacks on memberships that say nothing.
 
@@ -74,11 +88,12 @@ def null(
         member: (n_records,) shuffled memberships.
         refitted: names of the attacks that saw the shuffled memberships of
             attack-train.
+        unit: (n_records,) or None.
     """
     attacks = {
         name: NullAttack(
             auc=metrics.auc(score, member),
-            p_value=metrics.compatibility(score, member),
+            p_value=metrics.compatibility(score, member, unit),
         )
         for name, score in scores.items()
     }
@@ -118,6 +133,7 @@ def labels(
     label: NDArray[np.integer[Any]],
     within_classes: float | None,
     contradicted: Contradicted,
+    unit: Units = None,
 ) -> Labels:
     """Test whether the target's outputs have to do with its members' labels.
 
@@ -135,12 +151,16 @@ def labels(
         within_classes: share of these members that the target puts into one of their
             classes; None without any member.
         contradicted: labels that no model gives, to be reported beside.
+        unit: (n_members,) or None. With units, one record of each is tested.
 
     Source: Youden 1950, Cancer 3(1), and Powers 2011, "Evaluation: from precision,
     recall and F-measure to ROC, informedness, markedness and correlation", on sums of
     recalls; the p-value is that of a score test, with the rates scaled to sum to the
     share.
     """
+    accuracy = float(correct.mean()) if len(correct) else None
+    own = units.one_of_each(unit, len(label))
+    correct, label = correct[own], label[own]
     classes, place, size = np.unique(label, return_inverse=True, return_counts=True)
     n_classes = len(classes)
     recall = np.bincount(place, weights=correct, minlength=n_classes) / size
@@ -155,7 +175,7 @@ def labels(
         p_value = _by_shuffling(recall, size, within_classes)
     return Labels(
         passed=None if p_value is None else p_value <= LABELS_LEVEL,
-        accuracy=float(correct.mean()) if len(correct) else None,
+        accuracy=accuracy,
         recalls=float(recall.sum()) if len(correct) else None,
         within_classes=within_classes,
         classes=n_classes,
@@ -182,6 +202,7 @@ def sides(
     correct: NDArray[np.bool_],
     member: NDArray[np.bool_],
     loss_score: NDArray[np.floating[Any]] | None,
+    unit: Units = None,
 ) -> Sides:
     """Test whether the target does worse on members than on non-members.
 
@@ -194,7 +215,14 @@ def sides(
             are left out.
         member: (n_records,) whether a record is a member.
         loss_score: (n_records,) higher for a smaller loss; None: not known.
+        unit: (n_records,) or None. With units, one record of each is tested.
     """
+    accuracies = [
+        float(correct[side].mean()) if side.any() else None
+        for side in (member, ~member)
+    ]
+    own = units.one_of_each(unit, len(member))
+    correct, member = correct[own], member[own]
     n, n_members = len(member), int(member.sum())
     if not 0 < n_members < n:
         return Sides(
@@ -210,14 +238,14 @@ def sides(
     p = [float(hypergeom.cdf(right_members, n, right, n_members))]
     auc = None
     if loss_score is not None:
-        auc = metrics.auc(loss_score, member)
-        both = metrics.compatibility(loss_score, member)
+        auc = metrics.auc(loss_score[own], member)
+        both = metrics.compatibility(loss_score[own], member)
         p.append(both / 2 if auc < 0.5 else 1.0)
     corrected = min(1.0, len(p) * min(p))
     return Sides(
         passed=corrected > SIDES_LEVEL,
-        members_accuracy=right_members / n_members,
-        nonmembers_accuracy=(right - right_members) / (n - n_members),
+        members_accuracy=accuracies[0],
+        nonmembers_accuracy=accuracies[1],
         loss_auc=auc,
         p_value=corrected,
         level=SIDES_LEVEL,
@@ -228,7 +256,7 @@ def sides(
 def resemblance(
     target: Target,
     references: Sequence[Accuracies],
-    n_of_target: tuple[int, int],
+    n_of_target: tuple[float, float],
     n_of_references: tuple[float, float],
 ) -> Resemblance | None:
     """Compare the target's accuracies with those of the references.
@@ -313,6 +341,7 @@ def independence(
     reference_member: NDArray[np.bool_],
     member: NDArray[np.bool_],
     names: Sequence[str],
+    unit: Units = None,
 ) -> Independence | None:
     """Test whether any reference's memberships depend on the target's.
 
@@ -329,6 +358,7 @@ def independence(
             record.
         member: (n_records,) whether the target was.
         names: (n_references,) of the references.
+        unit: (n_records,) or None. With units, one record of each is tested.
 
     Returns:
         None without references.
@@ -338,6 +368,9 @@ def independence(
     """
     if not len(reference_member):
         return None
+    if unit is not None:
+        own = units.one_of_each(unit, len(member))
+        reference_member, member = reference_member[:, own], member[own]
     n_records, n_members = len(member), int(member.sum())
     n_trained = reference_member.sum(axis=1)
     # Row by row: all together need as much room again as the memberships.

@@ -13,7 +13,8 @@ from pipeline.findings.schema import (
     Spread,
     Spreads,
 )
-from pipeline.statistics import intervals, metrics
+from pipeline.statistics import intervals, metrics, units
+from pipeline.statistics.units import Units
 
 # False-positive rates at which members are counted, if non-members are enough.
 RATES = (0.1, 0.01, 0.001, 0.0001)
@@ -31,6 +32,13 @@ INTERVALS = {
     "recall": "Clopper-Pearson",
     "tpr_at_fpr": "Clopper-Pearson, averaged over where the threshold may lie",
 }
+# The same where records have units.
+INTERVALS_OF_UNITS = {
+    name: how.replace("DeLong", "DeLong as by Obuchowski, over units").replace(
+        "Clopper-Pearson", "Clopper-Pearson of effective numbers, over units"
+    )
+    for name, how in INTERVALS.items()
+}
 
 
 def figures(
@@ -39,6 +47,7 @@ def figures(
     member: NDArray[np.bool_],
     confidence: float,
     confidence_of_decisions: float,
+    unit: Units = None,
 ) -> Figures:
     """Return every figure of an attack with its interval.
 
@@ -49,26 +58,26 @@ def figures(
         member: (n_records,) whether a record is a member; some are and some are not.
         confidence: of the intervals of what the scores show, in (0, 1).
         confidence_of_decisions: of those of what the decisions show, in (0, 1).
+        unit: (n_records,) or None.
     """
     n, n_others = int(member.sum()), int((~member).sum())
     hits, alarms = int(decision[member].sum()), int(decision[~member].sum())
-    right, claims = hits + n_others - alarms, hits + alarms
-    advantage = intervals.advantage(hits, n, alarms, n_others, confidence_of_decisions)
-
-    def rate(hits: int, n_trials: int) -> intervals.Interval:
-        return intervals.clopper_pearson(hits, n_trials, confidence_of_decisions)
+    advantage = intervals.advantage(decision, member, confidence_of_decisions, unit)
+    of_accuracy, of_precision, of_recall = _rates(
+        decision, member, confidence_of_decisions, unit
+    )
 
     return Figures(
         auc=metrics.auc(score, member),
-        auc_interval=intervals.auc(score, member, confidence),
+        auc_interval=intervals.auc(score, member, confidence, unit),
         accuracy=metrics.accuracy(decision, member),
-        accuracy_interval=rate(right, n + n_others),
+        accuracy_interval=of_accuracy,
         balanced_accuracy=metrics.balanced_accuracy(decision, member),
         balanced_accuracy_interval=((1 + advantage.low) / 2, (1 + advantage.high) / 2),
         advantage=metrics.advantage(decision, member),
         advantage_interval=advantage,
         precision=metrics.precision(decision, member),
-        precision_interval=rate(hits, claims) if claims else None,
+        precision_interval=of_precision,
         precision_at_base_rate={
             str(share): metrics.precision_at_base_rate(
                 hits / n, alarms / n_others, share
@@ -76,8 +85,25 @@ def figures(
             for share in BASE_RATES
         },
         recall=hits / n,
-        recall_interval=rate(hits, n),
-        tpr_at_fpr=tpr_at_fpr(score, member, confidence),
+        recall_interval=of_recall,
+        tpr_at_fpr=tpr_at_fpr(score, member, confidence, unit),
+    )
+
+
+def _rates(
+    decision: NDArray[np.bool_],
+    member: NDArray[np.bool_],
+    confidence: float,
+    unit: Units,
+) -> tuple[intervals.Interval, intervals.Interval | None, intervals.Interval]:
+    """Return the intervals of accuracy, of precision (if any), and of recall."""
+    of_claims, of_members = units.of(unit, decision), units.of(unit, member)
+    return (
+        intervals.rate(decision == member, confidence, unit),
+        intervals.rate(member[decision], confidence, of_claims)
+        if decision.any()
+        else None,
+        intervals.rate(decision[member], confidence, of_members),
     )
 
 
@@ -86,6 +112,7 @@ def exceeds(
     member: NDArray[np.bool_],
     threshold: float,
     confidence: float,
+    unit: Units = None,
 ) -> bool:
     """Return whether accuracy, precision and recall surely exceed a threshold.
 
@@ -97,22 +124,25 @@ def exceeds(
         member: (n_records,) whether a record is a member; some are and some are not.
         threshold: in [0, 1].
         confidence: of the intervals whose lower ends are compared, in (0, 1).
+        unit: (n_records,) or None.
 
     Source: MindArmour's tutorial "Using Membership Inference to Test Model Security",
     which compares the rates themselves.
     """
-    claims, n = int(decision.sum()), int(member.sum())
-    if not claims:
+    of_accuracy, of_precision, of_recall = _rates(decision, member, confidence, unit)
+    if of_precision is None:
         return False
-    right, hits = int((decision == member).sum()), int(decision[member].sum())
+    n = int(member.sum())
     guess = max(n, len(member) - n) / len(member)
-    pairs = ((right, len(member)), (hits, claims), (hits, n))
-    lows = [intervals.clopper_pearson(*pair, confidence).low for pair in pairs]
-    return min(lows) > threshold and lows[0] > guess
+    lowest = min(of_accuracy.low, of_precision.low, of_recall.low)
+    return lowest > threshold and of_accuracy.low > guess
 
 
 def tpr_at_fpr(
-    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], confidence: float
+    score: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    confidence: float,
+    unit: Units = None,
 ) -> dict[str, Rate]:
     """Return the true-positive rate at each of `RATES`, or why there is none.
 
@@ -120,8 +150,9 @@ def tpr_at_fpr(
         score: (n_records,) higher for a likelier member.
         member: (n_records,) whether a record is a member.
         confidence: of the intervals, in (0, 1).
+        unit: (n_records,) or None.
     """
-    return {str(rate): _rate(score, member, rate, confidence) for rate in RATES}
+    return {str(rate): _rate(score, member, rate, confidence, unit) for rate in RATES}
 
 
 def _rate(
@@ -129,10 +160,11 @@ def _rate(
     member: NDArray[np.bool_],
     fpr: float,
     confidence: float,
+    unit: Units,
 ) -> Rate:
     value = metrics.tpr_at_fpr(score, member, fpr)
     if value is not None:
-        interval = intervals.tpr_at_fpr(score, member, fpr, confidence)
+        interval = intervals.tpr_at_fpr(score, member, fpr, confidence, unit)
         return Rate(value=value, interval=interval, reason=None)
     reason = (
         f"needs {round(1 / fpr)} records of the other side, "

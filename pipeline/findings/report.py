@@ -11,8 +11,15 @@ from scipy.stats import rankdata
 from pipeline.attacks import catalogue
 from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.config import Report as Settings
-from pipeline.findings import controls, exposure
-from pipeline.findings.figures import INTERVALS, RATES, exceeds, figures, spreads
+from pipeline.findings import controls, exposure, persons
+from pipeline.findings.figures import (
+    INTERVALS,
+    INTERVALS_OF_UNITS,
+    RATES,
+    exceeds,
+    figures,
+    spreads,
+)
 from pipeline.findings.figures import tpr_at_fpr as rates
 from pipeline.findings.schema import (
     AttackFigures,
@@ -36,7 +43,8 @@ from pipeline.findings.schema import (
 from pipeline.findings.slices import slices
 from pipeline.findings.verdict import verdict
 from pipeline.signals.margins import UNLABELLED
-from pipeline.statistics import corrections, epsilon, metrics
+from pipeline.statistics import corrections, epsilon, intervals, metrics, units
+from pipeline.statistics.units import Units
 
 # Where each figure that was picked out of several was chosen, or what corrects for it.
 CHOICES = {
@@ -58,6 +66,8 @@ CHOICES = {
     "slices.kinds.p_value": "corrected for the number of slices (Holm)",
     "repeats.strongest": "attack-train of each draw: as attacks.chosen",
     "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
+    "units.flagged": "corrected for the number of units (Benjamini and Hochberg) and "
+    "of their records (Bonferroni)",
     "controls.sides.p_value": "corrected for the two looks (Bonferroni)",
     "controls.null.p_value": "corrected for the number of attacks (Bonferroni)",
     "controls.blind.differing": "corrected for the number of statistics (Holm)",
@@ -80,6 +90,15 @@ VERSIONS = ("mindspore", "device", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
+class Persons:
+    """The units of the audited records."""
+
+    unit: NDArray[np.int64]  # (n_records,) a row of what follows
+    id: NDArray[np.bytes_]  # (n_units,) as text
+    known: NDArray[np.bool_]  # (n_units,) the target was trained on a record of it
+
+
+@dataclass(frozen=True)
 class Audited:
     """The audited records, ascending by id, and what the attacks say of them."""
 
@@ -94,6 +113,12 @@ class Audited:
     method: tuple[str, ...]  # (n_methods,)
     score: NDArray[np.float64]  # (n_methods, n_records) higher for a likelier member
     decision: NDArray[np.bool_]  # (n_methods, n_records) taken for a member
+    person: Persons | None = None  # None: records have no units
+
+    @property
+    def unit(self) -> Units:
+        """(n_records,) their units; None without any, or if each has its own."""
+        return None if self.person is None else units.shared(self.person.unit)
 
     @property
     def labelled(self) -> bool:
@@ -130,10 +155,12 @@ class Findings(NamedTuple):
 
     report: Report
     records: dict[str, NDArray[Any]]  # (n_records,) each column of the table, by name
+    # (n_units,) the same of the table of units; None: records have none
+    units: dict[str, NDArray[Any]] | None
 
 
 def findings(inputs: Inputs, settings: Settings) -> Findings:
-    """Return the report of an audit, and the table of its records.
+    """Return the report of an audit, and the tables of its records and units.
 
     Args:
         inputs: what the stages left.
@@ -160,22 +187,29 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
     chosen = search.strongest.chosen
     score = audited.score[audited.row(chosen)]
     records = _by_record(audited, inputs.target, score, settings)
+    of_units = _by_unit(audited, score, settings)
+    unit = audited.unit
+    count_of_units = None if of_units is None else persons.counts(of_units)
+    worth = _worth(audited, settings.confidence)
     plain = ~audited.canary  # a wrong label is one that even a fine target is wrong on
     tested = Controls(
         labels=_labels(audited, inputs),
         sides=controls.sides(
-            audited.correct[plain], audited.member[plain], _loss(audited, plain)
+            audited.correct[plain],
+            audited.member[plain],
+            _loss(audited, plain),
+            units.of(unit, plain),
         ),
         null=search.null,
         blind=inputs.blind,
         references=controls.resemblance(
             inputs.target,
             inputs.references,
-            (counts.members, counts.nonmembers),
-            _records_of_references(inputs.reference_member),
+            worth,
+            _records_of_references(inputs.reference_member, counts, worth),
         ),
         independence=controls.independence(
-            inputs.reference_member, audited.member, inputs.reference_names
+            inputs.reference_member, audited.member, inputs.reference_names, unit
         ),
         resolution=controls.resolution(n_eval - n_members, RATES),
     )
@@ -190,7 +224,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
             rmia_slope=search.rmia_slope,
         ),
         confidence=settings.confidence,
-        intervals=INTERVALS,
+        intervals=INTERVALS if unit is None else INTERVALS_OF_UNITS,
         tail=_tail(audited, settings.confidence),
         attacks=attacks,
         epsilon=_epsilon(audited, chosen, score, settings),
@@ -204,6 +238,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
                 score[judged],
                 member,
                 settings.confidence,
+                units.of(unit, judged),
             ),
         ),
         risk=Risk(
@@ -213,6 +248,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
             false_discoveries=settings.false_discoveries,
             prior=settings.prior,
         ),
+        units=count_of_units,
         repeats=_repeats(search.repeats),
         choices=CHOICES,
         verdict=verdict(
@@ -223,10 +259,11 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
             threshold=settings.threshold,
             min_records=settings.min_records,
             confidence=settings.confidence,
+            units=count_of_units,
         ),
         provenance=provenance(inputs.origins),
     )
-    return Findings(report, records)
+    return Findings(report, records, of_units)
 
 
 def provenance(origins: Mapping[str, Mapping[str, str]]) -> Provenance:
@@ -266,7 +303,8 @@ def _attacks(
     score, decision = audited.score[:, judged], audited.decision[:, judged]
     chosen = search.strongest.chosen
     of_chosen = audited.row(chosen)
-    p = np.array([metrics.p_value(own, member) for own in score])
+    unit = units.of(audited.unit, judged)
+    p = np.array([metrics.p_value(own, member, unit) for own in score])
     # Attacks of one ranking are one test; those that decide alike too, one attack.
     ranking = alike(rankdata(score, axis=1))
     corrected = corrections.chosen_first(p, of_chosen, ranking, CHOSEN_SHARE)
@@ -287,10 +325,13 @@ def _attacks(
                     member,
                     settings.confidence,
                     confidence[row],
+                    unit,
                 )
             ),
             confidence_of_decisions=confidence[row],
-            exceeds=exceeds(decision[row], member, settings.threshold, confidence[row]),
+            exceeds=exceeds(
+                decision[row], member, settings.threshold, confidence[row], unit
+            ),
             p_value=float(p[row]),
             p_value_corrected=float(corrected[row]),
             chosen=None,
@@ -311,24 +352,47 @@ def _loss(audited: Audited, chosen: NDArray[np.bool_]) -> NDArray[np.float64] | 
     return None
 
 
+def _worth(audited: Audited, confidence: float) -> tuple[float, float]:
+    """Return how many independent records the target's two accuracies rest on."""
+    inside, outside = (
+        intervals.worth(audited.correct[side], confidence, units.of(audited.unit, side))
+        for side in (audited.member, ~audited.member)
+    )
+    return inside, outside
+
+
 def _records_of_references(
-    reference_member: NDArray[np.bool_],
+    reference_member: NDArray[np.bool_], counts: Counts, worth: tuple[float, float]
 ) -> tuple[float, float]:
-    """Return the mean numbers of records that a reference was trained on, and not."""
+    """Return the mean numbers of records that a reference was trained on, and not.
+
+    A reference's records are worth the share of their number that the target's are.
+
+    Args:
+        reference_member: (n_references, n_records) of the audited.
+        counts: of the target's records.
+        worth: as `_worth` returns it.
+    """
     if not len(reference_member):
         return 0.0, 0.0
     inside = float(reference_member.sum(axis=1).mean())
-    return inside, reference_member.shape[1] - inside
+    outside = reference_member.shape[1] - inside
+    of_members, of_others = worth[0] / counts.members, worth[1] / counts.nonmembers
+    return inside * of_members, outside * of_others
 
 
 def _epsilon(
     audited: Audited, chosen: str, score: NDArray[np.float64], settings: Settings
 ) -> Epsilon:
-    """Return the figures of epsilon that the chosen attack shows."""
+    """Return the figures of epsilon that the chosen attack shows.
+
+    Its estimators count independent records, so of each unit one is taken.
+    """
+    own = units.one_of_each(audited.unit, len(score))
     bounds = epsilon.bounds(
-        score,
-        audited.member,
-        ~audited.evaluation,
+        score[own],
+        audited.member[own],
+        ~audited.evaluation[own],
         delta=settings.delta,
         confidence=settings.confidence,
         seed=settings.seed,
@@ -359,7 +423,8 @@ def _tail(audited: Audited, confidence: float) -> dict[str, Rate] | None:
         return None
     judged = audited.evaluation
     score = audited.score[audited.row(TAIL)][judged]
-    return rates(-score, ~audited.member[judged], confidence)
+    unit = units.of(audited.unit, judged)
+    return rates(-score, ~audited.member[judged], confidence, unit)
 
 
 def _repeats(divisions: Sequence[Division]) -> Repeats | None:
@@ -392,6 +457,7 @@ def _labels(audited: Audited, inputs: Inputs) -> Labels:
         audited.label[members],
         inputs.within_classes,
         inputs.contradicted,
+        units.of(audited.unit, members),
     )
 
 
@@ -407,6 +473,25 @@ def _kinds(audited: Audited, target: Target) -> dict[str, NDArray[Any]]:
     return kinds
 
 
+def _by_unit(
+    audited: Audited, score: NDArray[np.float64], settings: Settings
+) -> dict[str, NDArray[Any]] | None:
+    """Return the table of the units; None without any."""
+    person = audited.person
+    if person is None:
+        return None
+    columns = persons.table(
+        person.unit,
+        score,
+        audited.p_value,
+        audited.member,
+        audited.evaluation,
+        person.known,
+        settings.false_discoveries,
+    )
+    return {**columns, "unit": person.id[columns["unit"]]}
+
+
 def _by_record(
     audited: Audited, target: Target, score: NDArray[np.float64], settings: Settings
 ) -> dict[str, NDArray[Any]]:
@@ -420,6 +505,8 @@ def _by_record(
         columns["correct"] = audited.correct
     if audited.group is not None:
         columns["group"] = audited.group
+    if audited.person is not None:
+        columns["unit"] = audited.person.id[audited.person.unit]
     columns["rank"] = exposure.rank(score)
     columns["p_value"] = audited.p_value
     columns["posterior"] = exposure.posterior(

@@ -300,6 +300,24 @@ class Risk(Record):
     prior: float  # probability of a member before its score is seen
 
 
+class Sizes(Range):
+    """How many records the units have."""
+
+    median: float
+
+
+class Units(Record):
+    """The units of the audited records, persons for instance."""
+
+    units: int
+    members: int  # whose audited records are members
+    nonmembers: int  # no record of which the target was trained on
+    both: int  # audited non-members among them, though the target knows other records
+    records_per_unit: Sizes
+    flagged: int  # at the false-discovery rate of `Risk`, over units
+    flagged_nonmembers: int
+
+
 class Spread(Range):
     """How a figure varies over divisions of the records."""
 
@@ -370,6 +388,7 @@ class Report(Record):
     epsilon: Epsilon
     slices: Slices
     risk: Risk
+    units: Units | None  # None: records have no units
     repeats: Repeats | None  # None: the records were divided once
     choices: dict[str, str]  # where each figure was chosen, or what corrects for it
     verdict: Verdict

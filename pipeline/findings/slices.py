@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.findings.schema import Slice
-from pipeline.statistics import corrections, intervals, metrics
+from pipeline.statistics import corrections, intervals, metrics, units
+from pipeline.statistics.units import Units
 
 ONE_SIDED = "has records of one side only"
 
@@ -17,6 +18,7 @@ def slices(
     score: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
     confidence: float,
+    unit: Units = None,
 ) -> dict[str, tuple[Slice, ...]]:
     """Return how an attack does on each part of the records.
 
@@ -28,6 +30,7 @@ def slices(
         score: (n_records,) of the attack, higher for a likelier member.
         member: (n_records,) whether a record is a member.
         confidence: with which all intervals together cover, in (0, 1).
+        unit: (n_records,) or None.
 
     Returns:
         The slices of each kind in ascending order of their value.
@@ -40,7 +43,12 @@ def slices(
     ]
     measured = [rows for *_, rows in parts if 0 < member[rows].sum() < len(rows)]
     confidence_each = 1 - (1 - confidence) / max(len(measured), 1)
-    p = np.array([metrics.p_value(score[rows], member[rows]) for rows in measured])
+    p = np.array(
+        [
+            metrics.p_value(score[rows], member[rows], units.of(unit, rows))
+            for rows in measured
+        ]
+    )
     adjusted = iter(corrections.holm(p))
     out: dict[str, list[Slice]] = {kind: [] for kind in kinds}
     for kind, value, rows in parts:
@@ -54,7 +62,9 @@ def slices(
                 nonmembers=len(rows) - n,
                 auc=metrics.auc(*part) if is_measured else None,
                 auc_interval=(
-                    intervals.auc(*part, confidence_each) if is_measured else None
+                    intervals.auc(*part, confidence_each, units.of(unit, rows))
+                    if is_measured
+                    else None
                 ),
                 p_value=float(next(adjusted)) if is_measured else None,
                 reason=None if is_measured else ONE_SIDED,

@@ -9,6 +9,7 @@ from pipeline.findings.schema import (
     Grade,
     Resemblance,
     Sides,
+    Units,
     Verdict,
 )
 
@@ -17,6 +18,8 @@ LOW_RATES = ("0.01", "0.001")
 TENFOLD = 10.0
 HIGH_AUC = 0.8  # with an AUC above this, the chosen attack's leak is of grade "high"
 LEAST_SIDE = 10  # records of either side that must be judged
+# Share of the units with non-members at which it is told how many the target knows.
+MANY_BOTH = 0.05
 NAMED = 3  # statistics or references that a sentence names
 RULE = (
     "cannot tell: see reasons. none found: no attack beats chance. low: some attack "
@@ -38,6 +41,7 @@ def verdict(
     threshold: float,
     min_records: int,
     confidence: float,
+    units: Units | None = None,
 ) -> Verdict:
     """Judge whether the target leaks its training records, and how much.
 
@@ -55,6 +59,7 @@ def verdict(
         min_records: fewest records that allow a verdict.
         confidence: of the report, in (0, 1); corrected p-values are compared with
             1 − confidence.
+        units: as in the report.
 
     Source: on low rates Carlini et al. 2022, arXiv:2112.03570, section III.
     """
@@ -103,7 +108,7 @@ def verdict(
             f"than chance, and the AUC of the strongest, {strongest.chosen}, is below "
             f"{highest:.3f} with {confidence:.0%} confidence."
         )
-    caveats = _caveats(controls)
+    caveats = [*_caveats(controls), *_about_both(units)]
     if controls.references is not None and controls.references.passed is False:
         unlike = _unlike(controls.references)
         sentence = f"{unlike}: {sentence[0].lower()}{sentence[1:]}"
@@ -263,6 +268,19 @@ def _caveats(controls: Controls) -> list[str]:
             f"memberships show: {names}{more}."
         )
     return caveats
+
+
+def _about_both(units: Units | None) -> list[str]:
+    """Return that many units have records on both sides, if they do."""
+    if units is None or not units.both:
+        return []
+    n_nonmembers = units.nonmembers + units.both
+    if units.both < MANY_BOTH * n_nonmembers:
+        return []
+    return [
+        f"Of the {n_nonmembers} units with non-members, {units.both} are known to the "
+        "target by other records: by units, the leak may be larger than shown."
+    ]
 
 
 def _leak(

@@ -1,7 +1,7 @@
 """Intervals: between which values a metric lies, as far as the records can tell.
 
 Every interval is two-sided. The records are taken as drawn independently, members and
-non-members in fixed numbers, which may differ.
+non-members in fixed numbers, which may differ; or, with units, the units are.
 """
 
 import math
@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.optimize import brentq
 
-from pipeline.statistics import metrics
+from pipeline.statistics import metrics, units
+from pipeline.statistics.units import Units
 
 # Probability below which a number of non-members above a threshold is left out.
 NEVER = 1e-9
 # Departing records of a side with which its variance can be estimated; see `auc`.
 FEW = 30
+# The same of a rate: units with the rarer outcome.
+FEW_UNITS = 10
 
 
 class Interval(NamedTuple):
@@ -29,13 +32,13 @@ class Interval(NamedTuple):
 
 
 def lower_limit(
-    hits: float | NDArray[np.floating[Any]], n_trials: int, tail: float
+    hits: float | NDArray[np.floating[Any]], n_trials: float, tail: float
 ) -> NDArray[np.float64]:
     """Return the rates at which so many hits or more have probability `tail`.
 
     Args:
         hits: any number of counts, whole or not, of the trials.
-        n_trials: independent.
+        n_trials: independent; whole or not, too.
         tail: in (0, 1).
 
     Source: Clopper and Pearson 1934, Biometrika 26(4).
@@ -69,8 +72,68 @@ def clopper_pearson(hits: int, n_trials: int, confidence: float) -> Interval:
     return Interval(float(low), float(high))
 
 
+def rate(hit: NDArray[np.bool_], confidence: float, unit: Units = None) -> Interval:
+    """Return the interval of the share of hits.
+
+    It is that of Clopper and Pearson, with units for so many trials as these are worth.
+
+    Args:
+        hit: (n_trials,) whether each is one.
+        confidence: in (0, 1).
+        unit: (n_trials,) or None.
+
+    Raises:
+        ValueError: if there is no trial.
+
+    Source: Clopper and Pearson 1934, Biometrika 26(4); with units as `worth`.
+    """
+    shared = units.shared(unit)
+    if shared is None:
+        return clopper_pearson(int(hit.sum()), len(hit), confidence)
+    n, tail, share = worth(hit, confidence, shared), (1 - confidence) / 2, hit.mean()
+    low = float(lower_limit(share * n, n, tail))
+    return Interval(low, 1 - float(lower_limit((1 - share) * n, n, tail)))
+
+
+def worth(hit: NDArray[np.bool_], confidence: float, unit: Units) -> float:
+    """Return how many independent trials a rate of trials with units is worth.
+
+    It is the number at which independent trials would have the variance that the units
+    show, corrected for how roughly they show it; never more than the trials. Where
+    fewer than `FEW_UNITS` units have the rarer outcome, they show nothing, and the
+    trials of a unit count as all alike.
+
+    Args:
+        hit: (n_trials,) whether each is one.
+        confidence: of the interval that it is for, in (0, 1).
+        unit: (n_trials,) or None.
+
+    Source: Korn and Graubard 1998, Survey Methodology 24(2), 193-201; the variance is
+    that of a ratio of sums over clusters, Cochran 1977, Sampling Techniques, 3rd ed.,
+    section 3.12. They take few hits for independent; alike is safer.
+    """
+    n, shared = len(hit), units.shared(unit)
+    if shared is None:
+        return float(n)
+    groups, share = units.grouped(shared, n), float(hit.mean())
+    rarer = hit if share <= 0.5 else ~hit
+    n_units = len(groups.first)
+    if np.count_nonzero(units.totals(groups, rarer)) < FEW_UNITS:
+        return units.effective(shared, n)
+    scatter = float((units.totals(groups, hit - share) ** 2).sum())
+    variance = scatter * n_units / (n_units - 1) / n**2
+    tail = (1 - confidence) / 2
+    rough = float(stats.t.isf(tail, n - 1) / stats.t.isf(tail, n_units - 1))
+    if not variance:
+        return float(n)
+    return min(share * (1 - share) / variance * rough**2, float(n))
+
+
 def auc(
-    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], confidence: float
+    score: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    confidence: float,
+    unit: Units = None,
 ) -> Interval:
     """Return the interval of the AUC.
 
@@ -78,62 +141,77 @@ def auc(
     with few records, the plain normal interval covers far less often than it says.
     Where fewer than `FEW` records of a side depart from the placement that most of the
     side has, the variance cannot be estimated. Then the limits are those of a rate with
-    as many trials as the smaller side has records, which varies at least as much.
+    as many trials as the smaller side has records, which varies at least as much. With
+    units, the variance is Obuchowski's, units that depart are counted, and a side has
+    as many trials as its records are worth if those of a unit are all alike.
 
     Args:
         score: (n_records,) higher for a likelier member.
         member: (n_records,) whether a record is a member; some are and some are not.
         confidence: in (0, 1).
+        unit: (n_records,) or None.
 
-    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3; on
-    log-odds as in Pepe 2003, section 5.2.4; freedom of Welch 1947, Biometrika 34; the
-    largest variance of Birnbaum and Klose 1957, Annals of Mathematical Statistics 28.
+    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3, and
+    Obuchowski 1997, Biometrics 53(2); on log-odds as in Pepe 2003, section 5.2.4;
+    freedom of Welch 1947, Biometrika 34; the largest variance of Birnbaum and Klose
+    1957, Annals of Mathematical Statistics 28.
     """
     sides = metrics.placements(score, member)
+    unit = units.shared(unit)
+    units_of = units.of(unit, member), units.of(unit, ~member)
     value, tail = float(sides[0].mean()), (1 - confidence) / 2
-    if any(_departing(side) < FEW for side in sides):
-        n = min(map(len, sides))
+    pairs = list(zip(sides, units_of, strict=True))
+    is_few = any(_departing(side, own) < FEW for side, own in pairs)
+    found = None if is_few else metrics.auc_variance(*sides, member, unit)
+    if found is None or found.total <= 0:
+        n = min(units.effective(own, len(side)) for side, own in pairs)
         low = float(lower_limit(value * n, n, tail))
         return Interval(low, 1 - float(lower_limit((1 - value) * n, n, tail)))
-    parts = [float(np.var(side, ddof=1)) / len(side) for side in sides]
-    variance = sum(parts)
-    freedom = variance**2 / sum(
-        part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)
+    freedom = sum(found.parts) ** 2 / sum(
+        part**2 / (n - 1) for part, n in zip(found.parts, found.numbers, strict=True)
     )
-    reach = float(stats.t.isf(tail, freedom)) * math.sqrt(variance)
+    reach = float(stats.t.isf(tail, freedom)) * math.sqrt(found.total)
     centre, step = math.log(value / (1 - value)), reach / (value * (1 - value))
     return Interval(_logistic(centre - step), _logistic(centre + step))
 
 
-def _departing(side: NDArray[np.float64]) -> int:
-    """Return how many records depart from the commonest placement of their side."""
-    _, counts = np.unique(side, return_counts=True)
-    return len(side) - int(counts.max())
+def _departing(side: NDArray[np.float64], unit: Units) -> int:
+    """Return how many units depart from the commonest placement of their side."""
+    values, counts = np.unique(side, return_counts=True)
+    departs = side != values[counts.argmax()]
+    if unit is None:
+        return int(departs.sum())
+    return len(np.unique(unit[departs]))
 
 
 def advantage(
-    hits: int, n_members: int, alarms: int, n_nonmembers: int, confidence: float
+    decision: NDArray[np.bool_],
+    member: NDArray[np.bool_],
+    confidence: float,
+    unit: Units = None,
 ) -> Interval:
     """Return the interval of the true-positive less the false-positive rate.
 
     Its reach is the root of the summed squares of the two rates' own reaches.
 
     Args:
-        hits: members taken for members.
-        n_members: in all.
-        alarms: non-members taken for members.
-        n_nonmembers: in all.
+        decision: (n_records,) whether a record was taken for a member.
+        member: (n_records,) whether it is one; some are and some are not.
         confidence: in (0, 1).
+        unit: (n_records,) or None. A unit on both sides makes the difference vary
+            less, and the interval rather too long.
 
     Raises:
-        ValueError: as `clopper_pearson`.
+        ValueError: as `rate`.
 
     Source: Newcombe 1998, Statistics in Medicine 17, 873-890, method 10, with limits of
     Clopper and Pearson in place of Wilson's.
     """
-    inside, outside = hits / n_members, alarms / n_nonmembers
-    of_inside = clopper_pearson(hits, n_members, confidence)
-    of_outside = clopper_pearson(alarms, n_nonmembers, confidence)
+    of_inside, of_outside = (
+        rate(decision[side], confidence, units.of(unit, side))
+        for side in (member, ~member)
+    )
+    inside, outside = float(decision[member].mean()), float(decision[~member].mean())
     down = math.hypot(inside - of_inside.low, of_outside.high - outside)
     up = math.hypot(of_inside.high - inside, outside - of_outside.low)
     value = inside - outside
@@ -145,6 +223,7 @@ def tpr_at_fpr(
     member: NDArray[np.bool_],
     rate: float,
     confidence: float,
+    unit: Units = None,
 ) -> Interval | None:
     """Return the interval of the share of members above the threshold of a rate.
 
@@ -153,42 +232,65 @@ def tpr_at_fpr(
     such number, the members above are counted, fewest and most; the limits are those of
     Clopper and Pearson averaged over the numbers. Intervals that take the threshold as
     known, or resample it as the bootstrap does, are far too short where few non-members
-    lie above.
+    lie above. With units, as many of either side count as they are worth by what lies
+    above the threshold of the non-members at hand.
 
     Args:
         score: (n_records,) higher for a likelier member.
         member: (n_records,) whether a record is a member.
         rate: share of non-members above the threshold.
         confidence: in (0, 1).
+        unit: (n_records,) or None.
 
     Returns:
         None where fewer than 1/rate non-members cannot measure it.
     """
     inside, others = np.sort(score[member]), np.sort(score[~member])[::-1]
     n, n_others = len(inside), len(others)
-    if not metrics.false_positives_allowed(n_others, rate) or not n:
+    allowed = metrics.false_positives_allowed(n_others, rate)
+    if not allowed or not n:
         return None
-    law = stats.binom(n_others, rate)
+    highest = score > (others[allowed] if allowed < n_others else -np.inf)
+    n_worth, n_others_worth = (
+        worth(highest[side], confidence, units.of(unit, side))
+        for side in (member, ~member)
+    )
+    # Whole non-members are counted; each stands for so many that are at hand.
+    n_counted = max(math.floor(n_others_worth), 1)
+    each = n_others / n_counted
+    law = stats.binom(n_counted, rate)
     above = np.arange(law.ppf(NEVER), law.isf(NEVER) + 1).astype(np.int64)
     weight = law.pmf(above)
     # With k non-members above it, the threshold lies between the next one and the k-th.
     # Of non-members that tie with it, some may be counted as above.
-    kth = others[np.maximum(above - 1, 0)]
-    following = others[np.minimum(above, n_others - 1)]
+    place_kth = np.floor(above * each).astype(np.int64)
+    place_next = np.minimum(np.ceil((above + 1) * each).astype(np.int64), n_others)
+    kth = others[np.maximum(place_kth - 1, 0)]
+    following = others[place_next - 1]
     fewest = np.where(above > 0, n - np.searchsorted(inside, kth, side="right"), 0)
     most = n - np.searchsorted(inside, following, side="right")
-    most = np.where(above < n_others, most, n)
+    most = np.where(above < n_counted, most, n)
     tail = (1 - confidence) / 2
+    fewest_worth, most_worth = fewest * (n_worth / n), most * (n_worth / n)
 
     def excess_low(share: float) -> float:
-        return float(weight @ stats.binom.sf(fewest - 1, n, share)) - tail
+        return float(weight @ _at_least(fewest_worth, n_worth, share)) - tail
 
     def excess_high(share: float) -> float:
-        return float(weight @ stats.binom.cdf(most, n, share)) - tail
+        return float(weight @ (1 - _at_least(most_worth + 1, n_worth, share))) - tail
 
     low = 0.0 if excess_low(0.0) >= 0 else _root(excess_low)
     high = 1.0 if excess_high(1.0) >= 0 else _root(excess_high)
     return Interval(low, high)
+
+
+def _at_least(
+    hits: NDArray[np.float64], n_trials: float, share: float
+) -> NDArray[np.float64]:
+    """Return how likely so many hits or more are, which need not be whole numbers."""
+    some = np.clip(hits, np.finfo(float).tiny, n_trials)
+    likely = special.betainc(some, n_trials - some + 1, share)
+    return np.where(hits <= 0, 1.0, np.where(hits > n_trials, 0.0, likely))
 
 
 def _root(excess: Callable[[float], float]) -> float:

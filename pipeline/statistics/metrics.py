@@ -1,11 +1,15 @@
 """Metrics: how well scores and decisions separate members from non-members."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.stats import hypergeom, mannwhitneyu, rankdata
+
+from pipeline.statistics import units
+from pipeline.statistics.units import Units
 
 # 0.1 of 70 is 7, though not in floating point.
 EPSILON = 1e-12
@@ -14,6 +18,7 @@ TOP = 0.01  # of the records, among which members are counted
 # ranks are not normal.
 UNCOMMON = 20
 MOST_EXACT = 10_000  # pairs of records
+Alternative = Literal["greater", "less", "two-sided"]
 
 
 def accuracy(decision: NDArray[np.bool_], member: NDArray[np.bool_]) -> float:
@@ -117,6 +122,7 @@ def auc_difference_error(
     score: NDArray[np.floating[Any]],
     other_score: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
+    unit: Units = None,
 ) -> float:
     """Return the standard error of the difference of two AUCs on the same records.
 
@@ -124,12 +130,65 @@ def auc_difference_error(
         score: (n_records,) higher for a likelier member.
         other_score: (n_records,) another attack's, of the same records.
         member: (n_records,) whether a record is a member; two of either side or more.
+        unit: (n_records,) or None; two of either side or more.
 
-    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3.
+    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3; with
+    units as `auc_variance`.
     """
-    sides = zip(placements(score, member), placements(other_score, member), strict=True)
-    variances = [float(np.var(a - b, ddof=1)) / len(a) for a, b in sides]
-    return math.sqrt(sum(variances))
+    pairs = zip(placements(score, member), placements(other_score, member), strict=True)
+    inside, outside = (a - b for a, b in pairs)
+    return math.sqrt(max(auc_variance(inside, outside, member, unit).total, 0.0))
+
+
+class Variance(NamedTuple):
+    """The variance of an AUC, or of a difference of two, and what it is made of."""
+
+    parts: tuple[float, float]  # of members and of non-members
+    numbers: tuple[int, int]  # units with members, and with non-members
+    covariance: float  # twice that of both parts; 0 without units on both sides
+
+    @property
+    def total(self) -> float:
+        """The variance; below 0 where units on both sides make it too uncertain."""
+        return sum(self.parts) + self.covariance
+
+
+def auc_variance(
+    inside: NDArray[np.float64],
+    outside: NDArray[np.float64],
+    member: NDArray[np.bool_],
+    unit: Units = None,
+) -> Variance:
+    """Return the variance of the mean of placements.
+
+    Args:
+        inside: (n_members,) placements of members; see `placements`.
+        outside: (n_nonmembers,) of non-members.
+        member: (n_records,) whether a record is a member.
+        unit: (n_records,) or None; two of either side or more.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44(3), equation 3; with
+    units Obuchowski 1997, Biometrics 53(2), 567-578, which is the same where each
+    record is a unit.
+    """
+    shared = units.shared(unit)
+    if shared is None:
+        own = [float(np.var(side, ddof=1)) / len(side) for side in (inside, outside)]
+        return Variance((own[0], own[1]), (len(inside), len(outside)), 0.0)
+    groups = units.grouped(shared, len(member))
+    sums, numbers, parts = [], [], []
+    for side, placed in ((member, inside), (~member, outside)):
+        away = np.zeros(len(member))
+        away[side] = placed - placed.mean()
+        total, n = units.totals(groups, away), len(placed)
+        n_units = int(np.count_nonzero(units.totals(groups, side)))
+        sums.append(total / n)
+        numbers.append(n_units)
+        scatter = float((total**2).sum()) / n**2
+        parts.append(scatter * n_units / (n_units - 1))
+    n_all = len(groups.first)
+    together = float((sums[0] * sums[1]).sum()) * n_all / (n_all - 1)
+    return Variance((parts[0], parts[1]), (numbers[0], numbers[1]), 2 * together)
 
 
 def placements(
@@ -184,7 +243,9 @@ def false_positives_allowed(n_nonmembers: int, rate: float) -> int:
     return math.floor(rate * n_nonmembers * (1 + EPSILON))
 
 
-def p_value(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
+def p_value(
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], unit: Units = None
+) -> float:
     """Return how likely noise is to do as well as these scores.
 
     A leak may show in the order of all records or in a few members at the top. So two
@@ -192,30 +253,40 @@ def p_value(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> floa
     the hundredth of the records that score highest, which is hypergeometric if the
     scores are random. Of records that tie for that hundredth, non-members come first.
 
+    With units, the order is tested by the sums of their ranks, see `_by_sums`, and the
+    top among one record of each unit.
+
     Args:
         score: (n_records,) higher for a likelier member.
         member: (n_records,) whether a record is a member; some are and some are not.
+        unit: (n_records,) or None.
 
     Returns:
         Twice the smaller of the two one-sided p-values (Bonferroni), at most 1.
     """
-    n_members, n_top = int(member.sum()), math.ceil(TOP * len(score))
-    top = np.lexsort((member, -score))[:n_top]
-    hits = int(member[top].sum())
-    by_top = float(hypergeom.sf(hits - 1, len(score), n_members, n_top))
-    return min(1.0, 2 * min(_by_order(score, member, "greater"), by_top))
+    by_order = _by_order(score, member, "greater", unit)
+    own = units.one_of_each(units.shared(unit), len(score))
+    alone, inside = score[own], member[own]
+    n_members, n_top = int(inside.sum()), math.ceil(TOP * len(alone))
+    top = np.lexsort((inside, -alone))[:n_top]
+    hits = int(inside[top].sum())
+    by_top = float(hypergeom.sf(hits - 1, len(alone), n_members, n_top))
+    return min(1.0, 2 * min(by_order, by_top))
 
 
-def compatibility(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> float:
+def compatibility(
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], unit: Units = None
+) -> float:
     """Return the two-sided p-value of an AUC as far from one half.
 
     Args:
         score: (n_records,) any.
         member: (n_records,) some are and some are not.
+        unit: (n_records,) or None.
 
-    Source: Mann and Whitney 1947, with the correction for ties.
+    Source: Mann and Whitney 1947, with the correction for ties; with units `_by_sums`.
     """
-    return _by_order(score, member, "two-sided")
+    return _by_order(score, member, "two-sided", unit)
 
 
 def few_differ(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> bool:
@@ -237,10 +308,22 @@ def few_differ(score: NDArray[np.floating[Any]], member: NDArray[np.bool_]) -> b
 def _by_order(
     score: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
-    alternative: Literal["greater", "less", "two-sided"],
+    alternative: Alternative,
+    unit: Units = None,
 ) -> float:
     if (score == score[0]).all():
         return 1.0
+    shared = units.shared(unit)
+    if shared is not None:
+        own = units.one_of_each(shared, len(score))
+        inside = member[own]
+        if not 0 < inside.sum() < len(own):
+            return 1.0
+        if not few_differ(score[own], inside):
+            return _by_sums(score, member, alternative, shared)
+        score, member = score[own], inside
+        if (score == score[0]).all():
+            return 1.0
     # Only the order counts; by ranks, scores may be infinite or huge.
     rank = rankdata(score)
     if few_differ(score, member):
@@ -257,3 +340,28 @@ def _by_order(
     method = "asymptotic" if many else "auto"
     test = mannwhitneyu(inside, outside, alternative=alternative, method=method)
     return float(test.pvalue)
+
+
+def _by_sums(
+    score: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    alternative: Alternative,
+    unit: NDArray[np.integer[Any]],
+) -> float:
+    """Test the order of records that have units.
+
+    The rank sum of members, less its mean, is a sum over records of rank × membership,
+    either less its mean. Its part of each unit has mean zero if scores say nothing of
+    memberships, however many records the unit has and on whichever side they stand,
+    and the parts of different units are independent. So they are tested by Student's
+    one-sample test.
+
+    Source: Datta and Satten 2005, JASA 100(471), on rank sums of clustered records;
+    Liang and Zeger 1986, Biometrika 73(1), on variances by sums over clusters.
+    """
+    groups = units.grouped(unit, len(score))
+    rank = rankdata(score)
+    away = (rank - rank.mean()) * (member - member.mean())
+    parts = units.totals(groups, away)
+    test = stats.ttest_1samp(parts, 0.0, alternative=alternative)
+    return float(test.pvalue) if np.isfinite(test.pvalue) else 1.0
