@@ -246,6 +246,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "epsilon",
         "slices",
         "risk",
+        "units",
         "repeats",
         "choices",
         "verdict",

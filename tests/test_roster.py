@@ -257,10 +257,14 @@ def fixed_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     real = folds.drawn
 
     def drawn_once(
-        sides: Sequence[np.ndarray], n_folds: int, seed: int, purpose: str
+        sides: Sequence[np.ndarray],
+        n_folds: int,
+        seed: int,
+        purpose: str,
+        unit: np.ndarray | None = None,
     ) -> np.ndarray:
         if purpose not in drawn_before:
-            drawn_before[purpose] = real(sides, n_folds, seed, purpose)
+            drawn_before[purpose] = real(sides, n_folds, seed, purpose, unit)
         return drawn_before[purpose]
 
     monkeypatch.setattr(folds, "drawn", drawn_once)
