@@ -105,8 +105,8 @@ class MembershipInference:
         """Search the attacks' parameters on records whose membership is known.
 
         Args:
-            dataset_train: members, a `mindspore.dataset` with the columns image and
-                label, batched or not.
+            dataset_train: members, a `mindspore.dataset`, batched or not: the column
+                label, and what the model is given in others, in its order.
             dataset_test: non-members, alike.
             attack_config: of each attack, its `method` ("knn", "lr", "mlp" or "rf") and
                 its `params`, from names to lists of values.

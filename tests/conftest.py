@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.cache.stages import STAGES
+from tests import interpreter
 
 PROJECT = Path(__file__).parents[1]
 
@@ -82,8 +83,8 @@ class Checkout:
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
         self.config.write_text(text.replace(old, new))
 
-    def command(self, *words: str) -> list[str]:
-        return ["make", *words, f"PYTHON={sys.executable}", "CONFIG=tiny.toml"]
+    def command(self, *words: str, python: str = sys.executable) -> list[str]:
+        return ["make", *words, f"PYTHON={python}", "CONFIG=tiny.toml"]
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -98,8 +99,10 @@ class Checkout:
         )
 
     def make(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        # More in the environment may be meant for an interpreter that starts.
+        python = sys.executable if more else interpreter.preloaded()
         return subprocess.run(
-            self.command(*words),
+            self.command(*words, python=python),
             cwd=self.folder,
             env=environment() | more,
             stdin=subprocess.DEVNULL,

@@ -129,6 +129,29 @@ def said(network: Any, data: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(features), row
 
 
+def test_all_columns_but_the_label_are_inputs_in_their_order() -> None:
+    import mindspore as ms
+    import mindspore.dataset as ds
+    from mindspore import nn
+
+    from pipeline.models import answers
+
+    class Difference(nn.Cell):  # type: ignore[misc]
+        def construct(self, second: Any, first: Any) -> Any:
+            return ms.ops.concat((second - first, first), axis=1)
+
+    rng = np.random.default_rng(1)
+    second, first = rng.normal(size=(2, 5, 2)).astype(np.float32)
+    label = np.arange(5, dtype=np.int32) % 4
+    columns = {"second": second, "label": label, "first": first}
+    given = ds.NumpySlicesDataset(columns, shuffle=False)
+    answer = answers.answers(Difference(), "dataset_train", given)
+    np.testing.assert_array_equal(answer.label, label)
+    np.testing.assert_allclose(
+        answer.logits, np.hstack((second - first, first)), rtol=1e-6
+    )
+
+
 CONFIG = [
     {"method": "lr", "params": {"C": [0.5]}},
     {"method": "knn", "params": {"n_neighbors": np.array([7])}},
@@ -267,6 +290,10 @@ def cases(network: Any) -> Iterator[tuple[Callable[[], Any], str]]:
         ),
         "dataset_test: has the columns image, y, and no label. Fix: rename them "
         "(dataset.rename), so that there is a label.",
+    )
+    yield (
+        lambda: fresh.train(dataset(20, 1).project(["label"]), dataset(20, 1), CONFIG),
+        "dataset_train: has no column but label. Fix: add what the network is given.",
     )
     yield (
         lambda: fresh.train(dataset(20, 1), dataset(20, 1).skip(9), CONFIG),

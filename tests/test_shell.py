@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import interpreter
 from tests.conftest import Checkout, environment
 from tests.test_make import MACHINE, arrays, error_of
 
@@ -36,8 +37,10 @@ HOSTILE = [
 
 
 def make(folder: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    # More in the environment may be meant for an interpreter that starts.
+    python = sys.executable if more else interpreter.preloaded()
     return subprocess.run(
-        ["make", *words, f"PYTHON={sys.executable}"],
+        ["make", *words, f"PYTHON={python}"],
         cwd=folder,
         env=environment() | more,
         stdin=subprocess.DEVNULL,

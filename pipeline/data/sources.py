@@ -329,15 +329,13 @@ def _check_columns(source: str, inputs: Sequence[str], columns: Sequence[str]) -
         raise AuditError(source, problem, fix)
 
 
-def batches(
-    name: str, dataset: Any, inputs: Sequence[str] = ("image",)
-) -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
+def batches(name: str, dataset: Any) -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
     """Yield inputs and labels of a `mindspore.dataset` that a script hands over.
 
     Args:
         name: of the dataset, for errors.
-        dataset: with columns for the inputs and the label, batched or not.
-        inputs: the columns that the network is given, in its order.
+        dataset: with a column for the label, and all that the network is given in
+            others, in its order; batched or not.
 
     Yields:
         (n_rows, ...) of each input, and (n_rows,).
@@ -348,7 +346,12 @@ def batches(
     if not hasattr(dataset, "create_dict_iterator"):
         problem = f"is a {type(dataset).__name__}, not a mindspore dataset"
         raise AuditError(name, problem, "give a pipeline of mindspore.dataset")
-    _check_columns(name, inputs, dataset.get_col_names())
+    columns = dataset.get_col_names()
+    inputs = [column for column in columns if column != "label"]
+    if not inputs:
+        problem = "has no column but label"
+        raise AuditError(name, problem, "add what the network is given")
+    _check_columns(name, inputs, columns)
     yield from _UsersBatches(name, inputs).of(dataset)
 
 

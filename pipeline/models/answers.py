@@ -43,7 +43,8 @@ def answers(network: nn.Cell, name: str, dataset: Any) -> Answers:
     Args:
         network: as it was trained; it is put into evaluation mode.
         name: of the dataset, for errors.
-        dataset: a `mindspore.dataset` with the columns image and label.
+        dataset: a `mindspore.dataset` with the column label; all others are inputs of
+            the network, in its order.
 
     Raises:
         AuditError: if the dataset has no records or is not as it should be, or the

@@ -1,0 +1,126 @@
+"""An interpreter that has imported the libraries before it is asked to run a stage.
+
+A stage of a tiny audit spends most of its time on importing MindSpore and scikit-learn.
+Here one process imports them once, and a copy of it, made by fork, runs each stage.
+None of the project's own modules is imported before. What depends on a fresh
+interpreter, such as signals to a whole run or libraries that are hidden from it, needs
+`sys.executable`.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+LIBRARIES = (
+    "mindspore.dataset",
+    "h5py",
+    "joblib",
+    "pydantic",
+    "pyarrow.parquet",
+    "rich.progress",
+    "scipy.optimize",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
+)
+# What make is given as PYTHON: it hands a stage to the process above, and runs anything
+# else as any interpreter does.
+CLIENT = """#!{python} -SE
+import json, os, socket, sys
+words = sys.argv[1:]
+if words[:1] != ["-m"] or not words[1].startswith("stages."):
+    os.execv({python!r}, [{python!r}, *words])
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    socket.send_fds(server, [b"."], [0, 1, 2])
+    job = json.dumps([words[1:], os.getcwd(), dict(os.environ)])
+    server.sendall(job.encode() + b"\\n")
+    sys.exit(int(server.makefile().read()))
+"""
+
+
+@cache
+def preloaded() -> str:
+    """Return the path of the interpreter, which ends with this process."""
+    folder = Path(mkdtemp(prefix="interpreter-"))
+    client, address = folder / "python", str(folder / "socket")
+    client.write_text(CLIENT.format(python=sys.executable, address=address))
+    client.chmod(0o755)
+    # As the Makefile sets them, for they are read on import.
+    environment = {**os.environ, "GLOG_v": "4", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    server = subprocess.Popen(
+        [sys.executable, __file__, address, str(client)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    atexit.register(server.stdin.close)
+    return str(client)
+
+
+def serve(address: str, client: str) -> None:
+    """Run what clients ask for, until the standard input is closed."""
+    for name in LIBRARIES:
+        __import__(name)
+    # A process that is not waited for leaves nothing behind.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while True:
+        ready, *_ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            return
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            answer(connection, client)
+            return
+        connection.close()
+
+
+def answer(connection: socket.socket, client: str) -> None:
+    """Run a stage in a process of its own, and send its exit status."""
+    _, streams, *_ = socket.recv_fds(connection, 1, 3)
+    words, folder, environment = json.loads(connection.makefile().readline())
+    if (process := os.fork()) != 0:
+        _, status = os.waitpid(process, 0)
+        code = os.waitstatus_to_exitcode(status)
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(str(code if code >= 0 else 128 - code).encode())
+        os._exit(0)
+    connection.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    # So that a stage has others run by this interpreter as well.
+    sys.executable = client
+    sys.argv = words
+    sys.path[0] = folder
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
