@@ -9,6 +9,7 @@ interpreter, such as signals to a whole run or libraries that are hidden from it
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -78,6 +80,8 @@ def serve(address: str, client: str) -> None:
     """Run what clients ask for, until the standard input is closed."""
     for name in LIBRARIES:
         __import__(name)
+    # Else each copy would look through all objects of the libraries, and so copy them.
+    gc.freeze()
     # A process that is not waited for leaves nothing behind.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
@@ -119,7 +123,26 @@ def answer(connection: socket.socket, client: str) -> None:
     sys.executable = client
     sys.argv = words
     sys.path[0] = folder
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    status = run(words[0])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(status)  # to take the libraries apart takes longer than most stages
+
+
+def run(name: str) -> int:
+    """Run a module as a program, and return its exit status."""
+    try:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
