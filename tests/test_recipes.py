@@ -285,6 +285,33 @@ def test_a_recipe_begins_in_mindspores_own_mode_and_leaves_ours() -> None:
     assert ms.get_context("mode") == ms.GRAPH_MODE
 
 
+@pytest.mark.parametrize(
+    ("mode", "slow", "is_told"),
+    [("PYNATIVE", 0.0, True), ("PYNATIVE", 3600.0, False), ("GRAPH", 0.0, False)],
+)
+def test_a_slow_recipe_in_pynative_mode_is_told_once_what_may_help(
+    mode: str,
+    slow: float,
+    is_told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(recipes, "SLOW", slow)
+    of_two = trainer(
+        "def train(network, records, seed):\n"
+        f"    ms.set_context(mode=ms.{mode}_MODE)\n"
+        "    moved(network)\n"
+    )
+    train(of_two)
+    train(of_two)
+    note = (
+        "note: my_recipe.py:train trains in PyNative mode; if your network can be "
+        "compiled, `ms.set_context(mode=ms.GRAPH_MODE)` in it is often many times as "
+        "fast\n"
+    )
+    assert capsys.readouterr().err == (note if is_told else "")
+
+
 # A start
 
 

@@ -5,6 +5,7 @@ place, or returns one with the same parameters. It is the built-in one, or a use
 """
 
 import inspect
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ import numpy as np
 from mindspore import nn
 from numpy.typing import NDArray
 
-from pipeline import draws
+from pipeline import cli, draws
 from pipeline.config import OwnTraining, Training
 from pipeline.data import modules
 from pipeline.errors import AuditError
 from pipeline.models import checkpoints, devices, failures, training
 from pipeline.models.logits import Logits, Part
 from pipeline.models.trainset import TrainingSet
+
+# Seconds that a model may take in PyNative mode without a word.
+SLOW = 30.0
 
 TrainFunction = Callable[[nn.Cell, TrainingSet, int], Any]
 
@@ -148,6 +152,7 @@ class _Own:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._is_told = False
         self._checked()
 
     def __call__(self, network: nn.Cell, records: TrainingSet, seed: int) -> Any:
@@ -155,8 +160,11 @@ class _Own:
         # As it is where a script of the user's begins.
         ms.set_context(mode=ms.PYNATIVE_MODE)
         train = self._checked()
+        start = time.perf_counter()
         try:
-            return train(network, records, seed)
+            returned = train(network, records, seed)
+            self._tell(time.perf_counter() - start)
+            return returned
         except AuditError:
             raise
         except (Exception, SystemExit) as error:
@@ -164,6 +172,17 @@ class _Own:
             raise AuditError(self._name, problem, "correct the recipe") from error
         finally:
             ms.set_context(mode=mode)
+
+    def _tell(self, seconds: float) -> None:
+        """Tell once how a slow recipe may become faster."""
+        is_compiled = ms.get_context("mode") == ms.GRAPH_MODE
+        if is_compiled or seconds < SLOW or self._is_told:
+            return
+        self._is_told = True
+        cli.note(
+            f"{self._name} trains in PyNative mode; if your network can be compiled, "
+            "`ms.set_context(mode=ms.GRAPH_MODE)` in it is often many times as fast"
+        )
 
     def _checked(self) -> Callable[..., Any]:
         train = modules.function(self._name)
