@@ -190,3 +190,49 @@ def test_a_tpr_lies_within_its_interval(
     assert (found is None) == (value is None)
     if found is not None and value is not None:
         assert 0 <= found.low <= value <= found.high <= 1
+
+
+def test_the_difference_of_means_has_welchs_interval() -> None:
+    rng = np.random.default_rng(0)
+    some, others = rng.exponential(size=40), 2 + 3 * rng.normal(size=15)
+    low, high = intervals.mean_difference(some, others, 0.9)
+    expected = stats.ttest_ind(some, others, equal_var=False).confidence_interval(0.9)
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_difference_of_constant_means_is_known() -> None:
+    assert intervals.mean_difference(np.ones(5), np.zeros(3), 0.95) == (1.0, 1.0)
+
+
+def test_the_interval_of_a_difference_of_aucs_is_the_normal_one_of_pairs() -> None:
+    rng = np.random.default_rng(0)
+    member = np.arange(300) < 100
+    first = rng.normal(size=300) + member
+    second = first + rng.normal(size=300)
+    low, high = intervals.auc_difference(first, second, member, 0.95)
+    difference = metrics.auc(first, member) - metrics.auc(second, member)
+    error = metrics.auc_difference_error(first, second, member)
+    assert (low + high) / 2 == pytest.approx(difference)
+    assert (high - low) / 2 == pytest.approx(1.959964 * error, rel=1e-6)
+    # Scores that are much alike differ by little that chance could explain.
+    assert high - low < intervals.auc(first, member, 0.95).high - low
+    assert intervals.auc_difference(first, first, member, 0.95) == (0.0, 0.0)
+
+
+def test_the_interval_of_a_difference_of_aucs_covers() -> None:
+    rng = np.random.default_rng(1)
+    member = np.arange(200) < 100
+    truth = norm_auc(1.0) - norm_auc(1 / np.sqrt(1.5))
+    n_draws, covering = 300, 0
+    for _ in range(n_draws):
+        first = rng.normal(size=200) + member
+        second = first + np.sqrt(0.5) * rng.normal(size=200)
+        low, high = intervals.auc_difference(first, second, member, 0.95)
+        covering += low <= truth <= high
+    # Three standard errors below .95.
+    assert covering >= n_draws * (0.95 - 3 * np.sqrt(0.95 * 0.05 / n_draws))
+
+
+def norm_auc(shift: float) -> float:
+    """Return the AUC of normal scores whose sides lie so many deviations apart."""
+    return float(stats.norm.cdf(shift / np.sqrt(2)))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from scipy import special
 
 from pipeline.signals import margins
 
@@ -229,3 +230,11 @@ def test_a_record_is_right_where_its_class_has_the_largest_logit() -> None:
     of_two = margins.margin(logits[:, :2], label % 2)
     both = [margins.right(logits[:, :n], label % 2, of_two) for n in (0, 2)]
     assert both[0].tolist() == both[1].tolist()
+
+
+def test_the_confidence_is_the_largest_probability_of_the_softmax() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 7)) * 30
+    expected = special.softmax(logits, axis=1).max(axis=1)
+    np.testing.assert_allclose(margins.confidence(logits), expected, rtol=1e-13)
+    huge = np.array([[1e4, 0.0], [-1e4, -1e4]])
+    assert margins.confidence(huge).tolist() == [1.0, 0.5]

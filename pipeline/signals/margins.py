@@ -132,3 +132,16 @@ def clipped_loss(
     wide = np.asarray(logits, dtype=np.float64)
     own = special.softmax(wide, axis=1)[np.arange(len(wide)), label]
     return np.asarray(-np.log(np.clip(own, CLIP, 1 - CLIP)))
+
+
+def confidence(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the softmax probability of the likeliest class.
+
+    Args:
+        logits: (n_records, n_classes).
+
+    Returns:
+        (n_records,) in [1/n_classes, 1].
+    """
+    wide = np.asarray(logits, dtype=np.float64)
+    return np.asarray(1 / np.exp(wide - wide.max(axis=1, keepdims=True)).sum(axis=1))

@@ -184,6 +184,52 @@ def _departing(side: NDArray[np.float64], unit: Units) -> int:
     return len(np.unique(unit[departs]))
 
 
+def auc_difference(
+    score: NDArray[np.floating[Any]],
+    other_score: NDArray[np.floating[Any]],
+    member: NDArray[np.bool_],
+    confidence: float,
+) -> Interval:
+    """Return the interval of the AUC of scores less that of others on the same records.
+
+    Args:
+        score: (n_records,) higher for a likelier member.
+        other_score: (n_records,) another attack's, of the same records.
+        member: (n_records,) whether a record is a member; two of either side or more.
+        confidence: in (0, 1).
+
+    Source: as `metrics.auc_difference_error`, with the normal law.
+    """
+    difference = metrics.auc(score, member) - metrics.auc(other_score, member)
+    error = metrics.auc_difference_error(score, other_score, member)
+    reach = float(stats.norm.isf((1 - confidence) / 2)) * error
+    return Interval(difference - reach, difference + reach)
+
+
+def mean_difference(
+    values: NDArray[np.float64], other_values: NDArray[np.float64], confidence: float
+) -> Interval:
+    """Return the interval of the mean of values less that of others.
+
+    Args:
+        values: (n,) two or more.
+        other_values: (n_other,) two or more.
+        confidence: in (0, 1).
+
+    Source: Welch 1947, Biometrika 34, Student's law for unequal variances.
+    """
+    parts = [float(np.var(v, ddof=1)) / len(v) for v in (values, other_values)]
+    difference = float(values.mean() - other_values.mean())
+    if not sum(parts):
+        return Interval(difference, difference)
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(v) - 1)
+        for part, v in zip(parts, (values, other_values), strict=True)
+    )
+    reach = float(stats.t.isf((1 - confidence) / 2, freedom)) * math.sqrt(sum(parts))
+    return Interval(difference - reach, difference + reach)
+
+
 def advantage(
     decision: NDArray[np.bool_],
     member: NDArray[np.bool_],
