@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.attacks import coverage
+from pipeline.attacks.division import withholding
 from pipeline.data import selection
 
 LABEL = np.array([0, 0, 0, 1, 1, 1, 2, 2], dtype=np.int32)
@@ -112,3 +113,17 @@ def test_counts_reveal_members_from_five_standard_deviations_on(
     deviations = (0.5 - n_below / 400) / np.sqrt(41 / (12 * 400))
     assert (deviations > 5) == revealed
     assert coverage.reveals(in_models, ~member if flipped else member) == revealed
+
+
+def test_all_references_count_unless_their_number_reveals_memberships() -> None:
+    rng = np.random.default_rng(0)
+    member, audited = rng.random(300) < 0.5, np.arange(300) < 250
+    division = withholding(audited, np.arange(250) % 2 == 0, member & audited)
+    pairs = selection.halves(300, 6, seed=1)
+    assert coverage.counting(pairs, division, 1).all()
+    twin = np.vstack((pairs, ~member))
+    kept = coverage.counting(twin, division, 1)
+    expected = coverage.balanced(twin, 1)
+    assert not expected.all()
+    assert np.array_equal(kept[:, audited], expected[:, audited])
+    assert kept[:, ~audited].all()

@@ -27,7 +27,14 @@ from threadpoolctl import threadpool_limits
 
 from pipeline import draws
 from pipeline.attacks import actors, folds, lira
-from pipeline.attacks.evidence import Evidence, Side, evidence, together, view_spread
+from pipeline.attacks.evidence import (
+    Evidence,
+    Side,
+    blocks,
+    evidence,
+    together,
+    view_spread,
+)
 from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
@@ -46,7 +53,6 @@ RATE = 2e-3
 FARTHEST = 6.0  # standard deviations at which features are clipped
 # More rows than these do not improve the fit; a million records have 64 times as many.
 MOST_ROWS = 200_000
-BLOCK_ROWS = 32_768  # records summed up at once, so that a million need little memory
 LABEL_FOLDS = 5
 # Inverse strength, for each labelled record, of the ridge on some eighty features: from
 # few labels little can be learned beyond the direction of each feature.
@@ -290,7 +296,7 @@ def prepared(
                 in_models[:, block] & kept[:, block],
                 ~in_models[:, block] & kept[:, block],
             )
-            for block in _blocks(len(phi))
+            for block in blocks(len(phi))
         ]
     )
     prior = hierarchy_of(phi, of_references, audited)
@@ -361,10 +367,6 @@ def scores(
         judge = fitted(inputs, in_models[:, train].ravel(), seed, fold, pool)
         out[own] = judged(judge, of_target[own])
     return out
-
-
-def _blocks(n_records: int) -> list[slice]:
-    return [slice(i, i + BLOCK_ROWS) for i in range(0, n_records, BLOCK_ROWS)]
 
 
 def hierarchy_of(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import draws
+from pipeline.attacks.division import Division
 from pipeline.statistics import metrics, units
 from pipeline.statistics.units import Units
 
@@ -120,6 +121,28 @@ def balanced(in_models: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
         rank = np.where(side, draw, 2.0).argsort(axis=0).argsort(axis=0)
         kept |= side & (rank < fewest)
     return kept
+
+
+def counting(
+    in_models: NDArray[np.bool_], division: Division, seed: int, unit: Units = None
+) -> NDArray[np.bool_]:
+    """Return which references count on a record, so that their number reveals nothing.
+
+    Args:
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        division: of the records.
+        seed: of the config, for the references that are left out.
+        unit: (n_records,) or None.
+
+    Returns:
+        (n_models, n_records).
+    """
+    train = division.attack_train
+    of_train = units.of(unit, train)
+    if reveals(in_models[:, train], division.member[train], of_train):
+        return balanced(in_models, seed) | ~division.audited
+    # All of them, without the room that a million records would take.
+    return np.broadcast_to(np.True_, in_models.shape)
 
 
 def _listed(models: Sequence[str]) -> str:

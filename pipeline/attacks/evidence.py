@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pipeline.attacks.moments import Moments, joined, moments
 from pipeline.signals import margins
 
+BLOCK_ROWS = 32_768  # records summed up at once, so that a million need little memory
+
 
 @dataclass(frozen=True)
 class Side:
@@ -52,6 +54,25 @@ def evidence(
         )
 
     return Evidence(side(in_models), side(out_models))
+
+
+def in_blocks(
+    margin: NDArray[np.floating[Any]],
+    in_models: NDArray[np.bool_],
+    out_models: NDArray[np.bool_],
+) -> Evidence:
+    """Return the evidence on any number of records; see `evidence`."""
+    return together(
+        [
+            evidence(margin[:, block], in_models[:, block], out_models[:, block])
+            for block in blocks(margin.shape[1])
+        ]
+    )
+
+
+def blocks(n_records: int) -> list[slice]:
+    """Return the records in successive blocks."""
+    return [slice(i, i + BLOCK_ROWS) for i in range(0, n_records, BLOCK_ROWS)]
 
 
 def view_spread(margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
