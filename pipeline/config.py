@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -57,7 +58,10 @@ Method = Literal["lr", "knn", "mlp", "rf", "gbm"]
 class Section(BaseModel):
     """A frozen group of settings that refuses what it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # The docstring of a setting is its description in configs/schema.json.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 Columns = Annotated[
@@ -73,18 +77,31 @@ class Data(Section):
     """Which records are audited, and how they become the network's input."""
 
     source: str
+    """digits, cifar10, cifar100, arrays, or my_data.py:datasets, your own function."""
     path: str | None = Field(default=None, exclude=True)
+    """Where the data lie, in place of DATA=."""
     units: str | None = Field(default=None, exclude=True)
+    """A .npy file: the person, or other unit, that each record of the source is of."""
     members: int | None = Field(default=None, ge=1)
+    """Members to audit, >= 1. One number alone holds for both sides."""
     nonmembers: int | None = Field(default=None, ge=1)
+    """Non-members to audit, >= 1. One number alone holds for both sides."""
     population: int = Field(default=0, ge=0)
+    """Further non-members, never audited, for RMIA and attack P to compare with."""
     choose: Literal["first", "sample"] = "sample"
+    """sample draws the records at random, first takes the first ones of the source."""
     seed: int = Field(default=1, ge=0)
+    """Decides the draw of the records."""
     canaries: float = Field(default=0.0, ge=0, le=1)
+    """Share of records, in [0, 1], that get a wrong label; 0 for a real audit."""
     inputs: Columns = ("image",)
+    """The columns of datasets of your own that the network is given, in its order."""
     image_size: int | None = Field(default=None, ge=1)
+    """Pixels of a side that images are resized to."""
     mean: Channels | None = None
+    """Of each channel after rescaling to [0, 1], subtracted."""
     std: Channels | None = None
+    """Of each channel after rescaling to [0, 1], divided by; > 0."""
 
     @field_validator("source")
     @classmethod
@@ -131,25 +148,33 @@ class Blind(Section):
     """How members are compared with non-members, the model unseen."""
 
     seed: int = Field(default=1, ge=0)
+    """Decides folds and trees of the classifier that never sees the model."""
 
 
 class Split(Section):
     """How the audited records are divided into attack-train and attack-eval."""
 
     eval_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of each side held out to judge the attacks on, in (0, 1)."""
     seed: int = Field(default=1, ge=0)
+    """Decides which records are held out."""
     repeats: int = Field(default=1, ge=1)
+    """Times to divide the records and run the attacks anew, >= 1."""
 
 
 class Trained(Section):
     """What holds of every recipe: who draws, where it runs, and from which weights."""
 
     start: str | None = Field(default=None, exclude=True)
+    """Weights to start from: a .ckpt or .safetensors file of the same network."""
     start_allow_missing: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)
     ] = ()
+    """Names of parameters that start lacks, with * for any letters; they start fresh."""
     seed: int = Field(default=1, ge=0)
+    """Decides the first weights and the order of records."""
     device: Device = "auto"
+    """auto takes the first of Ascend, GPU and CPU that MindSpore can use."""
 
     @model_validator(mode="after")
     def _missing_of_something(self) -> "Trained":
@@ -163,17 +188,29 @@ class Training(Trained):
     """The built-in recipe by which a target is trained."""
 
     optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
+    """The rule by which weights are updated; adamw decays them apart from gradients."""
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    """Of the first step, > 0."""
     schedule: Literal["constant", "cosine", "step"] = "constant"
+    """cosine falls to 0; step is a tenth after half, and again after three quarters."""
     warmup_epochs: int = Field(default=0, ge=0)
+    """Epochs in which the learning rate rises step by step from near 0, >= 0."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of the optimizer momentum, in [0, 1)."""
     nesterov: bool = False
+    """Whether the momentum looks ahead; of the optimizer momentum."""
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Strength of the decay of all weights but those of batch norm, >= 0."""
     clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Largest norm of the gradients of a step, of all weights together, > 0."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each label that all classes have in common, in [0, 1)."""
     epochs: int = Field(ge=1)
+    """Passes over the members, >= 1."""
     batch_size: int = Field(default=64, ge=1)
+    """Records per step, >= 1."""
     augmentation: Literal["none", "flip", "tutorial"] = "none"
+    """Of the members in training: none, flip, or tutorial (random crop and flip)."""
 
     @model_validator(mode="after")
     def _fitting(self) -> "Training":
@@ -190,6 +227,7 @@ class OwnTraining(Trained):
     """A recipe of the user's: a function that trains a network."""
 
     recipe: str
+    """my_recipe.py:train, a function of your own that trains a network."""
 
     @field_validator("recipe")
     @classmethod
@@ -235,12 +273,19 @@ class Target(Section):
     """The model under audit: a checkpoint, or a network and how to train it."""
 
     network: str | None = None
+    """cnn, cnn_digits, vgg16, vgg16_32, mindcv:name, or my_net.py:build of your own."""
     network_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of a function of your own or of a package, by name."""
     n_classes: int | None = Field(default=None, ge=2)
+    """Classes that the network tells apart, >= 2; without it, those of the source."""
     checkpoint: str | None = Field(default=None, exclude=True)
+    """The .ckpt or .safetensors file of a model of yours; no recipe is then used."""
     prefix: str | None = None
+    """What the names of the checkpoint's parameters have before the network's."""
     output: Annotated[int, Field(ge=0)] | str | None = None
+    """Where the logits stand in what the network returns: a position, or a key."""
     training: Recipe | None = None
+    """The recipe by which the target is trained here."""
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -289,9 +334,13 @@ class References(Section):
     """The models that the target is compared with: trained here, or the user's own."""
 
     folder: str | None = Field(default=None, exclude=True)
+    """Models of your own: a folder of checkpoints and membership.npy or .npz."""
     count: int = Field(default=0, ge=0)
+    """Models to train on random halves of the records: an even number, 0 for none."""
     seed: int = Field(default=1, ge=0)
-    training: Recipe | None = None  # if the target has no recipe to share
+    """Decides the halves and the trainings."""
+    training: Recipe | None = None
+    """The recipe of the references, if the target is a checkpoint."""
 
     @field_validator("count")
     @classmethod
@@ -326,13 +375,21 @@ class Features(Section):
     """How the signals of the target and of the references are extracted."""
 
     device: Device = "auto"
+    """auto takes the first of Ascend, GPU and CPU that MindSpore can use."""
     precision: Literal["float32", "float16"] = "float32"
+    """Of the network's arithmetic."""
     mode: Mode = "auto"
+    """auto compiles the network if that can be; graph always, pynative never."""
     batch_size: int = Field(default=256, ge=1)
+    """Records per inference step, >= 1."""
     shard_rows: int = Field(default=4096, ge=1)
+    """Records per file of the cache, >= 1: what a stopped run loses at most."""
     views: Views = ("identity",)
+    """What models are shown of a record: identity first, then flip or shift(dy,dx)."""
     member_augmentation: Literal["none", "tutorial"] = "none"
+    """tutorial crops and flips the members, which attacks see: for comparison only."""
     augmentation_seed: int = Field(default=1, ge=0)
+    """Decides the crops and flips of the members."""
 
     @field_validator("views")
     @classmethod
@@ -354,11 +411,15 @@ class AttackMethod(Section):
     """One learned attack and the grid of its parameters."""
 
     method: Method
+    """The kind of classifier."""
     name: str = Field(default="", pattern=r"^[a-z0-9_]*$")
+    """Of the attack in the report, so that a method may stand twice."""
     features: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = (
         catalogue.TUTORIAL
     )
+    """loss, logits, sorted, margin, views, references, and scores of other attacks."""
     params: dict[str, Any] = Field(default_factory=dict)
+    """Values to try of each parameter of the classifier."""
 
     @field_validator("method", mode="before")
     @classmethod
@@ -380,12 +441,21 @@ class Attack(Section):
     """Which attacks run on the cached features, and how they are searched."""
 
     search: Literal["grid", "random"] = "grid"
+    """grid tries every candidate, random draws n_iter of each method."""
     n_iter: int = Field(default=10, ge=1)
+    """Candidates of each method in a random search, >= 1."""
     folds: int = Field(default=3, ge=2)
+    """Of the cross-validation that ranks candidates, >= 2."""
     seed: int = Field(default=1, ge=0)
+    """Decides folds and fits."""
     loss: Literal["exact", "clipped"] = "exact"
+    """exact, or clipped as MindArmour computes it."""
+    growth: bool = True
+    """Run a few attacks by 2, 4, 8 … references too, to see what more would change."""
     attacks: Literal["all"] | Annotated[tuple[str, ...], Field(strict=False)] = "all"
+    """all that the inputs allow, or a list of names."""
     methods: Annotated[tuple[AttackMethod, ...], Field(strict=False)] = ()
+    """Learned attacks, each with its grid."""
 
     @model_validator(mode="before")
     @classmethod
@@ -463,13 +533,57 @@ class Report(Section):
     """When a leak is called one, and how sure its figures are to be."""
 
     threshold: float = Field(default=0.6, ge=0, le=1)
+    """Of accuracy, precision and recall alike, in [0, 1]: grade moderate or higher."""
     min_records: int = Field(default=200, ge=1)
+    """Fewest attack-eval records that allow a verdict, >= 1."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Of every interval, in (0, 1); p-values are compared with the rest."""
     delta: float = Field(default=1e-5, gt=0, lt=1)
+    """Of the lower bounds of epsilon, in (0, 1)."""
     prior: float = Field(default=0.5, gt=0, lt=1)
+    """How likely a record is to be a member before its score is seen, in (0, 1)."""
     false_discoveries: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the records flagged as members that may be none, in (0, 1)."""
     groups: str | None = Field(default=None, exclude=True)
+    """A .npy file with the group of each record of the source."""
     seed: int = Field(default=1, ge=0)
+    """Decides ties and folds."""
+
+
+ShortText = Annotated[str, Field(max_length=200)]
+LongText = Annotated[str, Field(max_length=4000)]
+
+
+class About(Section):
+    """What the report says of the model and of the audit, in the user's own words."""
+
+    name: ShortText | None = None
+    """Of the model, and its version."""
+    owner: ShortText | None = None
+    """Who answers for the model."""
+    purpose: LongText | None = None
+    """What the model is for."""
+    personal_data: LongText | None = None
+    """Which personal data the records hold, and of whom."""
+    data: LongText | None = None
+    """Where the records come from, and by what right they are used."""
+    release: LongText | None = None
+    """Who will have access to the model, and how."""
+    recipe: LongText | None = None
+    """What else is to be known of how the model was trained."""
+    auditor: ShortText | None = None
+    """Who made the audit."""
+    date: ShortText | None = None
+    """When the audit was made."""
+    notes: LongText | None = None
+    """Anything else."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        if isinstance(value, date):
+            return value.isoformat()
+        return (value.strip() or None) if isinstance(value, str) else value
 
 
 class Config(Section):
@@ -483,6 +597,7 @@ class Config(Section):
     features: Features = Features()
     attack: Attack = Attack()
     report: Report = Report()
+    about: About = About()
 
     @property
     def recipe(self) -> Training | OwnTraining | None:

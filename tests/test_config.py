@@ -12,6 +12,7 @@ from pipeline.cache.digests import Digests
 from pipeline.cache.stages import STAGES
 from pipeline.data import own
 from pipeline.errors import AuditError
+from tests import config_schema
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 
@@ -1232,3 +1233,92 @@ def test_units_are_stamped_by_content_and_rerun_all(tmp_path: Path) -> None:
     with pytest.raises(AuditError) as caught:
         stamped(settings, run)
     assert str(caught.value) == f"data.units: {units} does not exist. Fix: correct it."
+
+
+# What is said of the audit
+
+
+def about(folder: Path, *lines: str) -> config.About:
+    path = edited(folder, ("[report]", "\n".join(("[about]", *lines, "[report]"))))
+    return config.load(path).about
+
+
+def test_what_is_said_of_an_audit_is_free_text_that_may_be_left_out(
+    tmp_path: Path,
+) -> None:
+    assert config.load(edited(tmp_path)).about == config.About()
+    said = about(
+        tmp_path,
+        'name = "  Digits <b>2</b> "',
+        'owner = ""',
+        "date = 2026-11-25",
+        'notes = """Two\nlines."""',
+    )
+    assert said == config.About(
+        name="Digits <b>2</b>", date="2026-11-25", notes="Two\nlines."
+    )
+    assert said.owner is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            f'name = "{201 * "a"}"',
+            f"about.name: is {201 * 'a'!r}. Fix: note that string should have at most "
+            "200 characters.",
+        ),
+        (
+            f'notes = "{4001 * "a"}"',
+            f"about.notes: is {4001 * 'a'!r}. Fix: note that string should have at "
+            "most 4000 characters.",
+        ),
+        (
+            "owner = 7",
+            "about.owner: is 7. Fix: note that input should be a valid string.",
+        ),
+        (
+            'onwer = "me"',
+            "about.onwer: is not a setting. Fix: use owner.",
+        ),
+    ],
+)
+def test_what_cannot_be_said_of_an_audit_is_refused(
+    line: str, message: str, tmp_path: Path
+) -> None:
+    path = edited(tmp_path, ("[report]", f"[about]\n{line}\n[report]"))
+    assert refusal(path) == message
+
+
+def test_what_is_said_of_an_audit_reruns_the_report_alone(tmp_path: Path) -> None:
+    before = stamped(config.load(edited(tmp_path)), tmp_path)
+    path = edited(tmp_path, ("[report]", '[about]\nname = "x"\n[report]'))
+    after = stamped(config.load(path), tmp_path)
+    assert [name for name in before if before[name] != after[name]] == ["report"]
+
+
+# The schema for editors
+
+
+def test_the_schema_of_the_configs_is_the_present_one() -> None:
+    # Written by `python -m tests.config_schema`.
+    assert config_schema.SCHEMA.read_text(encoding="utf-8") == config_schema.text()
+
+
+def test_every_section_and_every_setting_has_a_description() -> None:
+    sections = json.loads(config_schema.text())["$defs"]
+    described = {
+        f"{section}.{name}": setting.get("description", "")
+        for section, content in sections.items()
+        for name, setting in content["properties"].items()
+    }
+    assert len(described) > 60
+    described |= {name: content["description"] for name, content in sections.items()}
+    assert [name for name, text in described.items() if not text.endswith(".")] == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_editors_find_the_schema_in_the_first_line(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    name = first.removeprefix("#:schema ")
+    assert path.parent / name == config_schema.SCHEMA

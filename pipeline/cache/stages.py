@@ -14,8 +14,8 @@ class Stage:
 
     name: str
     help: str  # for `make help`
-    # Of the config: the first is its own, the others those of stages upstream. Or
-    # "section.setting", of a section that is another's.
+    # Of the config: the first is its own, the others its own too or those of stages
+    # upstream. Or "section.setting", of a section that is another's.
     sections: tuple[str, ...]
     inputs: tuple[str, ...]  # stages upstream
     artifact: str
@@ -97,7 +97,7 @@ STAGES = {
         Stage(
             name="report",
             help="say what the attacks found",
-            sections=("report",),
+            sections=("report", "about"),
             inputs=("records", "target", "references", "features", "blind", "attack"),
             artifact="report.json",
             siblings=("report.txt", "records.csv", "records.parquet"),
