@@ -170,7 +170,7 @@ class Trained(Section):
     start_allow_missing: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)
     ] = ()
-    """Names of parameters that start lacks, with * for any letters; they start fresh."""
+    """Parameters that start lacks, with * for any letters; they start fresh."""
     seed: int = Field(default=1, ge=0)
     """Decides the first weights and the order of records."""
     device: Device = "auto"

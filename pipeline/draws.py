@@ -34,6 +34,7 @@ PURPOSES = {
     "attack.fit": "what a learned attack draws while it is fitted",
     "attack.null": "the shuffled memberships of the null control [side]",
     "attack.kept": "the references left out, so that their number reveals nothing",
+    "attack.growth": "the order in which references join, pair by pair",
     "per_class.folds": "the folds of thresholds per class",
     "qmia.folds": "the folds of quantile regression",
     "qmia.trees": "its trees [fold]",

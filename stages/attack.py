@@ -2,16 +2,18 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.attacks import catalogue, coverage, rmia
+from pipeline.attacks import catalogue, coverage, growth, rmia
 from pipeline.attacks.division import Division, withholding
-from pipeline.attacks.evidence import evidence, together
+from pipeline.attacks.evidence import blocks, evidence, together
 from pipeline.attacks.view import View, unknown
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
@@ -62,6 +64,9 @@ def compute(job: Job) -> str:
         again = experiment.run(settings, repeated, memory, outcome.scored)
         repeats.append(measured(again, records.member, other))
     seconds["repeats"] = time.perf_counter() - started
+    started = time.perf_counter()
+    points = grown(settings, view, outcome, division)
+    seconds["growth"] = time.perf_counter() - started
 
     uses_slope = {*catalogue.RMIA} & {*outcome.scored}
     table = schema.Search(
@@ -79,10 +84,10 @@ def compute(job: Job) -> str:
     timings = summaries.Timings(seconds=seconds)
     documents.write(folder / TIMINGS, timings, key=job.key)
     p_value = reference_p_values(view)
-    correct = margins.right(shard.logits[:, 0], shard.label, shard.margin[:, 0])
+    responses = responses_of(shard)
     # A million records of many references leave little room for their scores.
     del view, shard
-    scores = assembled(records, division, outcome, correct, p_value)
+    scores = assembled(records, division, outcome, responses, p_value, points)
     arrays.write(job.artifact("attack"), scores, key=job.key, origin=job.origin)
     n_candidates = sum(len(choice.trials) for choice in outcome.learned)
     return (
@@ -148,6 +153,42 @@ def measured(
     )
 
 
+def grown(
+    settings: Attack, view: View, outcome: Outcome, division: Division
+) -> list[growth.Point]:
+    """Return what attacks say of attack-eval by fewer references, attack by attack."""
+    if not settings.growth:
+        return []
+    names = growth.attacks(tuple(outcome.scored), outcome.strongest)
+    # The other records' scores are let go at once: of a million they are large.
+    points = [
+        point._replace(score=point.score[division.attack_eval])
+        for point in growth.points(view, names)
+    ]
+    return sorted(points, key=lambda point: names.index(point.attack))
+
+
+class Responses(NamedTuple):
+    """How the target responds to the first view of each record."""
+
+    correct: NDArray[np.bool_]  # (n_records,) puts it into its class
+    loss: NDArray[np.float64]  # (n_records,) nats
+    # (n_records,) probability of the class it puts it into; NaN: only margins are known
+    confidence: NDArray[np.float64]
+
+
+def responses_of(shard: kinds.Shard) -> Responses:
+    """Return how the target responds, from its signals."""
+    logits, margin = shard.logits[:, 0], shard.margin[:, 0]
+    confidence = np.full(len(logits), np.nan)
+    if logits.shape[1]:
+        for rows in blocks(len(logits)):
+            confidence[rows] = margins.confidence(logits[rows])
+    return Responses(
+        margins.right(logits, shard.label, margin), margins.loss(margin), confidence
+    )
+
+
 def reference_p_values(view: View) -> NDArray[np.float64]:
     """Return the p-value of each record among models that were not trained on it."""
     references = view.references
@@ -165,8 +206,9 @@ def assembled(
     records: kinds.Records,
     division: Division,
     outcome: Outcome,
-    correct: NDArray[np.bool_],
+    responses: Responses,
     p_value: NDArray[np.float64],
+    points: Sequence[growth.Point],
 ) -> kinds.Scores:
     """Return what is kept of the attacks: the scores of the audited records."""
     audited = division.audited
@@ -182,12 +224,21 @@ def assembled(
         label=records.label[audited],
         member=records.member[audited],
         evaluation=division.attack_eval[audited],
-        correct=correct[audited],
+        correct=responses.correct[audited],
+        loss=responses.loss[audited],
+        confidence=responses.confidence[audited],
         p_value=p_value[audited],
         method=np.array(list(outcome.scored), dtype="S"),
         score=score,
         decision=np.stack([decided[name].decision[audited] for name in outcome.scored]),
         reading=reading,
+        growth_method=np.array([point.attack for point in points], dtype="S"),
+        growth_references=np.array(
+            [point.references for point in points], dtype=np.int64
+        ),
+        growth_score=np.array([point.score for point in points]).reshape(
+            len(points), int(division.attack_eval.sum())
+        ),
     )
 
 
@@ -211,24 +262,21 @@ def kept_of(
     Raises:
         AuditError: if none would be left.
     """
-    # All of them, without the room that a million records would take.
-    kept = np.broadcast_to(np.True_, in_models.shape)
     if not len(in_models):
-        return kept
+        return in_models
     for remark in coverage.gaps(in_models[:, division.audited]):
         cli.note(remark)
-    train = division.attack_train
-    of_train = units.of(unit, train)
-    if coverage.reveals(in_models[:, train], division.member[train], of_train):
-        kept = coverage.balanced(in_models, seed) | ~division.audited
-        if not kept.any(axis=0).all():
-            problem = "are trained on just what the target is not, or just what it is"
-            fix = "give references trained on random halves of their own"
-            raise AuditError("references", problem, fix)
-        cli.note(
-            "the number of references trained on a record tells whether the target is: "
-            "some are left out at random, as many IN as OUT are kept of every record"
-        )
+    kept = coverage.counting(in_models, division, seed, unit)
+    if kept.all():
+        return kept
+    if not kept.any(axis=0).all():
+        problem = "are trained on just what the target is not, or just what it is"
+        fix = "give references trained on random halves of their own"
+        raise AuditError("references", problem, fix)
+    cli.note(
+        "the number of references trained on a record tells whether the target is: "
+        "some are left out at random, as many IN as OUT are kept of every record"
+    )
     return kept
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipeline import cli
+from pipeline.attacks.growth import Point
 from pipeline.audit import terminal
 from pipeline.cache import (
     arrays,
@@ -18,6 +19,7 @@ from pipeline.cache import (
 )
 from pipeline.cache.stages import REFERENCES, SEARCH, TEXT, TIMINGS
 from pipeline.cache.stamps import Job
+from pipeline.config import About
 from pipeline.config import Report as Settings
 from pipeline.data import membership
 from pipeline.errors import AuditError
@@ -65,6 +67,7 @@ def read(job: Job, settings: Settings) -> Inputs:
     audited = ~records.population
     return Inputs(
         audit=job.run.name,
+        about=job.section(About),
         audited=Audited(
             id=scores.id,
             label=scores.label,
@@ -72,6 +75,8 @@ def read(job: Job, settings: Settings) -> Inputs:
             evaluation=scores.evaluation,
             canary=records.canary[audited],
             correct=scores.correct,
+            loss=scores.loss,
+            confidence=scores.confidence,
             group=groups(settings, records),
             p_value=scores.p_value,
             method=tuple(method.decode() for method in scores.method),
@@ -94,6 +99,15 @@ def read(job: Job, settings: Settings) -> Inputs:
         reference_names=reference_names(job, len(reference_member)),
         reference_member=reference_member[:, audited],
         search=search,
+        growth=tuple(
+            Point(attack.decode(), int(references), score)
+            for attack, references, score in zip(
+                scores.growth_method,
+                scores.growth_references,
+                scores.growth_score,
+                strict=True,
+            )
+        ),
         blind=blind,
         origins={
             "blind": of_blind,

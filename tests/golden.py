@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import config, draws
-from pipeline.attacks import learned
+from pipeline.attacks import growth, learned
 from pipeline.audit import experiment, search
 from pipeline.cache import arrays, documents, keys, kinds, summaries
 from pipeline.data import selection, sources
@@ -347,7 +347,9 @@ def of_attack() -> Golden:
     shuffled = controls.shuffled(
         view.division.member, (view.attack_train, ~view.attack_train), 1
     )
-    return Golden(numbers + flat(p_value, shuffled), 1e-4)
+    points = growth.points(view, ("lira_online_fixed", "rmia_online"))
+    grown = [part for point in points for part in ([point.references], point.score)]
+    return Golden(numbers + flat(p_value, shuffled, *grown), 1e-4)
 
 
 def of_report() -> Golden:

@@ -3,19 +3,28 @@
 from typing import Any
 
 from pipeline.cache.summaries import Accuracies, Contradicted
+from pipeline.config import About
 from pipeline.findings.schema import (
+    AccuracyGap,
     AttackFigures,
     Blind,
     Bound,
+    Calibration,
+    Calibrations,
     Comparison,
+    ConfidenceBin,
     Controls,
     Counts,
     Difference,
+    Drivers,
     Epsilon,
+    Growth,
     Independence,
     Labels,
+    LossGap,
     Null,
     NullAttack,
+    Outlook,
     Provenance,
     Range,
     Rate,
@@ -181,7 +190,13 @@ def controls(**changed: Any) -> Controls:
         "references": resemblance(),
         "independence": independence(),
         "resolution": Resolution(
-            nonmembers=440, smallest_fpr=1 / 440, unmeasured=(0.001, 0.0001)
+            nonmembers=440,
+            smallest_fpr=1 / 440,
+            unmeasured=(0.001, 0.0001),
+            smallest_auc=0.5563,
+            smallest_tpr_at_fpr={"0.01": 0.1031},
+            level=0.04,
+            power=0.8,
         ),
     }
     return Controls(**{**fields, **changed})
@@ -221,10 +236,33 @@ def bound(epsilon: float) -> Bound:
     )
 
 
+def growth(references: int, auc: float) -> Growth:
+    return Growth(
+        attack="amortised",
+        references=references,
+        auc=auc,
+        auc_interval=(auc - 0.02, auc + 0.02),
+        tpr_at_fpr={"0.01": rate(0.25, 0.125, 0.375), "0.001": NONE},
+    )
+
+
+def calibration(accuracy: float) -> Calibration:
+    part = ConfidenceBin(
+        low=0.8, high=0.9, records=40, confidence=0.85, accuracy=accuracy
+    )
+    return Calibration(
+        expected_error=abs(0.85 - accuracy),
+        confidence=0.85,
+        accuracy=accuracy,
+        bins=(part,),
+    )
+
+
 def report(*attacks: AttackFigures, **changed: Any) -> Report:
     """Return a report whose strongest attack is the last."""
     chosen = attacks[-1].method
     fields: dict[str, Any] = {
+        "about": About(name="A model", owner="Its owner"),
         "audit": "a-rather-long-name-of-a-config-as-people-give-them",
         "controls": controls(),
         "target": Target(
@@ -267,6 +305,26 @@ def report(*attacks: AttackFigures, **changed: Any) -> Report:
         ),
         "units": None,
         "repeats": None,
+        "growth": (growth(8, 0.71), growth(16, 0.75)),
+        "outlook": Outlook(
+            attack="amortised",
+            fewer=8,
+            references=16,
+            gain=0.04,
+            gain_interval=(0.01, 0.07),
+            sentence="From 8 to 16 references the AUC of amortised rose.",
+        ),
+        "drivers": Drivers(
+            accuracy=AccuracyGap(
+                members=0.9, nonmembers=0.5, difference=0.4, interval=(0.3, 0.5)
+            ),
+            loss=LossGap(
+                members=0.1, nonmembers=1.5, difference=1.4, interval=(1.2, 1.6)
+            ),
+            calibration=Calibrations(
+                members=calibration(0.9), nonmembers=calibration(0.5)
+            ),
+        ),
         "choices": {"attacks.chosen": "attack-train: the highest AUC"},
         "verdict": Verdict(
             leaks=True,

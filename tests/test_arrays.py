@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,22 @@ SCORES = kinds.Scores(
     member=np.array([False, True]),
     evaluation=np.array([True, True]),
     correct=np.array([False, True]),
+    loss=np.array([1.5, 1e-300]),
+    confidence=np.array([0.5, 1.0]),
     p_value=np.array([0.5, np.nan]),
     method=np.array([b"lr", b"knn"]),
     score=np.array([[0.1, 0.9], [0.5, 0.5]]),
     decision=np.array([[False, True], [True, False]]),
     reading=np.array([[0.5, 0.25], [1.0, 0.0]]),
+    growth_method=np.array([b"rmia_online"]),
+    growth_references=np.array([2]),
+    growth_score=np.array([[0.25, -0.5]]),
+)
+NO_GROWTH = replace(
+    SCORES,
+    growth_method=np.array([], dtype="S"),
+    growth_references=np.array([], dtype=np.int64),
+    growth_score=np.empty((0, 2)),
 )
 ARTIFACTS = [
     RECORDS,
@@ -71,6 +82,7 @@ ARTIFACTS = [
     SHARD,
     REFERENCE_SHARD,
     SCORES,
+    NO_GROWTH,
 ]
 
 # A limit on the size of files makes the kernel refuse to write on, as a full disk does.

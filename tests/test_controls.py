@@ -10,6 +10,7 @@ from scipy.stats import fisher_exact, mannwhitneyu
 from pipeline.cache.summaries import Accuracies, Contradicted
 from pipeline.findings import controls
 from pipeline.findings.schema import Labels, Range, Resemblance, Target
+from pipeline.statistics import power
 
 
 def test_shuffled_memberships_keep_the_numbers_of_each_side() -> None:
@@ -481,8 +482,30 @@ def test_a_reference_of_all_records_or_of_none_says_nothing() -> None:
     assert control.agreement == Range(lowest=1 / 3, highest=2 / 3)
 
 
+def sides(n_members: int, n_nonmembers: int) -> NDArray[np.bool_]:
+    return np.arange(n_members + n_nonmembers) < n_members
+
+
+def test_alike_records_of_a_unit_show_no_smaller_leak() -> None:
+    alone = controls.resolution(sides(500, 440), (), 0.04)
+    member, unit = np.tile(sides(500, 440), 3), np.tile(np.arange(940), 3)
+    by_unit = controls.resolution(member, (), 0.04, unit)
+    assert by_unit.smallest_auc == alone.smallest_auc
+    assert by_unit.smallest_tpr_at_fpr == alone.smallest_tpr_at_fpr
+    assert by_unit.nonmembers == 3 * 440
+
+
 def test_the_resolution_is_one_non_member() -> None:
-    control = controls.resolution(440, (0.1, 0.01, 0.001))
+    control = controls.resolution(sides(500, 440), (0.1, 0.01, 0.001), 0.04)
     assert control.smallest_fpr == 1 / 440
     assert control.unmeasured == (0.001,)
-    assert controls.resolution(1000, (0.001,)).unmeasured == ()
+    assert controls.resolution(sides(500, 1000), (0.001,), 0.04).unmeasured == ()
+
+
+def test_the_smallest_leaks_are_those_of_either_look_at_half_of_the_level() -> None:
+    control = controls.resolution(sides(500, 440), (), 0.04)
+    assert (control.level, control.power) == (0.04, 0.8)
+    assert control.smallest_auc == power.smallest_auc(500, 440, 0.02, 0.8)
+    assert control.smallest_tpr_at_fpr == {
+        "0.01": power.smallest_tpr(500, 440, 0.02, 0.8)
+    }

@@ -127,3 +127,12 @@ def test_all_references_count_unless_their_number_reveals_memberships() -> None:
     assert not expected.all()
     assert np.array_equal(kept[:, audited], expected[:, audited])
     assert kept[:, ~audited].all()
+
+
+def test_a_few_units_of_many_records_reveal_nothing_by_their_number() -> None:
+    # Of six units of either side the reference knows five of the target's.
+    unit = np.arange(300) // 25
+    member, in_models = unit < 6, (unit != 0) & (unit < 7)
+    division = withholding(np.ones(300, dtype=bool), np.zeros(300, dtype=bool), member)
+    assert not coverage.counting(in_models[None], division, 1).all()
+    assert coverage.counting(in_models[None], division, 1, unit).all()

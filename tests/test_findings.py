@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.attacks.growth import Point
 from pipeline.audit import terminal
 from pipeline.cache.summaries import Contradicted
+from pipeline.config import About
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure, report, slices
+from pipeline.findings.figures import RATES
 from pipeline.findings.report import Audited, Inputs
 from pipeline.findings.schema import (
     Accuracies,
@@ -43,6 +46,8 @@ def inputs(seed: int = 0, shift: float = 1.5, **changed: Any) -> Inputs:
         evaluation=evaluation,
         canary=rng.random(N) < 0.05,
         correct=rng.random(N) < 0.8,
+        loss=rng.exponential(size=N),
+        confidence=rng.uniform(0.25, 1.0, N),
         group=None,
         p_value=rng.random(N),
         method=METHODS,
@@ -66,9 +71,10 @@ def inputs(seed: int = 0, shift: float = 1.5, **changed: Any) -> Inputs:
         repeats=(division(0.7),),
         methods=(),
     )
-    halves = rng.random((2, N)) < 0.5
+    halves, n_eval = rng.random((2, N)) < 0.5, int(evaluation.sum())
     fields: dict[str, Any] = {
         "audit": "made-up",
+        "about": About(name="A model"),
         "audited": audited,
         "n_population": 7,
         "n_duplicates_dropped": 3,
@@ -80,6 +86,9 @@ def inputs(seed: int = 0, shift: float = 1.5, **changed: Any) -> Inputs:
         "reference_names": tuple("abcd"),
         "reference_member": np.concatenate([halves, ~halves]),
         "search": search,
+        "growth": (
+            Point("lira_online", 2, score[1, evaluation] + rng.normal(size=n_eval)),
+        ),
         "blind": reports.blind(),
         "origins": {},
     }
@@ -150,7 +159,12 @@ def test_the_counts_are_those_of_the_records() -> None:
     both = records["flagged"] & audited.member
     assert made.risk.flagged_members == both.sum()
     judged = audited.evaluation & ~audited.member
-    assert made.controls.resolution.nonmembers == judged.sum()
+    resolution = made.controls.resolution
+    assert resolution.nonmembers == judged.sum()
+    assert resolution.level == pytest.approx(0.04)
+    assert resolution == controls.resolution(
+        audited.member[audited.evaluation], RATES, resolution.level
+    )
 
 
 def test_what_is_learned_of_memberships_is_learned_on_attack_train() -> None:

@@ -194,14 +194,57 @@ def test_a_tpr_lies_within_its_interval(
 
 def test_the_difference_of_means_has_welchs_interval() -> None:
     rng = np.random.default_rng(0)
-    some, others = rng.exponential(size=40), 2 + 3 * rng.normal(size=15)
-    low, high = intervals.mean_difference(some, others, 0.9)
-    expected = stats.ttest_ind(some, others, equal_var=False).confidence_interval(0.9)
+    inside, outside = 2 + 3 * rng.normal(size=15), rng.exponential(size=40)
+    values, member = np.concatenate((inside, outside)), np.arange(55) < 15
+    low, high = intervals.mean_difference(values, member, 0.9)
+    test = stats.ttest_ind(outside, inside, equal_var=False)
+    expected = test.confidence_interval(0.9)
     assert (low, high) == pytest.approx((expected.low, expected.high))
 
 
 def test_the_difference_of_constant_means_is_known() -> None:
-    assert intervals.mean_difference(np.ones(5), np.zeros(3), 0.95) == (1.0, 1.0)
+    member = np.arange(8) < 3
+    assert intervals.mean_difference(1.0 - member, member, 0.95) == (1.0, 1.0)
+
+
+def test_alike_records_of_a_unit_make_no_difference_surer() -> None:
+    rng = np.random.default_rng(0)
+    member, unit = np.arange(80) < 30, np.arange(80)
+    score, other = rng.normal(size=80) + member, rng.normal(size=80) + member
+    thrice = [np.tile(values, 3) for values in (score, other, member, unit)]
+    assert intervals.mean_difference(thrice[0], *thrice[2:3], 0.95, thrice[3]) == (
+        pytest.approx(intervals.mean_difference(score, member, 0.95))
+    )
+    assert intervals.auc_difference(*thrice[:3], 0.95, thrice[3]) == pytest.approx(
+        intervals.auc_difference(score, other, member, 0.95)
+    )
+    # Counted one by one, they would.
+    low, high = intervals.mean_difference(thrice[0], thrice[2], 0.95)
+    narrow = intervals.mean_difference(thrice[0], thrice[2], 0.95, thrice[3])
+    assert high - low < 0.7 * (narrow.high - narrow.low)
+
+
+def test_units_on_both_sides_make_a_difference_of_means_surer() -> None:
+    rng = np.random.default_rng(0)
+    unit, member = np.tile(np.arange(40), 2), np.arange(80) < 40
+    hardness = np.tile(rng.normal(size=40), 2)
+    values = hardness + 0.1 * rng.normal(size=80)
+    low, high = intervals.mean_difference(values, member, 0.95, unit)
+    # The deviation of forty differences, each of one unit.
+    apart = (values[~member] - values[member]).std(ddof=1)
+    assert (high - low) / 2 == pytest.approx(1.99 * apart / 40**0.5, rel=0.02)
+    # Where it cancels all, the difference still is not taken as known.
+    again = intervals.mean_difference(hardness, member, 0.95, unit)
+    assert again.high - again.low > 0.5
+
+
+@pytest.mark.parametrize("unit", [None, np.array([0, 0, 1, 2, 3, 4])])
+def test_of_a_single_unit_of_a_side_all_differences_of_aucs_may_be(
+    unit: NDArray[np.int64] | None,
+) -> None:
+    member = np.arange(6) < (1 if unit is None else 2)
+    score = np.arange(6.0)
+    assert intervals.auc_difference(score, -score, member, 0.95, unit) == (-1.0, 1.0)
 
 
 def test_the_interval_of_a_difference_of_aucs_is_the_normal_one_of_pairs() -> None:

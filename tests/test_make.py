@@ -229,12 +229,13 @@ def test_an_attack_killed_goes_on_to_the_same_bytes(
 
 def test_the_report_has_its_schema(finished: Checkout) -> None:
     report = json.loads((finished.run / "report" / "report.json").read_text())
-    assert report["schema"] == 4
+    assert report["schema"] == 5
     assert [*report] == [
         "key",
         "origin",
         "schema",
         "audit",
+        "about",
         "controls",
         "target",
         "records",
@@ -248,6 +249,9 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "risk",
         "units",
         "repeats",
+        "growth",
+        "outlook",
+        "drivers",
         "choices",
         "verdict",
         "provenance",

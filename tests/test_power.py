@@ -13,8 +13,13 @@ DRAWS = 200
 ALLOWED = 3 * (0.8 * 0.2 / DRAWS) ** 0.5
 
 
-def noticed(scores: NDArray[np.float64], member: NDArray[np.bool_]) -> float:
-    return float(np.mean([metrics.p_value(own, member) < LEVEL for own in scores]))
+def noticed(
+    scores: NDArray[np.float64],
+    member: NDArray[np.bool_],
+    unit: NDArray[np.int64] | None = None,
+) -> float:
+    p = [metrics.p_value(own, member, unit) for own in scores]
+    return float(np.mean(np.array(p) < LEVEL))
 
 
 def sides(n_members: int, n_nonmembers: int) -> NDArray[np.bool_]:
@@ -43,6 +48,16 @@ def test_the_smallest_auc_is_noticed_four_times_in_five(
     )
     # The second look, at the highest scores, adds up to a tenth where tails are long.
     assert 0.8 - ALLOWED <= noticed(scores, member) <= 0.9 + ALLOWED
+
+
+def test_alike_records_of_units_are_worth_their_number() -> None:
+    auc = power.smallest_auc(60, 60, LEVEL / 2, 0.8)
+    assert auc is not None
+    member, unit = sides(60, 60), np.arange(120)
+    scores = np.random.default_rng(0).normal(size=(DRAWS, 120))
+    scores += member * norm.ppf(auc) * np.sqrt(2)
+    share = noticed(np.tile(scores, 4), np.tile(member, 4), np.tile(unit, 4))
+    assert 0.8 - ALLOWED <= share <= 0.9 + ALLOWED
 
 
 def test_the_smallest_auc_of_large_sides_is_that_of_the_plain_sample_size() -> None:
@@ -99,6 +114,7 @@ def test_the_smallest_tpr_is_noticed_four_times_in_five(
 
 
 def test_a_rate_that_cannot_be_measured_or_noticed_is_none() -> None:
+    assert power.smallest_tpr(0, 1000, 0.02, 0.8) is None
     assert power.smallest_tpr(10, 99, 0.02, 0.8) is None
     # Both of the two highest must be members, each with probability √.8; of 100 others
     # one lies as high.

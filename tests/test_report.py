@@ -73,6 +73,12 @@ PLAIN = [
     "risk.prior",
     "repeats.draws",
     "repeats.attacks",
+    "growth",
+    "outlook.fewer",
+    "outlook.references",
+    "outlook.gain",
+    "outlook.gain_interval",
+    "drivers",
 ]
 # Parts of the report whose keys are names of what they hold.
 NAMED = {
@@ -188,6 +194,7 @@ def test_the_controls_are_all_there(report: Report) -> None:
     assert controls.null.refitted == ("rmia_online", "amortised", "lr", "rf")
     assert controls.resolution.nonmembers == 15
     assert controls.resolution.unmeasured == (0.01, 0.001, 0.0001)
+    assert controls.resolution.smallest_tpr_at_fpr == {"0.01": None}
     assert controls.references is not None
     assert controls.independence is not None
     # Both of a pair: as much as one agrees, the other does not.

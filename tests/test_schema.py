@@ -116,6 +116,7 @@ def test_the_schema_of_the_report_names_every_part_of_it() -> None:
     assert [*described["properties"]] == [
         "schema",
         "audit",
+        "about",
         "controls",
         "target",
         "records",
@@ -129,6 +130,9 @@ def test_the_schema_of_the_report_names_every_part_of_it() -> None:
         "risk",
         "units",
         "repeats",
+        "growth",
+        "outlook",
+        "drivers",
         "choices",
         "verdict",
         "provenance",
@@ -179,9 +183,9 @@ def test_a_report_with_an_unknown_field_is_refused() -> None:
 
 def test_a_report_of_another_schema_is_refused() -> None:
     content = full_report().model_dump(mode="json", by_alias=True)
-    assert content["schema"] == 4
-    content["schema"] = 3
-    with pytest.raises(ValidationError, match="Input should be 4"):
+    assert content["schema"] == 5
+    content["schema"] = 4
+    with pytest.raises(ValidationError, match="Input should be 5"):
         Report.model_validate_json(json.dumps(content))
 
 

@@ -37,7 +37,7 @@ VERSIONS = {
     References: 3,
     Shard: 3,
     ReferenceShard: 3,
-    Scores: 4,
+    Scores: 5,
 }
 
 

@@ -33,8 +33,8 @@ KINDS = {
     "target": Kind(2, ()),
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
-    "attack": Kind(5, ("numpy", "scipy", "scikit-learn")),
-    "report": Kind(11, ("numpy", "scipy", "scikit-learn")),
+    "attack": Kind(6, ("numpy", "scipy", "scikit-learn")),
+    "report": Kind(12, ("numpy", "scipy", "scikit-learn")),
     # What they are made of, cached one by one.
     "checkpoint": Kind(2, ("numpy",)),
     "outputs": Kind(2, ("numpy",)),

@@ -104,6 +104,10 @@ class Scores:
     member: NDArray[np.bool_]  # (n_records,)
     evaluation: NDArray[np.bool_]  # (n_records,) on the attack-eval side
     correct: NDArray[np.bool_]  # (n_records,) the target puts it into its class
+    loss: NDArray[np.float64]  # (n_records,) the target's, nats
+    # (n_records,) probability that the target gives to the class it puts it into; NaN
+    # where only margins are known
+    confidence: NDArray[np.float64]
     # (n_records,) that the target knows it no better than models not trained on it;
     # NaN without such models.
     p_value: NDArray[np.float64]
@@ -113,3 +117,8 @@ class Scores:
     # (n_methods, n_records) what the score means, in [0, 1], where it means something:
     # a p-value, or RMIA's share; else NaN.
     reading: NDArray[np.float64]
+    # What some attacks say by fewer references, in points: attack and number.
+    growth_method: NDArray[np.bytes_]  # (n_points,)
+    growth_references: NDArray[np.int64]  # (n_points,)
+    # (n_points, n_eval) of the records on the attack-eval side alone
+    growth_score: NDArray[np.float64]

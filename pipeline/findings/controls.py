@@ -23,7 +23,7 @@ from pipeline.findings.schema import (
     Sides,
     Target,
 )
-from pipeline.statistics import metrics, units
+from pipeline.statistics import metrics, power, units
 from pipeline.statistics.units import Units
 
 # At most this share of sound audits fails the null control, whatever the attacks.
@@ -41,6 +41,7 @@ SLACK = 0.05
 LIMIT = 2.58  # standard errors, 99 % of a normal law
 # Of a difference of accuracies. With a larger one references neither pass nor fail.
 LARGEST_ERROR = 0.1
+POWER = 0.8  # with which the smallest leak is noticed, as is usual
 
 
 def shuffled(
@@ -394,18 +395,42 @@ def independence(
     )
 
 
-def resolution(n_nonmembers: int, rates: Sequence[float]) -> Resolution:
-    """Return which false-positive rates so many non-members can measure.
+def resolution(
+    member: NDArray[np.bool_], rates: Sequence[float], level: float, unit: Units = None
+) -> Resolution:
+    """Return what the judged records can measure, and the smallest leak they can show.
+
+    With units, the leak in the order is that of as many records as theirs are worth if
+    those of a unit are all alike, so a smaller one may show too. The leak at the top is
+    that of one record of each unit, as its test is.
 
     Args:
-        n_nonmembers: on attack-eval.
-        rates: that are asked for.
+        member: (n_records,) on attack-eval, whether a record is a member.
+        rates: false-positive rates that are asked for.
+        level: that the chosen attack is tested at.
+        unit: (n_records,) or None.
     """
+    n_nonmembers = int((~member).sum())
     unmeasured = tuple(
         rate
         for rate in rates
         if not metrics.false_positives_allowed(n_nonmembers, rate)
     )
+    # The test makes two looks, each at half of the level.
+    tail = level / 2
+    inside, outside = (
+        units.effective(units.of(unit, side), int(side.sum()))
+        for side in (member, ~member)
+    )
+    alone = member[units.one_of_each(unit, len(member))]
+    at_top = int(alone.sum()), int((~alone).sum())
+    smallest_tpr = power.smallest_tpr(*at_top, tail, POWER)
     return Resolution(
-        nonmembers=n_nonmembers, smallest_fpr=1 / n_nonmembers, unmeasured=unmeasured
+        nonmembers=n_nonmembers,
+        smallest_fpr=1 / n_nonmembers,
+        unmeasured=unmeasured,
+        smallest_auc=power.smallest_auc(inside, outside, tail, POWER),
+        smallest_tpr_at_fpr={str(metrics.TOP): smallest_tpr},
+        level=level,
+        power=POWER,
     )

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from pipeline.attacks import catalogue
+from pipeline.attacks.growth import Point
 from pipeline.cache.summaries import Accuracies, Contradicted
+from pipeline.config import About
 from pipeline.config import Report as Settings
 from pipeline.findings import controls, exposure, persons
+from pipeline.findings.drivers import drivers
 from pipeline.findings.figures import (
     INTERVALS,
     INTERVALS_OF_UNITS,
@@ -21,6 +24,7 @@ from pipeline.findings.figures import (
     spreads,
 )
 from pipeline.findings.figures import tpr_at_fpr as rates
+from pipeline.findings.growth import growth, outlook
 from pipeline.findings.schema import (
     AttackFigures,
     Blind,
@@ -38,6 +42,7 @@ from pipeline.findings.schema import (
     Risk,
     Search,
     Slices,
+    Strongest,
     Target,
 )
 from pipeline.findings.slices import slices
@@ -65,6 +70,8 @@ CHOICES = {
     "slices.kinds.auc_interval": "corrected for the number of slices (Bonferroni)",
     "slices.kinds.p_value": "corrected for the number of slices (Holm)",
     "repeats.strongest": "attack-train of each draw: as attacks.chosen",
+    "outlook.attack": "attack-train: as attacks.chosen, or the highest AUC there of "
+    "the attacks in growth",
     "risk.flagged": "corrected for the number of records (Benjamini and Hochberg)",
     "units.flagged": "corrected for the number of units (Benjamini and Hochberg) and "
     "of their records (Bonferroni)",
@@ -108,6 +115,10 @@ class Audited:
     evaluation: NDArray[np.bool_]  # (n_records,) on the attack-eval side
     canary: NDArray[np.bool_]  # (n_records,) whether its label was changed
     correct: NDArray[np.bool_]  # (n_records,) the target puts it into its class
+    loss: NDArray[np.float64]  # (n_records,) the target's, nats
+    # (n_records,) probability that the target gives to the class it puts it into; NaN
+    # where only margins are known
+    confidence: NDArray[np.float64]
     group: NDArray[Any] | None  # (n_records,) the user's, if any
     p_value: NDArray[np.float64]  # (n_records,) as exposure.reference_p_values
     method: tuple[str, ...]  # (n_methods,)
@@ -135,6 +146,7 @@ class Inputs:
     """All that a report is made from."""
 
     audit: str  # its name
+    about: About
     audited: Audited
     n_population: int
     n_duplicates_dropped: int
@@ -146,6 +158,7 @@ class Inputs:
     reference_names: tuple[str, ...]
     reference_member: NDArray[np.bool_]  # (n_references, n_records) of the audited
     search: Search
+    growth: tuple[Point, ...]  # on attack-eval, by some of the references
     blind: Blind
     origins: Mapping[str, Mapping[str, str]]  # of each stage, as kept with its artifact
 
@@ -189,6 +202,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
     records = _by_record(audited, inputs.target, score, settings)
     of_units = _by_unit(audited, score, settings)
     unit = audited.unit
+    of_judged = units.of(unit, judged)
     count_of_units = None if of_units is None else persons.counts(of_units)
     worth = _worth(audited, settings.confidence)
     plain = ~audited.canary  # a wrong label is one that even a fine target is wrong on
@@ -211,10 +225,14 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
         independence=controls.independence(
             inputs.reference_member, audited.member, inputs.reference_names, unit
         ),
-        resolution=controls.resolution(n_eval - n_members, RATES),
+        resolution=controls.resolution(
+            member, RATES, CHOSEN_SHARE * (1 - settings.confidence), of_judged
+        ),
     )
+    points = _points(inputs)
     report = Report(
         audit=inputs.audit,
+        about=inputs.about,
         controls=tested,
         target=inputs.target,
         records=counts,
@@ -250,6 +268,22 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
         ),
         units=count_of_units,
         repeats=_repeats(search.repeats),
+        growth=growth(points, member, settings.confidence, of_judged),
+        outlook=outlook(
+            points,
+            member,
+            _by_preference(search.strongest),
+            settings.confidence,
+            of_judged,
+        ),
+        drivers=drivers(
+            audited.correct,
+            audited.loss,
+            audited.confidence,
+            audited.member,
+            settings.confidence,
+            unit,
+        ),
         choices=CHOICES,
         verdict=verdict(
             attacks,
@@ -342,6 +376,23 @@ def _attacks(
         update={"method": catalogue.STRONGEST, "chosen": chosen}
     )
     return (*attacks, strongest)
+
+
+def _points(inputs: Inputs) -> list[Point]:
+    """Return the growth of each attack with its point by all references at the end."""
+    audited, n_references = inputs.audited, len(inputs.references)
+    judged = audited.score[:, audited.evaluation]
+    points: list[Point] = []
+    for attack in dict.fromkeys(point.attack for point in inputs.growth):
+        points += [point for point in inputs.growth if point.attack == attack]
+        points.append(Point(attack, n_references, judged[audited.row(attack)]))
+    return points
+
+
+def _by_preference(strongest: Strongest) -> list[str]:
+    """Return the attacks, the chosen one first, then the best on attack-train."""
+    auc = strongest.auc_on_attack_train
+    return sorted(auc, key=lambda name: (name != strongest.chosen, -auc[name]))
 
 
 def _loss(audited: Audited, chosen: NDArray[np.bool_]) -> NDArray[np.float64] | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue
 
 from pipeline.cache.summaries import Accuracies, Contradicted
+from pipeline.config import About
 from pipeline.record import Record
 
 Ends = tuple[float, float]  # of an interval
@@ -149,6 +150,12 @@ class Resolution(Record):
     nonmembers: int
     smallest_fpr: float
     unmeasured: tuple[float, ...]  # of the rates that the report asks for
+    # The smallest leaks that the chosen attack's test notices with probability `power`;
+    # None: not even the largest.
+    smallest_auc: float | None
+    smallest_tpr_at_fpr: dict[str, float | None]  # by false-positive rate
+    level: float  # of that test
+    power: float
 
 
 class Controls(Record):
@@ -343,6 +350,85 @@ class Repeats(Record):
     attacks: dict[str, Spreads]
 
 
+# What more references would change
+
+
+class Growth(Record):
+    """What an attack reaches on attack-eval by some of the references."""
+
+    attack: str
+    references: int
+    auc: float
+    auc_interval: Ends
+    tpr_at_fpr: dict[str, Rate]  # by false-positive rate
+
+
+class Outlook(Record):
+    """What the last doubling of the references gave, and so what more would give."""
+
+    attack: str
+    fewer: int  # references
+    references: int  # all
+    gain: float  # of the AUC
+    gain_interval: Ends  # by the chance of the records, not of the references
+    sentence: str
+
+
+# What drives the leak
+
+
+class AccuracyGap(Record):
+    """How much more often the target is right on members."""
+
+    members: float
+    nonmembers: float
+    difference: float
+    interval: Ends  # of the difference
+
+
+class LossGap(Record):
+    """How much more the target loses on non-members, in nats."""
+
+    members: float  # mean
+    nonmembers: float  # mean
+    difference: float
+    interval: Ends | None  # of the difference; None: a side has but one record, or unit
+
+
+class ConfidenceBin(Record):
+    """Records that the target is about equally sure of."""
+
+    low: float  # confidence above this
+    high: float  # and up to this
+    records: int
+    confidence: float  # mean
+    accuracy: float
+
+
+class Calibration(Record):
+    """Whether the target is right as often as it is sure."""
+
+    expected_error: float  # in [0, 1]
+    confidence: float  # mean
+    accuracy: float
+    bins: tuple[ConfidenceBin, ...]  # those with records
+
+
+class Calibrations(Record):
+    """The calibration on either side."""
+
+    members: Calibration
+    nonmembers: Calibration
+
+
+class Drivers(Record):
+    """How differently the target treats the two sides, which attacks feed on."""
+
+    accuracy: AccuracyGap
+    loss: LossGap
+    calibration: Calibrations | None  # None: only margins are known
+
+
 # What it comes to
 
 Grade = Literal["cannot tell", "none found", "low", "moderate", "high"]
@@ -375,8 +461,9 @@ class Report(Record):
 
     # "schema" in the file, a name that pydantic keeps for itself. Raised when the
     # fields change.
-    schema_version: Literal[4] = Field(default=4, alias="schema")
+    schema_version: Literal[5] = Field(default=5, alias="schema")
     audit: str
+    about: About
     controls: Controls
     target: Target
     records: Counts
@@ -390,6 +477,11 @@ class Report(Record):
     risk: Risk
     units: Units | None  # None: records have no units
     repeats: Repeats | None  # None: the records were divided once
+    # By attack, then by number; empty with fewer than three references, or if the
+    # setting attack.growth is false.
+    growth: tuple[Growth, ...]
+    outlook: Outlook | None  # None: there are no two points to compare
+    drivers: Drivers
     choices: dict[str, str]  # where each figure was chosen, or what corrects for it
     verdict: Verdict
     provenance: Provenance

@@ -167,12 +167,17 @@ def auc(
         n = min(units.effective(own, len(side)) for side, own in pairs)
         low = float(lower_limit(value * n, n, tail))
         return Interval(low, 1 - float(lower_limit((1 - value) * n, n, tail)))
-    freedom = sum(found.parts) ** 2 / sum(
-        part**2 / (n - 1) for part, n in zip(found.parts, found.numbers, strict=True)
-    )
-    reach = float(stats.t.isf(tail, freedom)) * math.sqrt(found.total)
+    reach = float(stats.t.isf(tail, _freedom(found))) * math.sqrt(found.total)
     centre, step = math.log(value / (1 - value)), reach / (value * (1 - value))
     return Interval(_logistic(centre - step), _logistic(centre + step))
+
+
+def _freedom(variance: metrics.Variance) -> float:
+    """Return the degrees of freedom of a variance of two parts, by Welch."""
+    return sum(variance.parts) ** 2 / sum(
+        part**2 / (n - 1)
+        for part, n in zip(variance.parts, variance.numbers, strict=True)
+    )
 
 
 def _departing(side: NDArray[np.float64], unit: Units) -> int:
@@ -189,44 +194,56 @@ def auc_difference(
     other_score: NDArray[np.floating[Any]],
     member: NDArray[np.bool_],
     confidence: float,
+    unit: Units = None,
 ) -> Interval:
     """Return the interval of the AUC of scores less that of others on the same records.
 
     Args:
         score: (n_records,) higher for a likelier member.
         other_score: (n_records,) another attack's, of the same records.
-        member: (n_records,) whether a record is a member; two of either side or more.
+        member: (n_records,) whether a record is a member; some are and some are not.
         confidence: in (0, 1).
+        unit: (n_records,) or None.
+
+    Returns:
+        All differences there are, -1 to 1, if a side has a single record or unit.
 
     Source: as `metrics.auc_difference_error`, with the normal law.
     """
+    if units.fewest(unit, member) < 2:
+        return Interval(-1.0, 1.0)
     difference = metrics.auc(score, member) - metrics.auc(other_score, member)
-    error = metrics.auc_difference_error(score, other_score, member)
+    error = metrics.auc_difference_error(score, other_score, member, unit)
     reach = float(stats.norm.isf((1 - confidence) / 2)) * error
     return Interval(difference - reach, difference + reach)
 
 
 def mean_difference(
-    values: NDArray[np.float64], other_values: NDArray[np.float64], confidence: float
+    values: NDArray[np.float64],
+    member: NDArray[np.bool_],
+    confidence: float,
+    unit: Units = None,
 ) -> Interval:
-    """Return the interval of the mean of values less that of others.
+    """Return the interval of the mean of non-members less that of members.
 
     Args:
-        values: (n,) two or more.
-        other_values: (n_other,) two or more.
+        values: (n_records,) any.
+        member: (n_records,) whether a record is a member; two of either side or more.
         confidence: in (0, 1).
+        unit: (n_records,) or None; two of either side or more.
 
-    Source: Welch 1947, Biometrika 34, Student's law for unequal variances.
+    Source: Welch 1947, Biometrika 34, Student's law for unequal variances; with units
+    as `metrics.auc_variance`, of values in place of placements.
     """
-    parts = [float(np.var(v, ddof=1)) / len(v) for v in (values, other_values)]
-    difference = float(values.mean() - other_values.mean())
-    if not sum(parts):
+    inside, outside = values[member], values[~member]
+    difference = float(outside.mean() - inside.mean())
+    variance = metrics.auc_variance(-inside, outside, member, unit)
+    if not sum(variance.parts):
         return Interval(difference, difference)
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(v) - 1)
-        for part, v in zip(parts, (values, other_values), strict=True)
-    )
-    reach = float(stats.t.isf((1 - confidence) / 2, freedom)) * math.sqrt(sum(parts))
+    # A covariance so uncertain that nothing of the variance is left is not believed.
+    total = variance.total if variance.total > 0 else sum(variance.parts)
+    tail = (1 - confidence) / 2
+    reach = float(stats.t.isf(tail, _freedom(variance))) * math.sqrt(total)
     return Interval(difference - reach, difference + reach)
 
 

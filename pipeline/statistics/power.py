@@ -17,7 +17,7 @@ NEARLY_ONE = 1 - 1e-9
 
 
 def smallest_auc(
-    n_members: int, n_nonmembers: int, tail: float, power: float
+    n_members: float, n_nonmembers: float, tail: float, power: float
 ) -> float | None:
     """Return the AUC that the test of Mann and Whitney notices with a probability.
 
@@ -25,8 +25,8 @@ def smallest_auc(
     two sides are exponential, which fits scores of many shapes.
 
     Args:
-        n_members: that are judged, >= 1.
-        n_nonmembers: that are judged, >= 1.
+        n_members: that are judged, >= 1; or that theirs are worth, whole or not.
+        n_nonmembers: likewise.
         tail: a one-sided p-value below this is a leak, in (0, 1/2).
         power: the probability, in [1/2, 1).
 
@@ -50,7 +50,7 @@ def smallest_auc(
     return float(brentq(excess, 0.5, NEARLY_ONE, xtol=1e-9))
 
 
-def _error(auc: float, n_members: int, n_nonmembers: int) -> float:
+def _error(auc: float, n_members: float, n_nonmembers: float) -> float:
     """Return the standard error of an AUC by exponential scores."""
     # That two members outscore one non-member; that one member outscores two others.
     both_members = auc / (2 - auc)
@@ -73,16 +73,16 @@ def smallest_tpr(
     record of the hundredth that score highest is then a member with one probability.
 
     Args:
-        n_members: that are judged, >= 1.
-        n_nonmembers: that are judged, >= 1.
+        n_members: that are judged.
+        n_nonmembers: that are judged.
         tail: a one-sided p-value below this is a leak, in (0, 1/2).
         power: the probability, in [1/2, 1).
 
     Returns:
-        A rate, or None where non-members are too few to measure this false-positive
-        rate, or not even a rate of 1 would be noticed.
+        A rate, or None where there are no members, non-members are too few to measure
+        this false-positive rate, or not even a rate of 1 would be noticed.
     """
-    if not metrics.false_positives_allowed(n_nonmembers, metrics.TOP):
+    if not n_members or not metrics.false_positives_allowed(n_nonmembers, metrics.TOP):
         return None
     n_records = n_members + n_nonmembers
     n_top = math.ceil(metrics.TOP * n_records)

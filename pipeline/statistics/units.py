@@ -62,6 +62,17 @@ def shared(unit: Units) -> Units:
     return unit
 
 
+def fewest(unit: Units, member: NDArray[np.bool_]) -> int:
+    """Return how many units have records on a side, of the side with fewer of them.
+
+    Args:
+        unit: (n_records,) or None.
+        member: (n_records,) whether a record is a member.
+    """
+    sides = member, ~member
+    return min(len(grouped(of(unit, side), int(side.sum())).first) for side in sides)
+
+
 def totals(grouped: Grouped, values: NDArray[Any]) -> NDArray[np.float64]:
     """Return (n_units,) the sum of (n_records,) values over each unit."""
     sums = np.bincount(grouped.place, values, minlength=len(grouped.first))
