@@ -112,6 +112,9 @@ def points(view: View, names: Sequence[str]) -> Iterator[Point]:
 
     Yields:
         The points of the smallest part first.
+
+    Raises:
+        RuntimeError: if memberships are withheld.
     """
     if not names:
         return
@@ -119,9 +122,7 @@ def points(view: View, names: Sequence[str]) -> Iterator[Point]:
     for size in sizes(len(joined)):
         models = np.sort(joined[:size])
         in_models = view.in_models[models]
-        division = view.division
-        assert division is not None
-        kept = coverage.counting(in_models, division, view.seed, view.unit)
+        kept = coverage.counting(in_models, view.disclosed, view.seed, view.unit)
         if not kept.any(axis=0).all():
             continue
         part = narrowed(view, models, kept)

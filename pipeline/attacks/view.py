@@ -60,7 +60,7 @@ class View:
         Raises:
             RuntimeError: if memberships are withheld.
         """
-        return self._disclosed.attack_train
+        return self.disclosed.attack_train
 
     @property
     def member(self) -> NDArray[np.bool_]:
@@ -69,10 +69,15 @@ class View:
         Raises:
             RuntimeError: if memberships are withheld.
         """
-        return self._disclosed.member
+        return self.disclosed.member
 
     @property
-    def _disclosed(self) -> Division:
+    def disclosed(self) -> Division:
+        """The division, where there is one.
+
+        Raises:
+            RuntimeError: if memberships are withheld.
+        """
         if self.division is None:
             msg = "memberships are withheld: the catalogue has it as not informed"
             raise RuntimeError(msg)
