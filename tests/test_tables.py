@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.cache import tables
+from pipeline.errors import AuditError
 
 PROJECT = Path(__file__).parents[1]
 COLUMNS: dict[str, NDArray[Any]] = {
@@ -29,6 +30,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from pipeline.cache import tables
+from pipeline.errors import AuditError
 from pipeline.errors import AuditError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -141,3 +143,40 @@ def test_a_table_that_is_there_no_more_is_removed_and_no_other(tmp_path: Path) -
         "records.csv",
         "records.parquet",
     }
+
+
+def test_what_is_written_is_read_and_null_is_nan(tmp_path: Path) -> None:
+    columns = {
+        "id": np.arange(3),
+        "p_value": np.array([0.5, np.nan, 1.0]),
+        "member": np.array([True, False, True]),
+        "group": np.array(["a", "b", "c"]),
+    }
+    tables.write(tmp_path, tables.RECORDS, columns, key="k")
+    made = tables.read(tmp_path, tables.RECORDS, key="k", fix="")
+    assert [*made] == [*columns]
+    for name, column in columns.items():
+        np.testing.assert_array_equal(made[name], column)
+
+
+def test_a_table_that_is_missing_foreign_or_corrupt_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match=r"records.parquet: is missing. Fix: make it"):
+        tables.read(tmp_path, tables.RECORDS, key="k", fix="make it")
+    tables.write(tmp_path, tables.RECORDS, {"id": np.arange(3)}, key="k")
+    with pytest.raises(AuditError, match=r"was made from other inputs"):
+        tables.read(tmp_path, tables.RECORDS, key="other", fix="make it")
+    (tmp_path / "records.parquet").write_bytes(b"PAR1")
+    with pytest.raises(AuditError, match=r"is corrupt. Fix: make it"):
+        tables.read(tmp_path, tables.RECORDS, key="k", fix="make it")
+
+
+def test_no_text_reaches_csv_as_a_formula_or_an_escape(tmp_path: Path) -> None:
+    groups = ["=cmd|'/c calc'!A0", "\x1b[31mred", 'a,b\n"c"', "plain"]
+    tables.write(tmp_path, tables.RECORDS, {"group": np.array(groups)}, key="k")
+    with (tmp_path / "records.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row["group"] for row in csv.DictReader(file)]
+    assert rows == ["'=cmd|'/c calc'!A0", "\ufffd[31mred", 'a,b\n"c"', "plain"]
+    assert (
+        tables.read(tmp_path, tables.RECORDS, key="k", fix="")["group"].tolist()
+        == groups
+    )

@@ -18,6 +18,7 @@ SCRIPTS = PROJECT / "membership_audit.py"  # what users' own scripts import
 # The rooms, each of which imports only what stands before it.
 ROOMS = (
     "errors",
+    "texts",
     "draws",
     "record",
     "signals",

@@ -11,6 +11,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline.cache import files
+from pipeline.errors import AuditError
+from pipeline.texts import cell
 
 RECORDS, UNITS = "records", "units"
 SUFFIXES = ("parquet", "csv")
@@ -21,9 +23,10 @@ def write(
 ) -> None:
     """Write a table as .parquet and .csv, one column per array, in order.
 
-    NaN becomes null: an empty field in CSV. Byte strings become text. Parquet holds the
-    `key` in the metadata of its schema; CSV has no place for it. Equal columns give
-    equal bytes.
+    NaN becomes null: an empty field in CSV. Byte strings become text. In CSV, text that
+    a spreadsheet would compute or a terminal obey is made safe; see `texts.cell`.
+    Parquet holds the `key` in the metadata of its schema; CSV has no place for it.
+    Equal columns give equal bytes.
 
     Args:
         folder: where the two files go.
@@ -54,6 +57,33 @@ def remove(folder: Path, name: str) -> None:
         (folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
+def read(folder: Path, name: str, *, key: str, fix: str) -> dict[str, NDArray[Any]]:
+    """Read the columns of a table's .parquet, null as NaN.
+
+    Args:
+        folder: where it lies.
+        name: of the file, without suffix.
+        key: of the inputs it must have been made from.
+        fix: what mends it, for the error.
+
+    Raises:
+        AuditError: if it is missing, corrupt, or made from other inputs.
+    """
+    path = folder / f"{name}.parquet"
+    try:
+        table = pa.parquet.read_table(path)
+    except FileNotFoundError:
+        raise AuditError(path, "is missing", fix) from None
+    except (OSError, pa.ArrowException):
+        raise AuditError(path, "is corrupt", fix) from None
+    metadata = table.schema.metadata or {}
+    files.check_key(path, metadata.get(b"key", b"").decode(), key, fix)
+    return {
+        column: table.column(column).to_numpy(zero_copy_only=False)
+        for column in table.column_names
+    }
+
+
 def _column(values: NDArray[Any]) -> pa.Array:
     text = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
     # NaN is null there.
@@ -67,6 +97,10 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _csv(table: pa.Table) -> bytes:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            shown = [cell(text) for text in table.column(place).to_pylist()]
+            table = table.set_column(place, field, pa.array(shown))
     sink = pa.BufferOutputStream()
     pa.csv.write_csv(table, sink)
     return bytes(sink.getvalue())
