@@ -6,6 +6,8 @@
 
 CONFIG ?= configs/digits.toml
 DATA ?=
+# Anything prints the whole report, not one screen of it.
+VERBOSE ?=
 # Workers of the attack stage; empty means one for each processor.
 JOBS ?=
 # MindSpore's own log: 4 is what ends the process. It warns of every device that it
@@ -37,7 +39,8 @@ override NAME := $(value NAME)
 override KIND := $(value KIND)
 override FROM := $(value FROM)
 override TARGET := $(value TARGET)
-export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET
+override VERBOSE := $(value VERBOSE)
+export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
@@ -109,7 +112,7 @@ lint: $(READY)
 ## help: list these commands
 .PHONY: help
 help:
-	@echo 'make audit [CONFIG=configs/NAME.toml] [DATA=path] [JOBS=n] [PYTHON=path]'
+	@echo 'make audit [CONFIG=configs/NAME.toml] [DATA=path] [JOBS=n] [PYTHON=path] [VERBOSE=1]'
 	@{ sed -n 's/^## audit: /audit\t/p' Makefile; \
 	  sed -n '/^ *name=/{s/^ *name="\(.*\)",$$/\1/;N;s/\n *help="\(.*\)",$$/\t\1/p}' $(LIST); \
 	  sed -n '/^## audit: /d; s/^## \(.*\): /\1\t/p' Makefile; \

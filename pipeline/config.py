@@ -546,6 +546,8 @@ class Report(Section):
     """Share of the records flagged as members that may be none, in (0, 1)."""
     groups: str | None = Field(default=None, exclude=True)
     """A .npy file with the group of each record of the source."""
+    thumbnails: bool = True
+    """Show the most exposed records on the page, or only their numbers."""
     seed: int = Field(default=1, ge=0)
     """Decides ties and folds."""
 

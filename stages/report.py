@@ -17,7 +17,7 @@ from pipeline.cache import (
     summaries,
     tables,
 )
-from pipeline.cache.stages import REFERENCES, SEARCH, TEXT, TIMINGS
+from pipeline.cache.stages import FULL_TEXT, PAGE, REFERENCES, SEARCH, TEXT, TIMINGS
 from pipeline.cache.stamps import Job
 from pipeline.config import About
 from pipeline.config import Report as Settings
@@ -26,19 +26,24 @@ from pipeline.errors import AuditError
 from pipeline.findings.report import Audited, Inputs, Persons, findings
 from pipeline.findings.schema import Blind, Search, Target
 
-WIDTH = 80  # columns of report.txt
+WIDTH = 80  # columns of report.txt and full.txt
 
 
 def compute(job: Job) -> str:
-    """Write report.txt, the tables of records and units, then report.json."""
+    """Write both texts, the tables of records and units, then report.json."""
     settings = job.section(Settings)
     inputs = read(job, settings)
     timings = timings_of(job)
 
     report, records, units = findings(inputs, settings)
-    text = terminal.text(report, WIDTH)
-
     folder = job.folder("report")
+    text = terminal.screen(
+        report,
+        WIDTH,
+        page=str(job.folder("page") / PAGE),
+        full=str(folder / FULL_TEXT),
+    )
+
     if timings is not None:
         documents.write(folder / TIMINGS, timings, key=job.key)
     tables.write(folder, tables.RECORDS, records, key=job.key)
@@ -47,6 +52,7 @@ def compute(job: Job) -> str:
     else:
         tables.write(folder, tables.UNITS, units, key=job.key)
     files.write_text(folder / TEXT, text)
+    files.write_text(folder / FULL_TEXT, terminal.text(report, WIDTH))
     documents.write(job.artifact("report"), report, key=job.key, origin=job.origin)
     print(text)
     return terminal.outcome(report.verdict)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline import cli, config
 from pipeline.cache import devices, files, runs, stamps
 from pipeline.cache.digests import Digests
-from pipeline.cache.stages import LAST, STAGES
+from pipeline.cache.stages import FULL_TEXT, LAST, PAGE, STAGES
 
 # Variables of make's command line are handed on to a make within; they have been read.
 OVERRIDES = re.compile(r"(^|\s)-- .*", re.DOTALL)
@@ -56,7 +56,7 @@ def rules_of(run: Path) -> str:
         ".DELETE_ON_ERROR:",
         f".PHONY: audit {' '.join(STAGES)}",
         f"audit: {LAST}",
-        f'\t@echo "the report is in {run / LAST}/"',
+        f'\t@echo "the page is {run / LAST / PAGE}"',
     ]
     for name, stage in STAGES.items():
         stamp = stamps.stamp_path(run, name)
@@ -67,6 +67,10 @@ def rules_of(run: Path) -> str:
             f"{run / stage.file}: {' '.join([str(stamp), *upstream])}",
             f'\t@"$$PYTHON" -m stages.{name} --stamp {stamp}',
         ]
+        if name == "report":
+            # Of its goal and not of its file: so it is shown where nothing was made.
+            text = run / name / FULL_TEXT
+            lines.insert(-2, f'\t@if [ "$$VERBOSE" ]; then cat "{text}"; fi')
     return "\n".join(lines) + "\n"
 
 

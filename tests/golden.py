@@ -5,6 +5,7 @@
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,9 @@ from pipeline.attacks import growth, learned
 from pipeline.audit import experiment, search
 from pipeline.cache import arrays, documents, keys, kinds, summaries
 from pipeline.data import selection, sources
-from pipeline.findings import blind, controls, exposure
+from pipeline.findings import blind, controls, curves, exposure
 from pipeline.findings.report import findings
+from pipeline.pages import card, content
 from pipeline.signals import margins, recalibration
 from stages import features, records, target
 from tests import jobs, views
@@ -371,6 +373,41 @@ def of_report() -> Golden:
     return Golden(flat(numbers) + flat(*table.values()), 1e-6)
 
 
+def of_page() -> Golden:
+    """Every number of the card of drawn scores, and of the curves of the page."""
+    report, table, _ = findings(inputs(), config.Report())
+    scores = inputs().audited
+    judged = scores.evaluation
+    made = content.Content(
+        report=report,
+        report_sha256="",
+        threshold=0.6,
+        member=scores.member[judged],
+        unit=None,
+        score={
+            name: score[judged]
+            for name, score in zip(scores.method, scores.score, strict=True)
+        },
+        loss=scores.loss[judged],
+        exposed=(),
+        exposed_units=(),
+        unseen=None,
+        config={},
+        keys={},
+        seconds={},
+        machine="",
+    )
+    chosen = made.score[report.strongest.chosen or ""]
+    drawn = (
+        *curves.roc(chosen, made.member),
+        *curves.band(chosen, made.member, report.confidence, 5),
+        *curves.histogram(made.loss, made.member, 5),
+    )
+    text = [float(number) for number in re.findall(r"\d+\.?\d*", card.card(made))]
+    rows = content.most_exposed(table["rank"], table["member"])
+    return Golden(flat(text, rows, *drawn), 1e-6)
+
+
 RUNS: dict[str, Callable[[], Golden]] = {
     "records": of_records,
     "blind": of_blind,
@@ -380,6 +417,7 @@ RUNS: dict[str, Callable[[], Golden]] = {
     "features": of_features,
     "attack": of_attack,
     "report": of_report,
+    "page": of_page,
     "checkpoint": of_checkpoint,
     "outputs": of_outputs,
     "signals": of_signals,

@@ -725,7 +725,7 @@ def test_another_recipe_of_references_leaves_the_target_alone(tmp_path: Path) ->
         path = edited(tmp_path, target, CHECKPOINT[1], more)
         found.append(stamped(config.load(path), tmp_path / "run"))
     changed = [name for name in STAGES if found[0][name] != found[1][name]]
-    assert changed == ["references", "features", "attack", "report"]
+    assert changed == ["references", "features", "attack", "report", "page"]
 
 
 @pytest.mark.parametrize(
@@ -767,7 +767,7 @@ def test_references_of_ones_own_are_stamped_by_content(tmp_path: Path) -> None:
         (elsewhere / name).write_bytes(b"other")
         after = stamps_of(elsewhere)
         changed = [stage for stage in STAGES if after[stage] != before[stage]]
-        assert changed == ["references", "features", "attack", "report"]
+        assert changed == ["references", "features", "attack", "report", "page"]
         before = after
 
 
@@ -1060,7 +1060,10 @@ def test_groups_are_stamped_by_content_and_rerun_the_report_alone(
     assert stamps.paths(settings, path, None)["groups"] == str(groups)
     groups.write_bytes(b"another")
     after = stamped(settings, tmp_path)
-    assert [name for name in STAGES if before[name] != after[name]] == ["report"]
+    assert [name for name in STAGES if before[name] != after[name]] == [
+        "report",
+        "page",
+    ]
     groups.unlink()
     with pytest.raises(AuditError) as caught:
         stamped(settings, tmp_path)
@@ -1294,7 +1297,10 @@ def test_what_is_said_of_an_audit_reruns_the_report_alone(tmp_path: Path) -> Non
     before = stamped(config.load(edited(tmp_path)), tmp_path)
     path = edited(tmp_path, ("[report]", '[about]\nname = "x"\n[report]'))
     after = stamped(config.load(path), tmp_path)
-    assert [name for name in before if before[name] != after[name]] == ["report"]
+    assert [name for name in before if before[name] != after[name]] == [
+        "report",
+        "page",
+    ]
 
 
 # The schema for editors

@@ -81,6 +81,16 @@ def test_the_band_is_the_interval_at_each_number_of_false_positives() -> None:
         )
 
 
+def test_the_band_counts_units() -> None:
+    score, member = drawn(3, 60, 50)
+    unit = np.arange(60) // 3
+    made = band(score, member, 0.9, 5, unit)
+    for x, low, high in zip(*made, strict=True):
+        expected = intervals.tpr_at_fpr(score, member, x, 0.9, unit)
+        assert expected == pytest.approx((low, high))
+    assert not np.array_equal(made.low, band(score, member, 0.9, 5).low)
+
+
 def test_the_shares_of_a_histogram_sum_to_one_whatever_lies_outside() -> None:
     score, member = drawn(5, 500, 400)
     score[:3] = np.inf, -np.inf, 1e9

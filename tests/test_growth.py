@@ -381,13 +381,13 @@ def test_an_audit_reports_its_growth_and_what_is_said_of_it(
     assert made["about"]["name"] == "A model"
 
     checkout.edit('name = "A model"', 'owner = "Me"')
-    assert checkout.ran("audit") == ["report"]
+    assert checkout.ran("audit") == ["report", "page"]
     assert report_of(checkout)["about"] == {
         **dict.fromkeys(made["about"]),
         "owner": "Me",
     }
     checkout.edit("[attack]", "[attack]\ngrowth = false")
-    assert checkout.ran("audit") == ["attack", "report"]
+    assert checkout.ran("audit") == ["attack", "report", "page"]
     without = report_of(checkout)
     assert (without["growth"], without["outlook"]) == ([], None)
     assert without["attacks"] == made["attacks"]

@@ -120,7 +120,7 @@ def test_scores_that_are_taken_over_run_to_a_verdict(checkout: Checkout) -> None
     config.write_text(text + "[report]\nmin_records = 50\n")
     done = make(checkout.folder, "audit", "CONFIG=mine/mine.toml")
     assert done.returncode == 0, done.stderr
-    report = (checkout.folder / "artifacts/mine/report/report.txt").read_text()
+    report = (checkout.folder / "artifacts/mine/report/full.txt").read_text()
     assert "Verdict: leaks" in report
     assert "nothing was compared: there are no labels" in report
     words = "left out (needs logits, and there are margins alone): "

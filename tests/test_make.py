@@ -33,13 +33,13 @@ REFERENCES = "[references]\ncount = 2\nseed = 1\n"
 NEED_REFERENCES = '"lira_online", "rmia_online", "amortised"'
 
 EDITS = {
-    "report threshold": ("threshold = 0.6", "threshold = 0.7", ["report"]),
-    "attack grid": ("C = [0.1, 1.0]", "C = [0.1, 2.0]", ["attack", "report"]),
+    "report threshold": ("threshold = 0.6", "threshold = 0.7", ["report", "page"]),
+    "attack grid": ("C = [0.1, 1.0]", "C = [0.1, 2.0]", ["attack", "report", "page"]),
     "attack seed": ("folds = 3\nseed = 1", "folds = 3\nseed = 2", FROM["attack"]),
     "split fraction": (
         "eval_fraction = 0.25",
         "eval_fraction = 0.3",
-        ["split", "attack", "report"],
+        ["split", "attack", "report", "page"],
     ),
     "batch size": ("batch_size = 32", "batch_size = 64", FROM["features"]),
     "precision": ("shard_rows", 'precision = "float16"\nshard_rows', FROM["features"]),
@@ -48,7 +48,11 @@ EDITS = {
         'member_augmentation = "tutorial"\nshard_rows',
         ["blind", *FROM["features"]],
     ),
-    "blind seed": ("[split]", "[blind]\nseed = 2\n\n[split]", ["blind", "report"]),
+    "blind seed": (
+        "[split]",
+        "[blind]\nseed = 2\n\n[split]",
+        ["blind", "report", "page"],
+    ),
     "epochs": ("epochs = 2", "epochs = 1", FROM["target"]),
     "references": ("count = 2", "count = 4", FROM["references"]),
     "records": ("members = 60\nnon", "members = 61\nnon", list(STAGES)),
@@ -132,7 +136,11 @@ def test_parallel_make_gives_the_same_report(
 
 
 # Files that tell of this machine and decide nothing.
-MACHINE = ("digests.json", "devices.json", "timings.json", "lock")
+MACHINE = (
+    *("digests.json", "devices.json", "timings.json", "lock"),
+    # The page tells how long the attacks took, and its digests are noted.
+    *("report.html", "page.json", "page.made.json"),
+)
 
 
 def bytes_of(audit: Checkout) -> dict[str, bytes]:
@@ -332,6 +340,15 @@ def test_the_terminal_shows_the_report(checkout: Checkout, finished: Checkout) -
         f"'precision': {lr['precision']:.4f}, 'accuracy': {lr['accuracy']:.4f}}}"
     )
     assert line in text.splitlines()
+    assert len(text.splitlines()) <= 24
+    assert text.endswith(
+        "Page: artifacts/tiny/page/report.html\n"
+        "In full: artifacts/tiny/report/full.txt, or VERBOSE=1\n"
+    )
+    full = (finished.run / "report" / "full.txt").read_text()
+    assert line in full.splitlines()
+    assert finished.make("report", "VERBOSE=1").stdout.endswith(full)
+    assert full not in finished.make("report").stdout
 
 
 # A user's own checkpoint, modules and data
@@ -426,7 +443,7 @@ def test_a_folder_anywhere_holds_a_whole_audit(
     ]
     moved = folder.rename(tmp_path / "moved")
     plan = [line.split() for line in make("plan", moved / "mine.toml")]
-    unmade = ("blind", "split", "attack", "report")
+    unmade = ("blind", "split", "attack", "report", "page")
     assert {words[0] for words in plan if words[1] == "runs"} == {*unmade}
 
 
@@ -703,7 +720,7 @@ def mended(audit: Checkout, error: str) -> None:
     command = command.replace("make ", f"make PYTHON={sys.executable} ")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MA")}
     subprocess.run(command, shell=True, cwd=audit.folder, env=environment, check=True)
-    assert audit.ran("audit") == ["attack", "report"]
+    assert audit.ran("audit") == ["attack", "report", "page"]
 
 
 def test_a_candidate_that_fails_is_named(audited: Checkout) -> None:

@@ -258,7 +258,7 @@ def test_repeated_divisions_show_the_spread_of_every_attack(
     audited: Checkout, report: Report
 ) -> None:
     audited.edit("eval_fraction = 0.25", "eval_fraction = 0.25\nrepeats = 3")
-    assert audited.ran("audit") == ["split", "attack", "report"]
+    assert audited.ran("audit") == ["split", "attack", "report", "page"]
     found = read(audited)
     # The first division is the one there was before, and so are its figures.
     for attack, before in zip(found.attacks, report.attacks, strict=True):
@@ -278,7 +278,7 @@ def test_groups_are_slices_and_a_column_of_the_table(audited: Checkout) -> None:
     groups = np.array([f"hospital {i % 3}" for i in range(1797)])
     np.save(audited.folder / "groups.npy", groups)
     audited.edit("threshold = 0.6", 'threshold = 0.6\ngroups = "groups.npy"')
-    assert audited.ran("audit") == ["report"]
+    assert audited.ran("audit") == ["report", "page"]
     values = [part.value for part in read(audited).slices.kinds["group"]]
     assert values == ["hospital 0", "hospital 1", "hospital 2"]
     with (audited.run / "report" / "records.csv").open(newline="") as file:
@@ -321,6 +321,7 @@ def test_the_versions_are_those_that_the_artifacts_were_made_with(
 def test_the_report_writes_what_it_says(finished: Checkout) -> None:
     folder = Path(finished.run / "report")
     assert sorted(path.name for path in folder.iterdir()) == [
+        "full.txt",
         "records.csv",
         "records.parquet",
         "report.json",

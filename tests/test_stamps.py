@@ -39,6 +39,8 @@ def build():
     return HIDDEN
 '''
 
+OF_TARGET = ["target", "references", "features", "attack", "report", "page"]
+
 Write = Callable[[str, str], Path]
 
 
@@ -119,22 +121,27 @@ def test_a_sibling_that_is_gone_or_changed_has_its_stage_run_again(
 
 
 def test_the_stages_with_files_for_people_remake_them() -> None:
-    assert STAGES["report"].siblings == ("report.txt", "records.csv", "records.parquet")
+    assert STAGES["report"].siblings == (
+        "report.txt",
+        "full.txt",
+        "records.csv",
+        "records.parquet",
+    )
 
 
 def test_a_reason_names_the_setting_its_old_and_its_new_value() -> None:
     finish(present())
     now = present(("threshold = 0.6", "threshold = 0.7"))
     assert why(now, "report") == ["[report] threshold: 0.6 -> 0.7"]
-    assert running(now) == ["report"]
+    assert running(now) == ["report", "page"]
 
 
 def test_after_a_single_stage_those_behind_it_still_say_why() -> None:
     finish(present())
     now = present(("[references]", "[features]\nbatch_size = 64\n[references]"))
-    assert running(now) == ["features", "attack", "report"]
+    assert running(now) == ["features", "attack", "report", "page"]
     finish(now, "features")
-    assert running(now) == ["attack", "report"]
+    assert running(now) == ["attack", "report", "page"]
     for stage in ("attack", "report"):
         assert why(now, stage) == ["[features] batch_size: 256 -> 64"]
 
@@ -174,6 +181,7 @@ def test_long_values_are_shown_where_they_differ() -> None:
         ("signals", "features"),
         ("fit", "attack"),
         ("report", "report"),
+        ("page", "page"),
     ],
 )
 def test_a_raised_version_remakes_its_kind_and_what_follows_and_nothing_else(
@@ -197,13 +205,7 @@ def test_another_version_of_a_library_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(
         keys, "installed", lambda name: "3.0" if name == "mindspore" else real(name)
     )
-    assert running(present()) == [
-        "target",
-        "references",
-        "features",
-        "attack",
-        "report",
-    ]
+    assert running(present()) == OF_TARGET
     assert why(present(), "target") == [f"mindspore {real('mindspore')} -> 3.0"]
 
 
@@ -213,7 +215,7 @@ def test_the_device_that_auto_means_is_in_the_stamps(
     finish(present())
     monkeypatch.setattr(devices, "usable", lambda *_, **__: "Ascend")
     now = present()
-    assert running(now) == ["target", "references", "features", "attack", "report"]
+    assert running(now) == OF_TARGET
     assert why(now, "target") == ['[target] training.device: "CPU" -> "Ascend"']
     for stage in ("target", "references", "features"):
         assert now[stage]["origin"]["device"] == "Ascend"
@@ -275,7 +277,7 @@ def test_a_changed_statement_of_a_users_module_is_told_by_its_file() -> None:
     Path("sizes.py").write_text("HIDDEN = 8\n")
     now = present(edit)
     assert why(now, "target") == ["sizes.py changed"]
-    assert running(now) == ["target", "references", "features", "attack", "report"]
+    assert running(now) == OF_TARGET
 
 
 def test_a_users_folder_can_be_moved_and_nothing_runs() -> None:
@@ -323,7 +325,7 @@ def test_what_chooses_the_weights_or_the_network_is_told(line: str) -> None:
     recipe = ("[target.training]", "[references.training]")
     finish(present(own, rest, recipe))
     now = present((own[0], own[1] + line), rest, recipe)
-    assert running(now) == ["target", "references", "features", "attack", "report"]
+    assert running(now) == OF_TARGET
     (reason,) = why(now, "target")
     assert reason.startswith(f"[target] {line.partition(' ')[0]}")
 
@@ -380,7 +382,7 @@ def test_of_an_installed_package_the_version_counts(
     installed(folder, "1.1")
     now = present(edit)
     assert why(now, "target") == ["version of my_zoo changed"]
-    assert running(now) == ["target", "references", "features", "attack", "report"]
+    assert running(now) == OF_TARGET
 
 
 @pytest.mark.parametrize("folder", ["src", "site-packages"])
@@ -427,7 +429,8 @@ def test_stamps_that_stay_as_they_are_are_not_written_again() -> None:
     before = {path: path.stat().st_mtime_ns for path in RUN.rglob("*.json")}
     stamps.write(RUN, present(("= 0.6", "= 0.7")), where)
     after = {path: path.stat().st_mtime_ns for path in RUN.rglob("*.json")}
-    assert [path.stem for path in before if after[path] != before[path]] == ["report"]
+    written = {path.stem for path in before if after[path] != before[path]}
+    assert written == {"report", "page"}
 
 
 @pytest.mark.parametrize(("content", "problem"), [(None, "missing"), ("{", "corrupt")])
@@ -559,7 +562,6 @@ OWN_RECIPE = (
     "learning_rate = 0.01\nepochs = 2\n",
     'recipe = "my_recipe.py:train"\nstart = "start.ckpt"\n',
 )
-OF_TARGET = ["target", "references", "features", "attack", "report"]
 
 
 def write_recipe() -> None:
@@ -611,7 +613,7 @@ def test_a_recipe_of_references_alone_leaves_the_target_as_it_is() -> None:
     Path("rates.py").write_text("RATE = 0.2\n")
     now = present(*edits)
     assert why(now, "references") == ["recipe: rates.py changed"]
-    assert running(now) == ["references", "features", "attack", "report"]
+    assert running(now) == OF_TARGET[1:]
 
 
 def test_a_stage_knows_where_a_recipe_and_its_start_lie_and_their_digests() -> None:

@@ -22,6 +22,7 @@ from tests.reports import (
     independence,
     labels,
     null,
+    piece,
     report,
     resemblance,
     sides,
@@ -37,6 +38,57 @@ def row(made: Report, start: str, place: int = 0) -> str:
     lines = terminal.text(made, 80).splitlines()
     rows = [line for line in lines if line.startswith(start)]
     return " ".join(rows[place].split())
+
+
+def screen(made: Report) -> list[str]:
+    """Return the lines of the one screen of a report."""
+    text = terminal.screen(made, 80, page="a/page.html", full="a/full.txt")
+    return text.splitlines()
+
+
+def test_the_screen_is_one_and_says_what_matters_first() -> None:
+    attacks = [attack(method) for method in ("lr", "knn", "mlp", "rf", "stacked")]
+    made = report(attack("loss", family="threshold"), *attacks)
+    lines = screen(made)
+    assert len(lines) <= 24
+    assert max(len(line) for line in lines if "Method: " not in line) <= 80
+    assert [line for line in lines if line.startswith("Method: ")] == [
+        terminal.line(each) for each in attacks[:4]
+    ]
+    assert (
+        "Controls: labels, sides, null, blind, references, independence passed" in lines
+    )
+    strongest = [line for line in lines if line.startswith("strongest ")]
+    assert strongest == ["strongest .751 .400-.900 .250 .125-.375 -        .012"]
+    assert "Verdict: leaks, grade moderate" in lines
+    assert made.verdict.sentence in lines
+    assert lines[-2:] == ["Page: a/page.html", "In full: a/full.txt, or VERBOSE=1"]
+
+
+def test_the_screen_names_controls_that_failed_and_that_nobody_knows_of() -> None:
+    failed = controls(
+        blind=blind("mean"),
+        null=null(passed=False),
+        references=resemblance(passed=None),
+        independence=None,
+        labels=labels(passed=None),
+    )
+    (line,) = [
+        line
+        for line in screen(report(attack(), controls=failed))
+        if line.startswith("Controls")
+    ]
+    assert (
+        line == "Controls: sides passed; null, blind FAILED; labels, references unknown"
+    )
+
+
+def test_the_screen_speaks_of_no_references_where_there_are_none() -> None:
+    alone = controls(references=None, independence=None)
+    made = report(attack("loss", family="threshold"), controls=alone)
+    lines = screen(made)
+    assert "Controls: labels, sides, null, blind passed" in lines
+    assert not [line for line in lines if line.startswith("Method")]
 
 
 @pytest.mark.parametrize(
@@ -316,6 +368,16 @@ UNITS = Units(
 )
 
 
+def test_the_screen_tells_of_units_and_of_margins_where_there_are_some() -> None:
+    made = report(attack())
+    assert "nits" not in "\n".join(screen(made))
+    target = made.target.model_copy(update={"accuracy_by": "margins"})
+    lines = screen(made.model_copy(update={"units": UNITS, "target": target}))
+    assert "Units: 440 of 1 to 6 records, median 3.5." in lines
+    assert terminal.BY_MARGINS in " ".join(lines)
+    assert len(lines) <= 24
+
+
 def test_the_text_tells_of_units_only_where_there_are_some() -> None:
     made = report(attack())
     assert "nits" not in shown(made)
@@ -333,3 +395,12 @@ def test_the_text_tells_of_units_only_where_there_are_some() -> None:
     told = shown(made.model_copy(update={"units": changed}))
     assert "median 3.5; of 5, records are on both sides." in told
     assert "Flagged as known: none of 440 units; see units.csv." in told
+
+
+def test_a_group_of_escape_characters_reaches_no_terminal() -> None:
+    made = report(attack())
+    kinds = {"group": (piece("\x1b[31mred\x07", 0.7),)}
+    slices = made.slices.model_copy(update={"kinds": kinds})
+    text = terminal.text(made.model_copy(update={"slices": slices}), 80)
+    assert "group \ufffd[31mred" in text
+    assert not {*text} & {"\x1b", "\x07"}

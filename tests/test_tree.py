@@ -31,6 +31,7 @@ ROOMS = (
     "models",
     "findings",
     "audit",
+    "pages",
     "stages",
     "membership_audit",
 )

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.attacks import grids
 from pipeline.cache.summaries import Accuracies
 from pipeline.findings.schema import (
     AttackFigures,
@@ -24,6 +25,7 @@ from pipeline.findings.schema import (
     Units,
     Verdict,
 )
+from pipeline.texts import visible
 
 NAMED = 2  # references that a control names
 SLICES_SHOWN = 8  # of a kind; of more, the ends only
@@ -53,26 +55,48 @@ def outcome(verdict: Verdict) -> str:
     return "no leak found" if verdict.leaks is False else verdict.grade
 
 
+def screen(report: Report, width: int, *, page: str, full: str) -> str:
+    """Return what an audit comes to, on one screen of that many columns.
+
+    Args:
+        report: of the audit.
+        width: columns of the terminal.
+        page: where the page of the audit lies.
+        full: where the full text lies.
+    """
+    console = _console(width)
+    for sentence in (_audited(report), *_about_units(report), *_about_target(report)):
+        console.print(sentence)
+    console.print()
+    console.print(f"Controls: {_outcomes(report.controls)}")
+    console.print()
+    tutorial = [
+        attack for attack in _learned(report) if attack.method in grids.TUTORIAL
+    ]
+    for attack in tutorial:
+        console.print(line(attack), soft_wrap=True)
+    if tutorial:
+        console.print()
+    console.print(_scores([report.strongest]))
+    console.print()
+    console.print(f"Verdict: {outcome(report.verdict)}")
+    console.print(report.verdict.sentence)
+    console.print()
+    console.print(f"Page: {page}", soft_wrap=True)
+    console.print(f"In full: {full}, or VERBOSE=1", soft_wrap=True)
+    return _printed(console)
+
+
 def text(report: Report, width: int) -> str:
-    """Return the report as it is read at a terminal of that many columns."""
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        color_system=None,
-        highlight=False,
-        markup=False,
-    )
+    """Return the whole report as it is read at a terminal of that many columns."""
+    console = _console(width)
     for paragraph in _about(report):
         console.print(paragraph)
     console.print()
     console.print("Controls")
     console.print(_controls(report.controls, report.records.canaries))
     console.print()
-    learned = [
-        attack
-        for attack in report.attacks
-        if attack.family == "learned" and attack.chosen is None
-    ]
+    learned = _learned(report)
     for attack in learned:
         console.print(line(attack), soft_wrap=True)
     if learned:
@@ -95,42 +119,78 @@ def text(report: Report, width: int) -> str:
     console.print()
     console.print(f"Verdict: {outcome(report.verdict)}")
     console.print(report.verdict.sentence)
+    return _printed(console)
+
+
+def _console(width: int) -> Console:
+    return Console(
+        file=io.StringIO(),
+        width=width,
+        color_system=None,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _printed(console: Console) -> str:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    return "".join(f"{visible(line.rstrip())}\n" for line in lines)
+
+
+def _learned(report: Report) -> list[AttackFigures]:
+    return [
+        attack
+        for attack in report.attacks
+        if attack.family == "learned" and attack.chosen is None
+    ]
 
 
 def _about(report: Report) -> list[str]:
     """Say what was audited."""
-    target, records = report.target, report.records
-    audited = f"{records.members} members and {records.nonmembers} non-members"
-    if records.population:
-        audited += f", beside a population of {records.population}"
-    sides = f"{records.attack_train} to learn from, {records.attack_eval} to judge"
+    records = report.records
     n_copies = records.copies_dropped
     copies = [f"Copies within a side dropped: {n_copies}."] if n_copies else []
     return [
-        f"Audit {report.audit}: {audited}; {sides}.",
+        _audited(report),
         f"Duplicates of members dropped: {records.duplicates_dropped}. "
         f"Mislabelled canaries: {records.canaries}.",
         *copies,
-        *([] if report.units is None else [_about_units(report.units)]),
-        f"Target accuracy: {target.train_accuracy:.4f} on members, "
-        f"{target.test_accuracy:.4f} on non-members.",
-        *([BY_MARGINS] if target.accuracy_by == "margins" else []),
+        *_about_units(report),
+        *_about_target(report),
         _about_references(report.references.models),
     ]
 
 
-def _about_units(units: Units) -> str:
-    """Say how many units there are, and of how many records."""
+def _audited(report: Report) -> str:
+    records = report.records
+    audited = f"{records.members} members and {records.nonmembers} non-members"
+    if records.population:
+        audited += f", beside a population of {records.population}"
+    sides = f"{records.attack_train} to learn from, {records.attack_eval} to judge"
+    return f"Audit {report.audit}: {audited}; {sides}."
+
+
+def _about_target(report: Report) -> list[str]:
+    """Say how well the target does, and what counts as right if that is not plain."""
+    target = report.target
+    accuracy = (
+        f"Target accuracy: {target.train_accuracy:.4f} on members, "
+        f"{target.test_accuracy:.4f} on non-members."
+    )
+    return [accuracy, BY_MARGINS] if target.accuracy_by == "margins" else [accuracy]
+
+
+def _about_units(report: Report) -> list[str]:
+    """Say how many units there are, and of how many records, if there are any."""
+    units = report.units
+    if units is None:
+        return []
     size = units.records_per_unit
     numbers = f"{size.lowest:g} to {size.highest:g} records, median {size.median:g}"
     if size.lowest == size.highest:
         numbers = f"{size.lowest:g} records each"
-    told = f"Units: {units.units} of {numbers}"
-    if units.both:
-        told += f"; of {units.both}, records are on both sides"
-    return f"{told}."
+    both = f"; of {units.both}, records are on both sides" if units.both else ""
+    return [f"Units: {units.units} of {numbers}{both}."]
 
 
 def _about_references(models: Sequence[Accuracies]) -> str:
@@ -146,6 +206,15 @@ def _about_references(models: Sequence[Accuracies]) -> str:
         if rates:
             ranges.append(f"{min(rates):.4f} to {max(rates):.4f} on {where}")
     return f"References: {len(models)}, accuracy {', '.join(ranges)}."
+
+
+def _outcomes(controls: Controls) -> str:
+    """Return how the controls came out, in a line; the verdict says why they fail."""
+    names: dict[str, list[str]] = {"passed": [], "FAILED": [], "unknown": []}
+    for name, passed in controls.outcomes.items():
+        word = {True: "passed", False: "FAILED", None: "unknown"}[passed]
+        names[word].append(name)
+    return "; ".join(f"{', '.join(own)} {word}" for word, own in names.items() if own)
 
 
 def _controls(controls: Controls, n_canaries: int) -> Table:

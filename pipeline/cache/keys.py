@@ -35,6 +35,7 @@ KINDS = {
     "features": Kind(5, ("numpy",)),
     "attack": Kind(6, ("numpy", "scipy", "scikit-learn")),
     "report": Kind(12, ("numpy", "scipy", "scikit-learn")),
+    "page": Kind(1, ("numpy", "scipy", "matplotlib", "jinja2")),
     # What they are made of, cached one by one.
     "checkpoint": Kind(2, ("numpy",)),
     "outputs": Kind(2, ("numpy",)),

@@ -100,12 +100,20 @@ STAGES = {
             sections=("report", "about"),
             inputs=("records", "target", "references", "features", "blind", "attack"),
             artifact="report.json",
-            siblings=("report.txt", "records.csv", "records.parquet"),
+            siblings=("report.txt", "full.txt", "records.csv", "records.parquet"),
             optional=("units.csv", "units.parquet"),
+        ),
+        Stage(
+            name="page",
+            help="make the page that people decide by, and the card for the model",
+            sections=("report", "data"),
+            inputs=("records", "attack", "report"),
+            artifact="page.json",
+            siblings=("report.html", "report.md"),
         ),
     )
 }
-LAST = "report"  # what `make audit` makes
+LAST = "page"  # what `make audit` makes
 
 # Beside target.json, if the target is trained here.
 CHECKPOINT = "checkpoint.ckpt"
@@ -115,5 +123,7 @@ REFERENCES = "references.json"
 SEARCH = "search.json"
 # Beside scores.h5 and report.json: how long the attacks took. It decides nothing.
 TIMINGS = "timings.json"
-# Beside report.json: the same for people.
-TEXT = "report.txt"
+# Beside report.json: the same for people, on one screen and in full.
+TEXT, FULL_TEXT = "report.txt", "full.txt"
+# Beside page.json: the page, and the card for the model.
+PAGE, CARD = "report.html", "report.md"

@@ -40,6 +40,13 @@ class Timings(Record):
     seconds: dict[str, float]
 
 
+class Page(Record):
+    """The page and the card of an audit, and the report that they show."""
+
+    report_sha256: str  # as report.json says of its content
+    files: dict[str, str]  # SHA-256 of each, by name
+
+
 class Contradicted(Record):
     """Labels that no model gives that was trained on the record."""
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.statistics import intervals
+from pipeline.statistics.units import Units
 
 
 class Curve(NamedTuple):
@@ -80,6 +81,7 @@ def band(
     member: NDArray[np.bool_],
     confidence: float,
     n_points: int,
+    unit: Units = None,
 ) -> Band:
     """Return the intervals of the true-positive rate along the false-positive rate.
 
@@ -90,11 +92,12 @@ def band(
         member: (n_records,) whether a record is a member; some are and some are not.
         confidence: of each interval, in (0, 1).
         n_points: how many, at most: from one false positive to half of all.
+        unit: (n_records,) or None.
     """
     n_others = int((~member).sum())
     alarms = np.unique(np.geomspace(1, max(1, n_others // 2), n_points).astype(int))
     ends = [
-        intervals.tpr_at_fpr(score, member, alarm / n_others, confidence)
+        intervals.tpr_at_fpr(score, member, alarm / n_others, confidence, unit)
         for alarm in alarms
     ]
     low, high = np.array(ends, dtype=np.float64).T

@@ -158,6 +158,10 @@ class Resolution(Record):
     power: float
 
 
+# Controls that pass or fail, in the order in which they are shown.
+CONTROLS = ("labels", "sides", "null", "blind", "references", "independence")
+
+
 class Controls(Record):
     """What must hold before the figures mean anything."""
 
@@ -168,6 +172,12 @@ class Controls(Record):
     references: Resemblance | None  # None: there are no references
     independence: Independence | None  # None: there are no references
     resolution: Resolution
+
+    @property
+    def outcomes(self) -> dict[str, bool | None]:
+        """Whether each control of `CONTROLS` passed; without those of no references."""
+        controls = {name: getattr(self, name) for name in CONTROLS}
+        return {name: own.passed for name, own in controls.items() if own is not None}
 
 
 # The audited models and records

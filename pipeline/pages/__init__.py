@@ -1,0 +1,1 @@
+"""The page that people decide by, and the card that goes with the model."""
