@@ -41,6 +41,7 @@ PACKAGED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 PATHS = (
     "data.source",
     "data.path",
+    "data.units",
     "target.network",
     "target.checkpoint",
     "target.training.recipe",

@@ -306,6 +306,7 @@ def with_paths(folder: Path) -> Path:
 [data]
 source = "./my_data.py:datasets"
 path = "images"
+units = "persons.npy"
 [target]
 network = "../net/my_net.py:build"
 checkpoint = "/a/b.ckpt"
@@ -325,6 +326,7 @@ def test_paths_in_a_config_mean_beside_it(
     assert [
         settings.data.source,
         settings.data.path,
+        settings.data.units,
         settings.target.network,
         settings.target.checkpoint,
         settings.references.folder,
@@ -332,6 +334,7 @@ def test_paths_in_a_config_mean_beside_it(
     ] == [
         f"{tmp_path}/mine/my_data.py:datasets",
         f"{tmp_path}/mine/images",
+        f"{tmp_path}/mine/persons.npy",
         f"{tmp_path}/mine/../net/my_net.py:build",
         "/a/b.ckpt",
         f"{tmp_path}/mine/models",
