@@ -115,6 +115,12 @@ def test_counts_reveal_members_from_five_standard_deviations_on(
     assert coverage.reveals(in_models, ~member if flipped else member) == revealed
 
 
+def test_units_that_show_one_side_alone_reveal_nothing() -> None:
+    # The record that is looked at of either unit is a member.
+    member, unit = np.array([True, False, False, True]), np.array([0, 0, 1, 1])
+    assert not coverage.reveals(~member[None], member, unit)
+
+
 def test_all_references_count_unless_their_number_reveals_memberships() -> None:
     rng = np.random.default_rng(0)
     member, audited = rng.random(300) < 0.5, np.arange(300) < 250

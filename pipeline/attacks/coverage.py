@@ -92,12 +92,15 @@ def reveals(
     Args:
         in_models: (n_models, n_records) whether a reference was trained on a record.
         member: (n_records,) whether the target was.
-        unit: (n_records,) or None. With units, one record of each is looked at.
+        unit: (n_records,) or None. With units, one record of each is looked at; if
+            all of these are on one side, nothing is revealed.
     """
     own = units.one_of_each(unit, len(member))
     in_models, member = in_models[:, own], member[own]
     count = in_models.sum(axis=0).astype(np.float64)
     n_members, n_others = int(member.sum()), int((~member).sum())
+    if not n_members or not n_others:
+        return False
     # Of the AUC under independence, without ties: Mann and Whitney 1947.
     deviation = np.sqrt((n_members + n_others + 1) / (12 * n_members * n_others))
     return bool(abs(metrics.auc(count, member) - 0.5) > FAR * deviation)
