@@ -51,11 +51,15 @@ def main() -> None:
 
 def rules_of(run: Path) -> str:
     """Return the rules by which make runs the stages, each after those upstream."""
+    # Of goals and not of a file: so it is shown where nothing was made.
+    text = run / "report" / FULL_TEXT
+    shown = f'\t@if [ "$$VERBOSE" ]; then cat "{text}"; fi'
     lines = [
         "# Written by stages/run.py from the list of stages.",
         ".DELETE_ON_ERROR:",
         f".PHONY: audit {' '.join(STAGES)}",
         f"audit: {LAST}",
+        shown,
         f'\t@echo "the page is {run / LAST / PAGE}"',
     ]
     for name, stage in STAGES.items():
@@ -68,9 +72,7 @@ def rules_of(run: Path) -> str:
             f'\t@"$$PYTHON" -m stages.{name} --stamp {stamp}',
         ]
         if name == "report":
-            # Of its goal and not of its file: so it is shown where nothing was made.
-            text = run / name / FULL_TEXT
-            lines.insert(-2, f'\t@if [ "$$VERBOSE" ]; then cat "{text}"; fi')
+            lines.insert(-2, shown)
     return "\n".join(lines) + "\n"
 
 
