@@ -275,6 +275,8 @@ def test_the_config_is_shown_as_toml_that_says_the_same() -> None:
     assert told["target"] == config["target"]
     assert told["attack"] == config["attack"]
     assert recipe(config) == 'epochs = 2, device = "CPU"'
+    training = {"recipe": "my.py:train", "start_allow_missing": []}
+    assert recipe({"target": {"training": training}}) == 'recipe = "my.py:train"'
     assert recipe({"data": {}}) is None
 
 
@@ -301,3 +303,15 @@ def test_a_slice_without_a_figure_says_why() -> None:
     text = words()
     assert f"wrong {html.NOTHING} 31 29 has records of one side only" in text
     assert html.bar(None, None) == ""
+
+
+def test_the_picture_of_the_growth_has_the_aucs_themselves() -> None:
+    points = [
+        reports.growth(references, auc).model_copy(update={"auc_interval": ends})
+        for references, auc, ends in ((8, 0.71, (0.6, 0.73)), (16, 0.75, (0.7, 0.78)))
+    ]
+    curve, band = html._grown(points)
+    assert curve.x.tolist() == band.x.tolist() == [8, 16]
+    assert curve.y.tolist() == [0.71, 0.75]
+    ends = [point.auc_interval for point in points]
+    assert [*zip(band.low, band.high, strict=True)] == ends

@@ -31,7 +31,7 @@ PICTURES = {
     "histograms": lambda: plots.histograms(
         BINS, label="score", caption=CAPTION, threshold=1.5
     ),
-    "growth": lambda: plots.growth({"lr": BAND}, CAPTION),
+    "growth": lambda: plots.growth({"lr": (CURVE, BAND)}, CAPTION),
     "reliability": lambda: plots.reliability({"members": CURVE}, CAPTION),
 }
 

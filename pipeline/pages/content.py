@@ -82,7 +82,10 @@ def toml(config: Mapping[str, Mapping[str, Any]]) -> str:
 def recipe(config: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Return by what recipe the target was trained here; None if it was not."""
     training = config.get("target", {}).get("training")
-    return None if training is None else _value(training)[2:-2]
+    if training is None:
+        return None
+    chosen = {name: value for name, value in training.items() if value != []}
+    return _value(chosen)[2:-2]
 
 
 def _section(name: str, settings: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ No script, no request: the page forbids both to the browser, so that no text of 
 audit can bring one in. All text is escaped on its way into the template.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipeline.attacks import catalogue
 from pipeline.config import About
 from pipeline.findings.advice import Source, advice
 from pipeline.findings.curves import Band, Curve, band, histogram, roc
-from pipeline.findings.schema import Ends, Slice
+from pipeline.findings.schema import Ends, Growth, Slice
 from pipeline.pages import answers, plots
 from pipeline.pages.content import Content, recipe, toml
 
@@ -191,28 +191,27 @@ def _growth(content: Content) -> Markup | None:
     outlook = content.report.outlook
     first = outlook.attack if outlook else next(iter(attacks))
     shown = sorted(attacks, key=lambda attack: attack != first)[: len(plots.SERIES)]
-    bands = {
-        attack: Band(
-            *np.array(
-                [
-                    (point.references, *point.auc_interval)
-                    for point in points
-                    if point.attack == attack
-                ],
-                dtype=np.float64,
-            ).T
-        )
+    curves = {
+        attack: _grown([point for point in points if point.attack == attack])
         for attack in shown
     }
     said = outlook.sentence if outlook else ""
     return plots.growth(
-        bands,
+        curves,
         plots.Caption(
             "growth",
             "AUC by the number of references",
             f"Curves of {', '.join(shown)}, each with its interval. {said}",
         ),
     )
+
+
+def _grown(points: Sequence[Growth]) -> tuple[Curve, Band]:
+    """Return an attack's AUCs by the number of references, and their intervals."""
+    references = np.array([point.references for point in points], dtype=np.float64)
+    auc = np.array([point.auc for point in points])
+    low, high = np.array([point.auc_interval for point in points]).T
+    return Curve(references, auc), Band(references, low, high)
 
 
 def _reliability(content: Content) -> Markup | None:

@@ -179,31 +179,30 @@ def histograms(
     return _picture(draw, caption)
 
 
-def growth(points: Mapping[str, Band], caption: Caption) -> Markup:
+def growth(points: Mapping[str, tuple[Curve, Band]], caption: Caption) -> Markup:
     """Return how the AUC of attacks grows with the number of references.
 
     Args:
-        points: of each attack by its name: numbers of references, and the ends of the
-            AUC's interval.
+        points: of each attack by its name: the AUC by numbers of references, and its
+            interval.
         caption: of the picture.
     """
 
     def draw(axes: Axes) -> None:
         axes.set_xscale("log", base=2)
         styles = zip(points.items(), SERIES, DASHES, strict=False)
-        for (label, points_of), colour, dashes in styles:
-            middle = (points_of.low + points_of.high) / 2
+        for (label, (curve, band)), colour, dashes in styles:
             axes.fill_between(
-                points_of.x,
-                points_of.low,
-                points_of.high,
+                band.x,
+                band.low,
+                band.high,
                 color=colour,
                 alpha=0.12,
                 linewidth=0,
             )
             axes.plot(
-                points_of.x,
-                middle,
+                curve.x,
+                curve.y,
                 color=colour,
                 linestyle=dashes,
                 marker="o",
