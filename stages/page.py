@@ -159,7 +159,7 @@ def seen(
         if data.source == "arrays":
             every = sources.inputs(data, int(records.n_source))
             if every is None:
-                return nothing, "the file of arrays does not hold them"
+                return nothing, "the file of arrays holds no inputs"
             return [(every[i],) for i in ids], None
         rows = np.searchsorted(records.id, ids[order])
         block = next(sources.blocks(data, [ids[order]], [records.content[rows]]))

@@ -66,8 +66,12 @@ def test_no_figure_is_quoted_where_there_is_no_verdict() -> None:
 @pytest.mark.parametrize(
     ("low", "expected"),
     [
-        (0.125, "the interval is 12.5%, 2.5 points above it."),
-        (0.07, "the interval is 7.0%, 3.0 points short of it."),
+        (0.125, "the interval is 12.5%, 2.5 points above it. Of the 60% rule"),
+        (
+            0.07,
+            "the interval is 7.0%, 3.0 points short of it. Or it needs an AUC surely "
+            "above 0.8 beside the threshold; the lower end of the AUC is 0.400.",
+        ),
     ],
 )
 def test_nearness_measures_the_low_rate_against_ten_times_it(
@@ -77,6 +81,15 @@ def test_nearness_measures_the_low_rate_against_ten_times_it(
     text = answers.nearness(made, 0.6)
     assert "Grade high needs 10% of the members found at 1% false positives" in text
     assert expected in text
+
+
+def test_nearness_speaks_of_the_low_rate_that_does_best_or_of_the_auc_alone() -> None:
+    both = {"0.01": rate(0.4, 0.2, 0.5), "0.001": rate(0.02, 0.001, 0.05)}
+    text = answers.nearness(graded("high", **rates(**both)), 0.6)
+    assert text.startswith("Grade high needs 10% of the members found at 1% false")
+    assert "Or it needs" not in text
+    neither = answers.nearness(graded("moderate", **rates(**{"0.01": NONE})), 0.6)
+    assert neither.startswith("Grade high needs an AUC surely above 0.8 beside the th")
 
 
 @pytest.mark.parametrize(

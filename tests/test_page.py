@@ -132,7 +132,7 @@ def test_arrays_are_shown_by_their_inputs_or_not_at_all(
         assert record[0].tolist() == inputs[number].tolist()
     np.savez(path, other=inputs)
     shown, why = page.seen(data, records, records.id[:2])
-    assert (shown, why) == ([None, None], "the file of arrays does not hold them")
+    assert (shown, why) == ([None, None], "the file of arrays holds no inputs")
 
 
 def test_a_page_does_without_records_that_cannot_be_read(

@@ -139,17 +139,17 @@ def test_persons_are_shown_where_records_have_them() -> None:
         flagged=31,
         flagged_nonmembers=2,
     )
-    text = words(
-        content(
-            units=units,
-            unit=np.arange(200) // 2,
-            exposed=(exposed(unit="person 7"),),
-            exposed_units=(
-                ExposedUnit("person 7", 3, 0.0004, flagged=True),
-                ExposedUnit("person 9", 1, None, flagged=False),
-            ),
-        )
+    made = content(
+        units=units,
+        unit=np.arange(200) // 2,
+        exposed=(exposed(unit="person 7"),),
+        exposed_units=(
+            ExposedUnit("person 7", 3, 0.0004, flagged=True),
+            ExposedUnit("person 9", 1, None, flagged=False),
+        ),
     )
+    assert "non-members of 440 units were audited" in card(made)
+    text = words(made)
     assert "Of 440 units, which are persons or others" in text
     assert "31 are claimed to be known to the model" in text
     assert "person 7 3 < 0.001 yes" in text
@@ -162,15 +162,15 @@ def test_persons_are_shown_where_records_have_them() -> None:
 
 def test_margins_alone_have_a_page_without_calibration_or_classes() -> None:
     made = reports.report(attack())
-    text = words(
-        content(
-            target=made.target.model_copy(update={"accuracy_by": "margins"}),
-            drivers=made.drivers.model_copy(update={"calibration": None}),
-            exposed=(exposed(label=None),),
-        )
+    margins = content(
+        target=made.target.model_copy(update={"accuracy_by": "margins"}),
+        drivers=made.drivers.model_copy(update={"calibration": None}),
+        exposed=(exposed(label=None),),
     )
+    text = words(margins)
     assert "a record counts as right if its class has more than half" in text
     assert "calibration was not measured" in text
+    assert "non-members, by margins alone: its class has more than" in card(margins)
     driven = text.partition("What drives it How differently")[2]
     driven = driven.partition("Compliance annex")[0]
     assert "mean loss of the target" in driven
@@ -237,6 +237,8 @@ def test_the_card_has_the_figures_of_the_page() -> None:
         assert figure in text
         assert figure.replace("(", "").rstrip(")") in words()
     assert "Controls that failed: none." in text
+    assert "units" not in text
+    assert "margins" not in text
     failed = content(controls=controls(null=reports.null(passed=False)))
     assert "Controls that failed: null." in card(failed)
 

@@ -137,22 +137,33 @@ def nearness(report: Report, threshold: float) -> str:
             f"{strongest.p_value_corrected:.2g}, where below "
             f"{1 - report.confidence:.2g} would have been a leak."
         )
-    return " ".join((*_by_low_rate(strongest), _by_threshold(report, threshold)))
+    return f"{_by_high(strongest)} {_by_threshold(report, threshold)}"
 
 
-def _by_low_rate(strongest: AttackFigures) -> tuple[str, ...]:
-    """Return how the interval at a low rate stands to ten times that rate."""
-    lowest = lowest_rate(strongest)
-    if lowest is None or lowest[1].interval is None:
-        return ()
-    rate, needed = lowest[0], TENFOLD * float(lowest[0])
-    low = lowest[1].interval[0]
-    side = "above" if low >= needed else "short of"
-    return (
+def _by_high(strongest: AttackFigures) -> str:
+    """Return how the figures stand to what the grade high asks for."""
+    by_auc = (
+        f"an AUC surely above {HIGH_AUC} beside the threshold; the lower end of the "
+        f"AUC is {strongest.auc_interval[0]:.3f}."
+    )
+    lows = {
+        rate: found.interval[0]
+        for rate in LOW_RATES
+        if (found := strongest.tpr_at_fpr[rate]).interval is not None
+    }
+    if not lows:
+        return f"Grade high needs {by_auc}"
+    # The one that is nearest to its own tenfold, or furthest above it.
+    rate = max(lows, key=lambda each: lows[each] / float(each))
+    low, needed = lows[rate], TENFOLD * float(rate)
+    is_short = low < needed
+    side = "short of" if is_short else "above"
+    by_rate = (
         f"Grade high needs {needed:.0%} of the members found at {100 * float(rate):g}% "
         f"false positives; the lower end of the interval is {low:.1%}, "
-        f"{100 * abs(low - needed):.1f} points {side} it.",
+        f"{100 * abs(low - needed):.1f} points {side} it."
     )
+    return f"{by_rate} Or it needs {by_auc}" if is_short else by_rate
 
 
 def _by_threshold(report: Report, threshold: float) -> str:

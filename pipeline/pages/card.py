@@ -31,6 +31,12 @@ def card(content: Content) -> str:
     ]
     outcomes = report.controls.outcomes
     failed = [name for name, passed in outcomes.items() if passed is False]
+    of_units = "" if report.units is None else f" of {report.units.units:,} units"
+    by_margins = (
+        ", by margins alone: its class has more than half of the probability"
+        if target.accuracy_by == "margins"
+        else ""
+    )
     lines = [
         f"## Membership inference audit: {plain(report.audit)}",
         "",
@@ -44,12 +50,12 @@ def card(content: Content) -> str:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in rows),
         "",
-        f"- {records.members:,} members and {records.nonmembers:,} non-members were "
-        f"audited, {records.attack_eval:,} of them judged, by "
+        f"- {records.members:,} members and {records.nonmembers:,} non-members"
+        f"{of_units} were audited, {records.attack_eval:,} of them judged, by "
         f"{len(report.attacks) - 1} attacks and {report.references.count} "
         "reference models.",
         f"- The target is right on {percent(target.train_accuracy)} of the members and "
-        f"{percent(target.test_accuracy)} of the non-members.",
+        f"{percent(target.test_accuracy)} of the non-members{by_margins}.",
         f"- Controls that failed: {', '.join(failed) or 'none'}.",
         f"- Checkpoint (SHA-256): {target.checkpoint_sha256 or 'not known'}.",
         "",
