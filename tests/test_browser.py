@@ -91,9 +91,9 @@ def overflowing(tab: Page) -> list[str]:
       .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
       .map(e => e.tagName + " " + e.textContent.slice(0, 40))
     """
-    found = tab.evaluate(script)
-    assert isinstance(found, list)
-    return found
+    names = tab.evaluate(script)
+    assert isinstance(names, list)
+    return names
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

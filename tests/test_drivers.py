@@ -23,39 +23,39 @@ def driven(**changed: object) -> Drivers:
 def test_the_gaps_are_those_between_the_means_of_the_sides() -> None:
     loss = np.where(MEMBER, 0.5, 2.0) + np.arange(300) % 2
     correct = np.where(MEMBER, np.arange(300) % 10 > 0, np.arange(300) % 2 > 0)
-    found = driven(loss=loss, correct=correct)
-    assert (found.accuracy.members, found.accuracy.nonmembers) == (0.9, 0.5)
-    assert found.accuracy.difference == pytest.approx(0.4)
-    assert found.accuracy.interval == intervals.advantage(correct, MEMBER, 0.95)
-    assert (found.loss.members, found.loss.nonmembers) == (1.0, 2.5)
-    assert found.loss.difference == pytest.approx(1.5)
-    assert found.loss.interval == intervals.mean_difference(loss, MEMBER, 0.95)
+    gaps = driven(loss=loss, correct=correct)
+    assert (gaps.accuracy.members, gaps.accuracy.nonmembers) == (0.9, 0.5)
+    assert gaps.accuracy.difference == pytest.approx(0.4)
+    assert gaps.accuracy.interval == intervals.advantage(correct, MEMBER, 0.95)
+    assert (gaps.loss.members, gaps.loss.nonmembers) == (1.0, 2.5)
+    assert gaps.loss.difference == pytest.approx(1.5)
+    assert gaps.loss.interval == intervals.mean_difference(loss, MEMBER, 0.95)
 
 
 def test_records_of_units_are_counted_as_units() -> None:
     unit = np.arange(300) // 5
     rng = np.random.default_rng(2)
     loss, correct = rng.exponential(size=60)[unit], (rng.random(60) < 0.6)[unit]
-    found = driven(loss=loss, correct=correct, unit=unit)
-    assert found.loss.interval == intervals.mean_difference(loss, MEMBER, 0.95, unit)
-    assert found.accuracy.interval == intervals.advantage(correct, MEMBER, 0.95, unit)
+    gaps = driven(loss=loss, correct=correct, unit=unit)
+    assert gaps.loss.interval == intervals.mean_difference(loss, MEMBER, 0.95, unit)
+    assert gaps.accuracy.interval == intervals.advantage(correct, MEMBER, 0.95, unit)
     plain = driven(loss=loss, correct=correct)
-    assert found.loss.interval != plain.loss.interval
-    assert found.accuracy.interval != plain.accuracy.interval
+    assert gaps.loss.interval != plain.loss.interval
+    assert gaps.accuracy.interval != plain.accuracy.interval
 
 
 def test_margins_alone_show_gaps_but_no_calibration() -> None:
-    found = driven(sureness=np.full(300, np.nan))
-    assert found.calibration is None
-    assert found == driven().model_copy(update={"calibration": None})
+    gaps = driven(sureness=np.full(300, np.nan))
+    assert gaps.calibration is None
+    assert gaps == driven().model_copy(update={"calibration": None})
 
 
 def test_the_calibration_of_a_side_is_that_of_its_records() -> None:
     rng = np.random.default_rng(1)
     sureness, correct = rng.uniform(0.5, 1.0, 300), rng.random(300) < 0.5
-    found = driven(sureness=sureness, correct=correct).calibration
-    assert found is not None
-    for side, chosen in ((found.members, MEMBER), (found.nonmembers, ~MEMBER)):
+    gaps = driven(sureness=sureness, correct=correct).calibration
+    assert gaps is not None
+    for side, chosen in ((gaps.members, MEMBER), (gaps.nonmembers, ~MEMBER)):
         bins = calibration.reliability(sureness[chosen], correct[chosen])
         assert side.expected_error == calibration.expected_error(bins)
         assert side.confidence == sureness[chosen].mean()
@@ -72,6 +72,6 @@ def test_of_a_single_unit_of_a_side_there_is_no_interval_of_the_loss(
     unit: NDArray[np.int64] | None,
 ) -> None:
     n_members = 1 if unit is None else 5
-    found = driven(member=np.arange(300) < n_members, unit=unit)
-    assert found.loss.interval is None
-    assert found.accuracy.interval[0] < found.accuracy.interval[1]
+    gaps = driven(member=np.arange(300) < n_members, unit=unit)
+    assert gaps.loss.interval is None
+    assert gaps.accuracy.interval[0] < gaps.accuracy.interval[1]

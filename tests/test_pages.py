@@ -272,10 +272,10 @@ def test_the_config_is_shown_as_toml_that_says_the_same() -> None:
         "target": {"network": "cnn", "training": {"epochs": 2, "device": "CPU"}},
         "attack": {"methods": [{"method": "lr", "params": {"C": [0.1, True]}}]},
     }
-    told = tomllib.loads(toml(config))
-    assert told["data"] == {"source": 'a "b" \\c', "members": 3, "mean": [0.1, 2]}
-    assert told["target"] == config["target"]
-    assert told["attack"] == config["attack"]
+    parsed = tomllib.loads(toml(config))
+    assert parsed["data"] == {"source": 'a "b" \\c', "members": 3, "mean": [0.1, 2]}
+    assert parsed["target"] == config["target"]
+    assert parsed["attack"] == config["attack"]
     assert recipe(config) == 'epochs = 2, device = "CPU"'
     training = {"recipe": "my.py:train", "start_allow_missing": []}
     assert recipe({"target": {"training": training}}) == 'recipe = "my.py:train"'

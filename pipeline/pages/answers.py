@@ -102,17 +102,17 @@ def severity(report: Report) -> str:
             "many members it names with few false alarms could not be measured: there "
             f"are only {report.controls.resolution.nonmembers} non-members to judge by."
         )
-    rate, found = lowest
-    assert found.value is not None
-    assert found.interval is not None
-    low, high = (round(end * members) for end in found.interval)
-    guess, ratio = float(rate), found.value / float(rate)
+    rate, tpr = lowest
+    assert tpr.value is not None
+    assert tpr.interval is not None
+    low, high = (round(end * members) for end in tpr.interval)
+    guess, ratio = float(rate), tpr.value / float(rate)
     people = (
-        f"Of {members:,} training records, about {round(found.value * members):,} "
+        f"Of {members:,} training records, about {round(tpr.value * members):,} "
         f"({low:,} to {high:,}) can be named while one in {ONE_IN[rate]} non-members "
         "is named wrongly."
     )
-    if found.interval[0] <= guess:
+    if tpr.interval[0] <= guess:
         return (
             f"{people} A guess would name {guess * members:.0f}, which the interval "
             "does not exclude."
@@ -147,9 +147,9 @@ def _by_high(strongest: AttackFigures) -> str:
         f"AUC is {strongest.auc_interval[0]:.3f}."
     )
     lows = {
-        rate: found.interval[0]
+        rate: tpr.interval[0]
         for rate in LOW_RATES
-        if (found := strongest.tpr_at_fpr[rate]).interval is not None
+        if (tpr := strongest.tpr_at_fpr[rate]).interval is not None
     }
     if not lows:
         return f"Grade high needs {by_auc}"

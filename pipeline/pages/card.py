@@ -21,9 +21,9 @@ def card(content: Content) -> str:
     rows = [
         ("AUC", _figure(strongest.auc, strongest.auc_interval)),
         *(
-            (f"members found at {percent(float(fpr))} false positives", _rate(found))
-            for fpr, found in strongest.tpr_at_fpr.items()
-            if found.value is not None
+            (f"members found at {percent(float(fpr))} false positives", _rate(tpr))
+            for fpr, tpr in strongest.tpr_at_fpr.items()
+            if tpr.value is not None
         ),
         ("accuracy", _share(strongest.accuracy, strongest.accuracy_interval)),
         ("precision", _share(strongest.precision, strongest.precision_interval)),
@@ -85,5 +85,5 @@ def _share(value: float | None, interval: Ends | None) -> str:
     return f"{percent(value)} ({low} to {high})"
 
 
-def _rate(found: Rate) -> str:
-    return _share(found.value, found.interval)
+def _rate(tpr: Rate) -> str:
+    return _share(tpr.value, tpr.interval)

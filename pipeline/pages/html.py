@@ -83,7 +83,6 @@ def page(content: Content) -> str:
         bounds=answers.BOUNDS,
         not_run=answers.not_run(report),
         other_attacks=answers.NOT_RUN,
-        lowest=answers.lowest_rate(report.strongest),
         strongest_name=catalogue.STRONGEST,
         slices=dict(shown_slices(report.slices.kinds)),
         counts_units=content.unit is not None,
