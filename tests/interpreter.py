@@ -26,7 +26,10 @@ from tempfile import mkdtemp
 LIBRARIES = (
     "mindspore.dataset",
     "h5py",
+    "jinja2",
     "joblib",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.image",
     "pydantic",
     "pyarrow.parquet",
     "rich.progress",
