@@ -59,6 +59,11 @@ audit $(STAGES): $(READY)
 plan: $(READY)
 	@"$$PYTHON" -m stages.plan
 
+## gate: judge the report by the limits in [gate], and run no stage
+.PHONY: gate
+gate: $(READY)
+	@"$$PYTHON" -m stages.gate
+
 ## new: make a folder to start from, NAME=mine [KIND=own|arrays|images]
 .PHONY: new
 new: $(READY)

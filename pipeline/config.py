@@ -589,6 +589,41 @@ class About(Section):
         return (value.strip() or None) if isinstance(value, str) else value
 
 
+class Gate(Section):
+    """The limits that a report must keep for `make gate` to let a model pass."""
+
+    grade: Literal["none found", "low", "moderate", "high"] = "low"
+    """The worst grade that passes."""
+    max_auc: float | None = Field(default=None, ge=0, le=1)
+    """Of the worst attack, by the upper end of its interval, in [0, 1]."""
+    max_accuracy: float | None = Field(default=None, ge=0, le=1)
+    """Of the worst attack, by the upper end of its interval, in [0, 1]."""
+    max_tpr_at_fpr: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict
+    )
+    """Share of the members, in [0, 1], by false-positive rate, such as "0.001"."""
+    require_controls: bool = True
+    """Every control must have passed."""
+
+    @field_validator("max_tpr_at_fpr", mode="before")
+    @classmethod
+    def _by_rate(cls, limits: Any) -> Any:
+        for name, limit in limits.items() if isinstance(limits, dict) else ():
+            if isinstance(limit, dict):
+                rate = ".".join((name, *limit))
+                msg = f"has the rate {rate} without quotes; write"
+                value = next(iter(limit.values()), 0.005)
+                raise ValueError(f'{msg} {{ "{rate}" = {value} }}')
+            try:
+                is_rate = 0 < float(name) < 1
+            except ValueError:
+                is_rate = False
+            if not is_rate:
+                msg = f"names {name!r}; use a false-positive rate, such as"
+                raise ValueError(f'{msg} "0.001"')
+        return limits
+
+
 class Config(Section):
     """A whole audit."""
 
@@ -601,6 +636,7 @@ class Config(Section):
     attack: Attack = Attack()
     report: Report = Report()
     about: About = About()
+    gate: Gate = Gate()
 
     @property
     def recipe(self) -> Training | OwnTraining | None:

@@ -81,7 +81,7 @@ def test_the_tree_is_where_the_tests_look_for_it() -> None:
     assert len(PIPELINE) >= 40
     assert {path.stem for path in PROGRAMS} == {
         *STAGES,
-        *("__init__", "check", "clean", "import_", "new", "plan", "run"),
+        *("__init__", "check", "clean", "gate", "import_", "new", "plan", "run"),
     }
     there = {path.stem for path in (PROJECT / "pipeline").iterdir()}
     assert there - {"__init__", "__pycache__"} == {*ROOMS} - {"stages", SCRIPTS.stem}

@@ -137,7 +137,7 @@ def stamps(config: Config, digests: Digests) -> dict[str, Stamp]:
         inputs: dict[str, Any] = {
             "stages": {other: keys.digest(made[other]) for other in stage.inputs},
             "files": dict(_file_digests(name, config, digests)),
-            "parts": {part: keys.KINDS[part].version for part in stage.parts},
+            "parts": _parts(stage),
         }
         made[name] = keys.content(
             name,
@@ -189,6 +189,11 @@ def _settings(stage: Stage, config: Config) -> dict[str, dict[str, Any]]:
         else:
             sections[section] = settings
     return sections
+
+
+def _parts(stage: Stage) -> dict[str, int]:
+    """Return the versions of the kinds that a stage caches one by one."""
+    return {part: keys.KINDS[part].version for part in stage.parts}
 
 
 def _libraries(source: str) -> tuple[str, ...]:
@@ -364,6 +369,27 @@ def keep(job: Job) -> None:
     files.write_text(made_path(job.run, job.stage), keys.canonical(content))
 
 
+def kept(run: Path, stage: str) -> tuple[dict[str, Stamp], dict[str, str]]:
+    """Return the stamps that a stage's artifact was made by, as `keep` kept them.
+
+    Returns:
+        The stamps of the stage and of all upstream, and the digests of the files beside
+        the artifact, by name.
+
+    Raises:
+        FileNotFoundError: if the stage has made nothing.
+        ValueError: if they cannot be read.
+    """
+    content = json.loads(made_path(run, stage).read_text(encoding="utf-8"))
+    try:
+        before, siblings = dict(content["stamps"]), dict(content["siblings"])
+        before[stage]
+    except (KeyError, TypeError) as error:
+        msg = f"{made_path(run, stage)} holds no stamps"
+        raise ValueError(msg) from error
+    return before, siblings
+
+
 def chain(stage: str) -> list[str]:
     """Return a stage and all those upstream of it, in the order of the list."""
     wanted = {stage}
@@ -399,16 +425,14 @@ def reasons(
         would be made now.
     """
     try:
-        content = json.loads(made_path(run, stage).read_text(encoding="utf-8"))
-        before, siblings = content["stamps"], content["siblings"]
-        own_before = before[stage]
+        before, siblings = kept(run, stage)
     except FileNotFoundError:
         return [Reason(stage, "not made yet")]
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return [Reason(stage, "how it was made is not known")]
     if not (run / STAGES[stage].file).exists():
         return [Reason(stage, "its artifact is gone")]
-    if own_before != present[stage]:
+    if before[stage] != present[stage]:
         return [
             Reason(name, text)
             for name in chain(stage)
@@ -420,6 +444,59 @@ def reasons(
         for name, digest in siblings.items()
         if not (folder / name).exists() or digests.content(folder / name) != digest
     ]
+
+
+def departures(
+    before: Mapping[str, Stamp], stage: str, config: Config, digests: Digests
+) -> tuple[list[Reason], list[str]]:
+    """Say in what a config departs from the one that an artifact was made by.
+
+    Unlike `reasons`, this asks nothing of this machine: devices and libraries may be
+    others, and files of the user's may be elsewhere.
+
+    Args:
+        before: the stamps that the artifact was made by, as `kept` returns them.
+        stage: that made it.
+        config: the settings.
+        digests: of files.
+
+    Returns:
+        A reason for each change, and each file that could not be compared, with why.
+    """
+    changes: list[Reason] = []
+    unchecked: list[str] = []
+    for name in chain(stage):
+        old = before.get(name, {})
+        content = {
+            "settings": _on_device(
+                _settings(STAGES[name], config), old.get("settings", {})
+            ),
+            "version": keys.KINDS[name].version,
+            "inputs": {"files": {}, "parts": _parts(STAGES[name])},
+            "origin": old.get("origin", {}),
+        }
+        digests_before = old.get("inputs", {}).get("files", {})
+        try:
+            content["inputs"]["files"] = dict(_file_digests(name, config, digests))
+        except AuditError as error:
+            where, problem, _ = error.args
+            unchecked.append(f"{where} {problem}")
+            content["inputs"]["files"] = digests_before
+        changes += [Reason(name, text) for text in _changes(name, old, content)]
+    return changes, unchecked
+
+
+def _on_device(settings: Mapping[str, Any], before: Any) -> dict[str, Any]:
+    """Return settings in which "auto" is the device that it was before."""
+    old = before if isinstance(before, Mapping) else {}
+    return {
+        name: old.get(name, value)
+        if name == keys.DEVICE and value == "auto"
+        else _on_device(value, old.get(name))
+        if isinstance(value, Mapping)
+        else value
+        for name, value in settings.items()
+    }
 
 
 def _changes(stage: str, before: Stamp, now: Stamp) -> Iterator[str]:
