@@ -26,7 +26,7 @@ else
 endif
 
 # What a shell has under these common names is not meant for make.
-$(foreach name,NAME KIND FROM TARGET,\
+$(foreach name,NAME KIND FROM TARGET REPORT,\
   $(if $(filter command,$(origin $(name))),,$(eval override $(name) :=)))
 
 # Programs get these by the environment, as they were typed: neither make nor a shell
@@ -40,7 +40,8 @@ override KIND := $(value KIND)
 override FROM := $(value FROM)
 override TARGET := $(value TARGET)
 override VERBOSE := $(value VERBOSE)
-export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE
+override REPORT := $(value REPORT)
+export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
@@ -63,6 +64,11 @@ plan: $(READY)
 .PHONY: gate
 gate: $(READY)
 	@"$$PYTHON" -m stages.gate
+
+## verify: check that REPORT=file is what an audit made of its artifacts
+.PHONY: verify
+verify: $(READY)
+	@"$$PYTHON" -m stages.verify
 
 ## new: make a folder to start from, NAME=mine [KIND=own|arrays|images]
 .PHONY: new

@@ -1,0 +1,214 @@
+"""A report is checked against the artifacts that it was made from."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.cache import documents, files, integrity, keys, runs, stamps
+from pipeline.cache.stages import STAGES
+from pipeline.errors import AuditError
+from pipeline.record import Record
+from stages import verify
+from tests.conftest import Checkout
+
+Verified = Callable[[str], tuple[int, list[str]]]
+REPORT = "artifacts/tiny/report/report.json"
+
+
+class Page(Record):
+    report_sha256: str
+    files: dict[str, str]
+
+
+@pytest.fixture
+def verified(
+    audited: Checkout,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Verified:
+    """Return a function that gives the exit code for a file, and what differs."""
+    monkeypatch.chdir(audited.folder)
+    monkeypatch.setenv("CONFIG", "tiny.toml")
+
+    def checked(report: str) -> tuple[int, list[str]]:
+        monkeypatch.setenv("REPORT", report)
+        code = 0
+        try:
+            verify.main()
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-1].startswith("not verified: " if code else "verified ")
+        return code, [line for line in lines if line.startswith("differs")]
+
+    return checked
+
+
+def page(run: Path, **changed: str) -> None:
+    """Write a page and a card, and the document with their digests."""
+    folder = run / "page"
+    texts = {"report.html": "<p>leaks</p>", "report.md": "leaks"}
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
+    report = documents.checked(run / STAGES["report"].file, "")
+    record = Page(
+        report_sha256=changed.get("report_sha256", keys.digest(report)),
+        files={name: files.sha256(folder / name) for name in texts},
+    )
+    documents.write(folder / "page.json", record, key="0")
+
+
+@pytest.mark.parametrize(
+    "name", ["report.json", "report.txt", "records.csv", "records.parquet"]
+)
+def test_a_file_of_the_report_is_verified_in_its_place_and_as_a_copy(
+    name: str, verified: Verified, audited: Checkout, tmp_path: Path
+) -> None:
+    place = audited.run / "report" / name
+    assert verified(f"artifacts/tiny/report/{name}") == (0, [])
+    copy = Path(shutil.copy(place, tmp_path / name))
+    assert verified(str(copy)) == (0, [])
+    copy.write_bytes(copy.read_bytes() + b"\n")
+    original = f"artifacts/tiny/report/{name}"
+    assert verified(str(copy)) == (2, [f"differs  {copy}: differs from {original}"])
+
+
+def test_a_file_that_is_gone_or_changed_is_named(
+    verified: Verified, audited: Checkout
+) -> None:
+    csv = "artifacts/tiny/report/records.csv"
+    (audited.folder / csv).write_text("id\n")
+    code, lines = verified(REPORT)
+    assert code == 2
+    assert lines == ["differs  report/records.csv: is not as it was made"]
+    (audited.folder / csv).unlink()
+    assert verified(csv) == (
+        2,
+        [
+            f"differs  {csv}: is not there",
+            "differs  report/records.csv: is not there",
+        ],
+    )
+
+
+@pytest.mark.parametrize("stage", stamps.chain("report")[:-1])
+def test_an_artifact_that_is_gone_or_corrupt_is_named(
+    stage: str, verified: Verified, audited: Checkout
+) -> None:
+    file = STAGES[stage].file
+    path = audited.run / file
+    whole = path.read_bytes()
+    if path.suffix == ".json":
+        path.write_bytes(whole.replace(b'"key": "', b'"key": "0', 1))
+    else:
+        path.write_bytes(whole[: len(whole) // 2])
+    assert verified(REPORT) == (2, [f"differs  {file}: is corrupt"])
+    path.unlink()
+    assert verified(REPORT) == (2, [f"differs  {file}: is not there"])
+
+
+def test_an_artifact_of_other_inputs_is_named(
+    verified: Verified, audited: Checkout
+) -> None:
+    path = audited.run / STAGES["target"].file
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    content["key"] = 64 * "0"
+    content["sha256"] = keys.digest(content)
+    path.write_text(json.dumps(content))
+    code, (line,) = verified(REPORT)
+    assert code == 2
+    assert line.startswith("differs  target/target.json: was made from other inputs (0")
+
+
+def test_a_report_with_another_figure_is_found(
+    verified: Verified, audited: Checkout
+) -> None:
+    path = audited.folder / REPORT
+    content = json.loads(path.read_text())
+    content["attacks"][0]["auc"] = 0.5
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    code, lines = verified(REPORT)
+    assert (code, lines) == (2, ["differs  report/report.json: is corrupt"])
+
+
+def test_the_page_is_verified_by_its_digests(
+    verified: Verified, audited: Checkout
+) -> None:
+    for name in ("report.html", "report.md"):
+        code, lines = verified(f"artifacts/tiny/page/{name}")
+        assert code == 2
+        assert lines[0] == f"differs  artifacts/tiny/page/{name}: is not there"
+        assert "page/page.json: is not there" in lines[-1]
+    page(audited.run)
+    for name in ("report.html", "report.md", "page.json"):
+        assert verified(f"artifacts/tiny/page/{name}") == (0, [])
+    (audited.run / "page" / "report.html").write_text("<p>no leak</p>")
+    code, lines = verified("artifacts/tiny/page/report.html")
+    assert (code, lines) == (2, ["differs  page/report.html: is not as it was made"])
+
+
+def test_a_page_of_another_report_is_found(
+    verified: Verified, audited: Checkout
+) -> None:
+    page(audited.run, report_sha256=64 * "0")
+    code, lines = verified("artifacts/tiny/page/report.md")
+    assert (code, lines) == (
+        2,
+        ["differs  page/page.json: was made from another report"],
+    )
+    (audited.run / "page" / "page.json").write_text("{}")
+    code, lines = verified("artifacts/tiny/page/report.md")
+    assert (code, lines) == (2, ["differs  page/page.json: is corrupt"])
+    documents.write(audited.run / "page" / "page.json", Record(), key="0")
+    code, lines = verified("artifacts/tiny/page/report.md")
+    assert (code, lines) == (
+        2,
+        ["differs  page/page.json: holds no digests of the page"],
+    )
+
+
+def test_an_audit_that_lies_elsewhere_is_verified_by_itself(
+    verified: Verified, audited: Checkout, tmp_path: Path
+) -> None:
+    archive = shutil.copytree(audited.run, tmp_path / "archive")
+    audited.make("clean")
+    assert verified(str(archive / "report" / "report.json")) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ("", "REPORT: is empty. Fix: pass REPORT=artifacts/NAME/report/report.json."),
+        ("mine.pdf", "REPORT mine.pdf: has not the name of a file that an audit makes"),
+        ("report.json", "artifacts/tiny: is not there. Fix: pass CONFIG=of the audit"),
+    ],
+)
+def test_what_cannot_be_verified_is_an_error(
+    report: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONFIG", "tiny.toml")
+    monkeypatch.setenv("REPORT", report)
+    with pytest.raises(AuditError) as error:
+        verify.main()
+    assert message in str(error.value)
+
+
+def test_a_report_without_stamps_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / runs.MARK).touch()
+    with pytest.raises(AuditError, match="so how the report was made is not known"):
+        [*integrity.checks(tmp_path, Path("report/report.json"))]
+
+
+def test_verifying_imports_no_mindspore() -> None:
+    code = "import sys, stages.verify; print('mindspore' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
