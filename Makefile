@@ -55,10 +55,20 @@ STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
 audit $(STAGES): $(READY)
 	+@"$$PYTHON" -m stages.run $@ "$(MAKE)"
 
-## plan: show what the next run would do, and why
+## plan: show what the next run would do, what it takes, and why
 .PHONY: plan
 plan: $(READY)
 	@"$$PYTHON" -m stages.plan
+
+## probe: time a pass and a step of the network, for plan to know what is ahead
+.PHONY: probe
+probe: records
+	@"$$PYTHON" -m stages.probe
+
+## status: show which stages hold, how large they are, and how long they took
+.PHONY: status
+status: $(READY)
+	@"$$PYTHON" -m stages.status
 
 ## gate: judge the report by the limits in [gate], and run no stage
 .PHONY: gate

@@ -5,8 +5,10 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +21,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column, Table
 
-from pipeline.cache import runs, stamps
+from pipeline.cache import costs, runs, stamps
 from pipeline.cache.digests import Digests
 from pipeline.errors import AuditError
 
@@ -31,6 +34,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 
 # Progress and errors go to stderr, results to stdout.
 ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDE = 10_000  # columns of a table that a program reads
+HALF_MINUTE = 30.0  # seconds between lines where there is no bar
+SHOWN: list[Progress] = []  # the bars of this process, the innermost last
 
 
 def stage(compute: Callable[[stamps.Job], str], doc: str | None) -> None:
@@ -53,8 +59,11 @@ def stage(compute: Callable[[stamps.Job], str], doc: str | None) -> None:
             artifact.touch()
             print(f"{job.stage:10} as before -> {artifact}")
             return
-        line = compute(job)
+        start = time.perf_counter()
+        with pulse(job.stage):
+            line = compute(job)
         stamps.keep(job)
+        costs.remember(job, time.perf_counter() - start)
         print(f"{job.stage:10} {line} -> {artifact}")
 
     run(main)
@@ -88,25 +97,89 @@ def note(text: str) -> None:
 
 def tracked(title: str, items: Iterable[Item], total: int) -> Iterator[Item]:
     """Yield the items, showing a progress bar of them at a terminal."""
-    with progress() as bar:
-        task = bar.add_task(title, total=total, note="")
+    with progress() as bars:
+        task = bars.add_task(title, total=total, note="")
         for item in items:
-            bar.advance(task)
+            bars.advance(task)
             yield item
 
 
-def progress() -> Progress:
-    """Return a progress bar that shows a title, a count, a note and the time left."""
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Show progress bars at a terminal; elsewhere `pulse` prints how far they are."""
+    with bars() as shown:
+        SHOWN.append(shown)
+        try:
+            yield shown
+        finally:
+            SHOWN.remove(shown)
+
+
+def bars(console: Console = ERRORS) -> Progress:
+    """Return progress bars that show a title, a count, a note and the time left.
+
+    A line of them fits 80 columns.
+
+    Args:
+        console: that shows them.
+    """
     return Progress(
-        TextColumn("{task.description:9}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description:10}"),
+        BarColumn(bar_width=None, table_column=Column(min_width=4, max_width=24)),
         MofNCompleteColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=ERRORS,
-        disable=not ERRORS.is_terminal,
+        console=console,
+        disable=not console.is_terminal,
     )
+
+
+@contextmanager
+def pulse(title: str, interval: float = HALF_MINUTE) -> Iterator[None]:
+    """Print a line at each interval in which no bar is seen.
+
+    Args:
+        title: of the work that is done meanwhile.
+        interval: in seconds.
+    """
+    start = time.perf_counter()
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(interval):
+            if not (SHOWN and ERRORS.is_terminal):
+                line = standing(title, time.perf_counter() - start)
+                ERRORS.print(line, markup=False)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def standing(title: str, seconds: float) -> str:
+    """Return in a line how far some work is.
+
+    Args:
+        title: of the work.
+        seconds: since it began.
+    """
+    parts = [f"{title:10} at work for {duration(seconds)}"]
+    tasks = SHOWN[-1].tasks if SHOWN else []
+    for task in tasks[-1:]:
+        if task.total:
+            parts.append(
+                f"{task.completed:.0f} of {task.total:.0f} ({task.percentage:.0f}%)"
+            )
+        parts += [task.fields["note"]] if task.fields["note"] else []
+        if task.total and task.completed and task.elapsed is not None:
+            left = task.elapsed * (task.total / task.completed - 1)
+            parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
 
 
 class Trainings:
@@ -123,7 +196,26 @@ class Trainings:
         self._task = bar.add_task(title, total=None, note="")
         self._models = self._steps = 0
         self._per_model: int | None = None
-        self._start = time.perf_counter()
+        self._start = self._last = time.perf_counter()
+        self._timed = 0.0  # seconds, of all steps but the first of each model
+        self._n_timed = 0
+        self._first: float | None = None  # seconds until the first step was made
+        self._n_first = 0  # steps of the first model
+
+    def rate(self, n_records: int) -> costs.Step | None:
+        """Return what a step takes, the first of each model left out.
+
+        Args:
+            n_records: that the first model learned.
+
+        Returns:
+            None if too few steps were shown.
+        """
+        if self._first is None or not self._n_timed:
+            return None
+        per_step = self._timed / self._n_timed
+        steps = self._per_model or self._n_first
+        return costs.Step(self._first, per_step, steps / n_records)
 
     def advance(self, loss: float | None, total: int | None) -> None:
         """Show a step.
@@ -132,7 +224,9 @@ class Trainings:
             loss: to be shown beside it; None for none.
             total: steps of each model, if known.
         """
+        self._time()
         self._steps += 1
+        self._n_first += not self._models
         self._per_model = total or self._per_model
         words = [] if loss is None else [f"loss {loss:.3f}"]
         if self._n_models > 1:
@@ -140,6 +234,15 @@ class Trainings:
         whole = self._per_model and self._per_model * self._n_models
         done = self._models * (self._per_model or 0) + self._steps
         self._bar.update(self._task, total=whole, completed=done, note=", ".join(words))
+
+    def _time(self) -> None:
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = now - self._start
+        elif self._steps:
+            self._timed += now - self._last
+            self._n_timed += 1
+        self._last = now
 
     def finished(self) -> None:
         """Go on to the next model; after the first, say how long all take."""
@@ -160,6 +263,22 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * unit:
             return f"{seconds / unit:.0f} {name}"
     return f"{max(seconds, 1):.0f} s"
+
+
+def size(n_bytes: float) -> str:
+    """Return a size in words, in the largest unit that fits."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n_bytes >= unit:
+            number = n_bytes / unit
+            return f"{number:.1f} {name}" if number < 9.95 else f"{number:.0f} {name}"
+    return f"{n_bytes:.0f} B"
+
+
+def show(table: Table) -> None:
+    """Print a table; where no terminal is, each row is one line, however long."""
+    console = Console(highlight=False, markup=False)
+    console.width = console.width if console.is_terminal else WIDE
+    console.print(table)
 
 
 def audit() -> tuple[Path, str | None]:

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from pipeline import cli, draws
 from pipeline.attacks import coverage
-from pipeline.cache import arrays, documents, files, keys, kinds, shards, summaries
+from pipeline.cache import (
+    arrays,
+    costs,
+    documents,
+    files,
+    keys,
+    kinds,
+    shards,
+    summaries,
+)
 from pipeline.cache.stages import REFERENCES
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, OwnTraining, References, Target, Training
@@ -286,6 +295,8 @@ def train(
             )
             trainings.finished()
             yield model
+    if missing and (rate := trainings.rate(int(member[missing[0]].sum()))):
+        costs.remember_rate(job, rate)
 
 
 def key_of(job: Job, settings: References, model: int, half: NDArray[np.bool_]) -> str:

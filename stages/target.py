@@ -1,6 +1,5 @@
 """Train the target on the members, or check the checkpoint that is given."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline import cli, draws
 from pipeline.cache import (
     arrays,
+    costs,
     digests,
     documents,
     files,
@@ -21,12 +21,10 @@ from pipeline.cache import (
 from pipeline.cache.stages import CHECKPOINT
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, OwnTraining, Target, Training
-from pipeline.data import preprocessing, sources
+from pipeline.data import sources
 
 # For the accuracy of a target trained here; it changes no artifact but its last bits.
 BATCH_SIZE = 256
-# A network is tried on few records before anything is trained.
-N_TRIED, TRIED_BATCH_SIZE = 96, 32
 
 
 def compute(job: Job) -> str:
@@ -41,7 +39,7 @@ def compute(job: Job) -> str:
     if settings.network is None:
         line = "was run elsewhere"
     elif settings.checkpoint is not None:
-        duration = check(settings, job.section(Data), features, records)
+        duration = check(job, settings, features, records)
         digest = digests.checkpoint(Path(settings.checkpoint))
         line = f"{settings.checkpoint} fits {settings.network}, {duration}"
     else:
@@ -60,20 +58,17 @@ def compute(job: Job) -> str:
 
 
 def check(
+    job: Job,
     settings: Target,
-    data: Data,
     features: Features,
     records: kinds.Records,
     device: str | None = None,
 ) -> str:
-    """Refuse what would be refused after hours: a network that gives no logits.
-
-    It is tried on a few records as `features` will run it, with the weights of the
-    checkpoint or, if it is still to be trained, with those that it is made with.
+    """Try the network on a few records, and remember how long they took.
 
     Args:
+        job: of the stage.
         settings: of the target.
-        data: where the records come from.
         features: how the network will be run.
         records: all of them.
         device: to run on; None for that of `features`.
@@ -82,42 +77,12 @@ def check(
         How long a pass over all records takes, as a phrase.
     """
     # Here and below: signals made elsewhere need no MindSpore at all.
-    from pipeline.models import checkpoints, devices, extraction, inference, networks
-    from pipeline.models.logits import Logits
+    from pipeline.models import trial
 
-    devices.start(device or features.device)
-    n_classes = settings.n_classes or int(records.n_classes)
-    network = networks.build(str(settings.network), n_classes, settings.network_args)
-    is_trained = settings.checkpoint is not None
-    if is_trained:
-        path = Path(str(settings.checkpoint))
-        checkpoints.load(network, path, prefix=settings.prefix)
-    extractor = inference.extractor(
-        Logits(network, n_classes, settings.output),
-        precision=features.precision,
-        batch_size=TRIED_BATCH_SIZE,
-        mode=features.mode,
-    )
-    rows = np.arange(min(N_TRIED, len(records.id)))
-    inputs: list[tuple[sources.Inputs, NDArray[np.int32]]] = []
-
-    def kept(*given: Any) -> inference.Outputs:
-        inputs.append(given)
-        return extractor(*given)
-
-    how = preprocessing.member_augmentation(features, records.member)
-    (tried,) = extraction.outputs(kept, data, records, [rows], features.views, how)
-    _, distinct = np.unique(records.content[rows], return_index=True)
-    inference.check_scale(
-        tried.logits[distinct],
-        settings.checkpoint or "target.network",
-        is_trained=is_trained,
-    )
-    start = time.perf_counter()
-    extractor(*inputs[-1])
-    seconds = time.perf_counter() - start
-    n_passes = len(records.id) / len(rows) * len(features.views)
-    duration = cli.duration(seconds * n_passes)
+    rate = trial.tried(settings, job.section(Data), features, records, device)
+    costs.remember_rate(job, rate)
+    n_passes = len(records.id) * len(features.views)
+    duration = cli.duration(rate.per_record * n_passes)
     return f"a pass over {len(records.id):,} records takes about {duration}"
 
 
@@ -143,7 +108,7 @@ def train(
     def build() -> Any:
         return networks.build(str(settings.network), n_classes, settings.network_args)
 
-    duration = check(settings, data, features, records, recipe.device)
+    duration = check(job, settings, features, records, recipe.device)
     if features.mode == "pynative":
         devices.compile_graphs()  # in training, where that can be
     trainer = Trainer(
@@ -157,6 +122,7 @@ def train(
     ids = records.id[rows]
     stored = next(sources.blocks(data, [ids], [records.content[rows]]))
     with cli.progress() as bar:
+        trainings = cli.Trainings(bar, "target", 1)
         training_set = TrainingSet(
             data,
             stored,
@@ -164,13 +130,15 @@ def train(
             ids=ids,
             label=records.label[rows],
             rng=draws.rng(recipe.seed, "target.order"),
-            progress=cli.Trainings(bar, "target", 1).advance,
+            progress=trainings.advance,
         )
         network = trainer.train(
             training_set,
             weights=draws.integer(recipe.seed, "target.weights"),
             seed=draws.integer(recipe.seed, "target.recipe"),
         )
+    if rate := trainings.rate(len(rows)):
+        costs.remember_rate(job, rate)
     path = job.folder("target") / CHECKPOINT
     checkpoints.save(network, path)
 

@@ -140,6 +140,7 @@ MACHINE = (
     *("digests.json", "devices.json", "timings.json", "lock"),
     # The page tells how long the attacks took, and its digests are noted.
     *("report.html", "page.json", "page.made.json"),
+    *(f"{stage}.cost.json" for stage in STAGES),
 )
 
 

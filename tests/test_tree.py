@@ -82,7 +82,7 @@ def test_the_tree_is_where_the_tests_look_for_it() -> None:
     assert {path.stem for path in PROGRAMS} == {
         *STAGES,
         *("__init__", "check", "clean", "gate", "import_", "new", "plan", "run"),
-        "verify",
+        *("probe", "status", "verify"),
     }
     there = {path.stem for path in (PROJECT / "pipeline").iterdir()}
     assert there - {"__init__", "__pycache__"} == {*ROOMS} - {"stages", SCRIPTS.stem}

@@ -1,0 +1,78 @@
+"""Trial: a network that is tried on few records, before anything is trained."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cache.costs import Pass
+from pipeline.cache.kinds import Records
+from pipeline.config import Data, Features, Target
+from pipeline.data import preprocessing, sources
+from pipeline.models import checkpoints, devices, extraction, inference, networks
+from pipeline.models.logits import Logits
+
+N_TRIED, TRIED_BATCH_SIZE = 96, 32
+
+
+def tried(
+    settings: Target,
+    data: Data,
+    features: Features,
+    records: Records,
+    device: str | None = None,
+) -> Pass:
+    """Refuse what would be refused after hours: a network that gives no logits.
+
+    It is tried on a few records as `features` will run it, with the weights of the
+    checkpoint or, if it is still to be trained, with those that it is made with.
+
+    Args:
+        settings: of the target.
+        data: where the records come from.
+        features: how the network will be run.
+        records: all of them.
+        device: to run on; None for that of `features`.
+
+    Returns:
+        What a pass takes.
+
+    Raises:
+        AuditError: if the network cannot be audited.
+    """
+    started = time.perf_counter()
+    devices.start(device or features.device)
+    n_classes = settings.n_classes or int(records.n_classes)
+    network = networks.build(str(settings.network), n_classes, settings.network_args)
+    is_trained = settings.checkpoint is not None
+    if is_trained:
+        path = Path(str(settings.checkpoint))
+        checkpoints.load(network, path, prefix=settings.prefix)
+    extractor = inference.extractor(
+        Logits(network, n_classes, settings.output),
+        precision=features.precision,
+        batch_size=TRIED_BATCH_SIZE,
+        mode=features.mode,
+    )
+    rows = np.arange(min(N_TRIED, len(records.id)))
+    inputs: list[tuple[sources.Inputs, NDArray[np.int32]]] = []
+
+    def kept(*given: Any) -> inference.Outputs:
+        inputs.append(given)
+        return extractor(*given)
+
+    how = preprocessing.member_augmentation(features, records.member)
+    (outputs,) = extraction.outputs(kept, data, records, [rows], features.views, how)
+    _, distinct = np.unique(records.content[rows], return_index=True)
+    inference.check_scale(
+        outputs.logits[distinct],
+        settings.checkpoint or "target.network",
+        is_trained=is_trained,
+    )
+    compiled = time.perf_counter()
+    extractor(*inputs[-1])
+    seconds = time.perf_counter() - compiled
+    n_bytes = sum(weights.nbytes for weights in network.get_parameters())
+    return Pass(compiled - started, seconds / len(rows), n_bytes)
