@@ -81,9 +81,13 @@ def check(
 
     rate = trial.tried(settings, job.section(Data), features, records, device)
     costs.remember_rate(job, rate)
-    n_passes = len(records.id) * len(features.views)
-    duration = cli.duration(rate.per_record * n_passes)
-    return f"a pass over {len(records.id):,} records takes about {duration}"
+    return phrase(rate, len(records.id), len(features.views))
+
+
+def phrase(rate: costs.Pass, n_records: int, n_views: int) -> str:
+    """Return how long a pass over all views of records takes."""
+    duration = cli.duration(rate.per_record * n_records * n_views)
+    return f"a pass over {n_records:,} records takes about {duration}"
 
 
 def train(

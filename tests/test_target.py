@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import cli, config
+from pipeline.cache.costs import Pass
 from pipeline.data import sources
 from pipeline.errors import AuditError
 from stages import records, target
@@ -42,9 +43,9 @@ def check(
     trained: bool = True,
     before: str = "",
     **more: Any,
-) -> str:
+) -> Pass:
     from pipeline.data import modules
-    from pipeline.models import checkpoints
+    from pipeline.models import checkpoints, trial
 
     path = folder / "net.py"
     text = NETWORK.replace("KIND", kind).replace("BEFORE", before)
@@ -57,7 +58,7 @@ def check(
     checkpoints.save(network, folder / "net.ckpt")
     settings = config.Target(network=name, **where)
     chosen = records.choose(DATA, sources.catalogue(DATA))
-    return target.check(settings, DATA, config.Features(**more), chosen)
+    return trial.tried(settings, DATA, config.Features(**more), chosen)
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +79,15 @@ def fill(value: float) -> Any:
 
 @pytest.mark.parametrize("kind", ["logits", "ops.log_softmax(logits, -1)"])
 def test_a_sound_checkpoint_passes(kind: str, tmp_path: Path) -> None:
-    line = check(tmp_path, kind)
-    assert line == "a pass over 120 records takes about 1 s"
+    rate = check(tmp_path, kind)
+    assert 0 < rate.per_record < rate.first
+    assert rate.n_bytes == 4 * ((64 + 1) * 16 + (16 + 1) * 10)
+
+
+def test_a_pass_is_told_of_all_views_of_all_records() -> None:
+    rate = Pass(first=50.0, per_record=0.001, n_bytes=8)
+    line = "a pass over 1,000 records takes about 3 s"
+    assert target.phrase(rate, 1000, 3) == line
 
 
 @pytest.mark.parametrize(
@@ -117,6 +125,8 @@ def test_a_network_is_tried_as_it_will_be_run(tmp_path: Path) -> None:
 def test_views_of_what_is_no_image_are_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from pipeline.models import trial
+
     table = np.random.default_rng(2).normal(size=(96, 64)).astype(np.float32)
     chosen = records.choose(DATA, sources.catalogue(DATA))
     monkeypatch.setattr(sources, "blocks", lambda *_: iter([(table,)]))
@@ -124,10 +134,10 @@ def test_views_of_what_is_no_image_are_refused_before_training(
     (tmp_path / "net.py").write_text(text, encoding="utf-8")
     settings = config.Target(network="net.py:build")
     data = config.Data(source="own.py:datasets")
-    target.check(settings, data, config.Features(), chosen)
+    trial.tried(settings, data, config.Features(), chosen)
     features = config.Features(views=("identity", "flip"))
     with pytest.raises(AuditError, match=r"no image to be mirrored or moved: image"):
-        target.check(settings, data, features, chosen)
+        trial.tried(settings, data, features, chosen)
 
 
 @pytest.mark.parametrize(

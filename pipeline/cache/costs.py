@@ -27,6 +27,7 @@ NOT_OF_A_STEP = (
     *("seed", "epochs", "learning_rate", "schedule", "warmup_epochs", "momentum"),
     *("weight_decay", "label_smoothing", "start_allow_missing"),
 )
+TRAINED = ("target", "references")  # sections that may have a recipe
 FLOAT = 4  # bytes
 FILE = 30_000  # bytes of a shard without its arrays
 
@@ -136,25 +137,32 @@ def remember_rate(job: Job, rate: Pass | Step) -> None:
 
 def pass_key(present: Stamps) -> str:
     """Return the digest of all that decides how long a pass of the network takes."""
-    features = present["features"]["settings"]["features"]
+    features = _settings(present, "features")
     names = ("device", "precision", "mode")
     return keys.digest(
         {
             "rate": "pass",
             **_of_network(present),
-            "features": {name: features[name] for name in names},
+            "features": [features.get(name) for name in names],
         }
     )
 
 
 def step_key(present: Stamps) -> str:
     """Return the digest of all that decides how long a step of training takes."""
-    recipe = _recipe(present) or {}
+    recipe = _recipe(present)
+    # Of a target that is a checkpoint the references are the first to read a recipe.
+    files_read = present["references"]["inputs"]["files"]
     return keys.digest(
         {
             "rate": "step",
             **_of_network(present),
             "recipe": {k: v for k, v in recipe.items() if k not in NOT_OF_A_STEP},
+            "of references": {
+                name: digest
+                for name, digest in files_read.items()
+                if name.startswith(stamps.RECIPE)
+            },
         }
     )
 
@@ -224,7 +232,7 @@ def estimate(
     if numbers is None:
         return UNKNOWN
     cost = UNKNOWN
-    if present["target"]["settings"]["target"]["network"] is not None:
+    if _settings(present, "target")["network"] is not None:
         a_pass = memory.a_pass(pass_key(present))
         a_step = memory.a_step(step_key(present))
         if stage == "target":
@@ -250,8 +258,10 @@ def sizes(run: Path, present: Stamps) -> Sizes | None:
     Returns:
         None if neither has them. Of a side without a number, that of the other.
     """
-    data = present["target"]["settings"]["data"]
-    n_classes = present["target"]["settings"]["target"]["n_classes"]
+    data, n_classes = (
+        _settings(present, "data"),
+        _settings(present, "target")["n_classes"],
+    )
     told = [data[name] for name in ("members", "nonmembers") if data[name] is not None]
     made = _sizes_made(run, present)
     if made is not None:
@@ -281,7 +291,7 @@ def _of_target(
 ) -> Cost:
     if a_pass is None:
         return UNKNOWN
-    if present["target"]["settings"]["target"].get("training") is None:
+    if _settings(present, "target").get("training") is None:
         return Cost(a_pass.first, None)  # it is only tried
     if a_step is None:
         return UNKNOWN
@@ -293,7 +303,7 @@ def _of_target(
 def _of_references(
     present: Stamps, numbers: Sizes, a_pass: Pass | None, a_step: Step | None
 ) -> Cost:
-    count = present["references"]["settings"]["references"]["count"]
+    count = _settings(present, "references")["count"]
     if not count or a_step is None:
         return UNKNOWN
     seconds = _training(present, math.ceil(numbers.records / 2), count, a_step)
@@ -302,7 +312,7 @@ def _of_references(
 
 def _training(present: Stamps, n: int, n_models: int, a_step: Step) -> float:
     """Return the seconds of the training of several models on n records each."""
-    recipe = _recipe(present) or {}
+    recipe = _recipe(present)
     if "epochs" in recipe:
         # It drops what does not fill a batch.
         steps = float(recipe["epochs"] * (n // min(recipe["batch_size"], n)))
@@ -326,27 +336,24 @@ def _of_features(present: Stamps, numbers: Sizes, a_pass: Pass | None) -> Cost:
     # As artifacts/README.md has the shards: of the target with all logits.
     of_target = n * (8 + FLOAT + n_views * (numbers.n_classes + 1) * FLOAT)
     of_reference = n * (8 + 1 + 2 * n_views * FLOAT)
-    n_shards = math.ceil(n / present["features"]["settings"]["features"]["shard_rows"])
+    n_shards = math.ceil(n / _settings(present, "features")["shard_rows"])
     n_files = n_shards * (1 + n_references)
     return Cost(seconds, of_target + n_references * of_reference + n_files * FILE)
 
 
 def _n_views(present: Stamps) -> int:
-    return len(present["features"]["settings"]["features"]["views"])
+    return len(_settings(present, "features")["views"])
 
 
 def _n_references(present: Stamps) -> int:
     """Return how many references there are; of your own their files are counted."""
-    settings, files_read = (
-        present["references"]["settings"]["references"],
-        present["references"]["inputs"]["files"],
-    )
+    files_read = present["references"]["inputs"]["files"]
     given = [name for name in files_read if Path(name).suffix in own.CHECKPOINTS]
-    return int(settings["count"]) or len(given)
+    return int(_settings(present, "references")["count"]) or len(given)
 
 
 def _n_fits(present: Stamps) -> int:
-    settings = present["attack"]["settings"]["attack"]
+    settings = _settings(present, "attack")
     fits = 0
     for method in settings["methods"]:
         candidates, _ = grids.candidates(method["method"], method["params"])
@@ -375,27 +382,31 @@ def _sizes_made(run: Path, present: Stamps) -> Sizes | None:
 
 def _of_network(present: Stamps) -> dict[str, Any]:
     """Return what decides how fast a network is, whatever it is used for."""
-    target = present["target"]["settings"]["target"]
-    data = present["target"]["settings"]["data"]
+    target, data = _settings(present, "target"), _settings(present, "data")
     code = present["target"]["inputs"]["files"]
+    of_target = ("network", "network_args", "n_classes")
     return {
         "processors": os.cpu_count(),
-        "network": [target[name] for name in ("network", "n_classes")],
-        "arguments": target.get("network_args", {}),
+        "network": [target.get(name) for name in of_target],
         "files": {k: v for k, v in code.items() if k != stamps.CHECKPOINT},
-        "data": [data[name] for name in ("source", "inputs", "image_size")],
+        "data": [data.get(name) for name in ("source", "inputs", "image_size")],
     }
 
 
-def _recipe(present: Stamps) -> dict[str, Any] | None:
-    target = present["target"]["settings"]["target"]
-    references = present["references"]["settings"]["references"]
-    recipe = target.get("training") or references.get("training")
-    return None if recipe is None else dict(recipe)
+def _recipe(present: Stamps) -> dict[str, Any]:
+    """Return the settings of the recipe; none if nothing is trained here."""
+    recipes = [_settings(present, name).get("training") for name in TRAINED]
+    return next((dict(recipe) for recipe in recipes if recipe), {})
 
 
 def _source(present: Stamps) -> str:
-    return str(present["records"]["settings"]["data"]["source"])
+    return str(_settings(present, "data")["source"])
+
+
+def _settings(present: Stamps, section: str) -> dict[str, Any]:
+    """Return the settings of a section, which the stage reads whose own it is."""
+    stage = next(name for name in STAGES if STAGES[name].sections[0] == section)
+    return dict(present[stage]["settings"].get(section, {}))
 
 
 def _read(path: Path) -> dict[str, Any]:
