@@ -1,7 +1,8 @@
 """Say which packages an interpreter lacks or has in a wrong version.
 
-With the word "check" it says too what was tried with its version of MindSpore. It runs
-before anything is known to be installed, so it needs nothing but Python.
+With the word "check" it says too what was tried with its version of MindSpore, and
+with names of goals that need few packages it asks for these alone. It runs before
+anything is known to be installed, so it needs nothing but Python.
 """
 
 import re
@@ -17,6 +18,21 @@ REQUIREMENT = re.compile(r'^  "([\w-]+)(>=[^,]+),(<[^" ;]+)( ; [^"]*)?",')
 # What passed with each version of MindSpore, on CPU (x86-64).
 MOST = "the tests of networks, checkpoints, training, inference and users' data"
 TRIED = {"2.7.2": MOST, "2.8.0": MOST, "2.9.0": MOST, "2.10.0": "every test"}
+
+
+# What goals need that read reports and compute nothing.
+CONFIG = ("pydantic", "rich", "tomli")
+LIGHT = {"gate": CONFIG, "verify": (*CONFIG, "numpy", "h5py")}
+
+
+def needed(
+    listed: list[tuple[str, str, str]], goals: list[str]
+) -> list[tuple[str, str, str]]:
+    """Return those of all requirements that some goals have; without goals, all."""
+    if not goals or not {*goals} <= {*LIGHT}:
+        return listed
+    names = {name for goal in goals for name in LIGHT[goal]}
+    return [requirement for requirement in listed if requirement[0] in names]
 
 
 def requirements(text: str) -> list[tuple[str, str, str]]:
@@ -61,7 +77,8 @@ def tried(release: str) -> str:
 
 def main() -> None:
     """Exit with 1 and one line if anything is amiss."""
-    phrases = problems(requirements(PROJECT.read_text(encoding="utf-8")), version)
+    listed = requirements(PROJECT.read_text(encoding="utf-8"))
+    phrases = problems(needed(listed, sys.argv[1:]), version)
     if not (3, 10) <= sys.version_info < (3, 13):
         phrases.insert(0, f"Python is {sys.version.split()[0]}, not 3.10 to 3.12")
     if phrases:

@@ -1,4 +1,5 @@
 import re
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 
@@ -145,3 +146,26 @@ def test_the_program_ends_with_one_line_when_something_is(
     printed = capsys.readouterr()
     assert (caught.value.code, printed.out) == (1, "")
     assert re.fullmatch(r"error: .*numpy is 0\.1, not .*\. Fix: .*\.\n", printed.err)
+
+
+@pytest.mark.parametrize("goal", check.LIGHT)
+def test_goals_that_read_reports_need_few_packages(goal: str) -> None:
+    listed = check.requirements(PYPROJECT)
+    few = check.needed(listed, [goal])
+    assert {"pydantic", "rich"} <= {name for name, _, _ in few} <= {*check.LIGHT[goal]}
+    assert set(few) < set(listed)
+    for goals in ([], ["check"], [goal, "audit"]):
+        assert check.needed(listed, goals) == listed
+
+
+@pytest.mark.parametrize("goal", check.LIGHT)
+def test_they_import_no_more_than_is_asked_for(goal: str) -> None:
+    names = [
+        name.replace("scikit-learn", "sklearn")
+        for name, _, _ in check.requirements(PYPROJECT)
+    ]
+    code = f"import sys, stages.{goal}; print(*{{*{names}}} & {{*sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert {*done.stdout.split()} <= {*check.LIGHT[goal]}
