@@ -21,6 +21,7 @@ from pipeline.findings.gate import Gate, Outcome
 from pipeline.findings.schema import AttackFigures, Report, Resolution
 from stages import gate as program
 from tests import reports
+from tests.conftest import Checkout
 
 FREE = {"require_controls": False}
 ABOVE = math.nextafter(0.6, 1)
@@ -470,3 +471,29 @@ def test_an_edit_of_the_gate_reruns_nothing(run: Path) -> None:
     assert before == stamps.stamps(
         config.load(Path("audit.toml")), Digests(Path("none"))
     )
+
+
+def test_make_judges_verifies_and_tells_without_a_terminal(audited: Checkout) -> None:
+    """In a shell that has no more than make gives it."""
+    passing = '[gate]\ngrade = "high"\nrequire_controls = false\n'
+    text = audited.config.read_text()
+    audited.config.write_text(f"{text}{passing}min_auc = 0\n")
+    assert audited.make("gate").returncode == 2
+    assert not (audited.run / "gate").exists()
+    audited.config.write_text(f"{text}{passing}max_auc = 0.0\n")
+    done = audited.make("gate")
+    assert done.returncode == 2
+    assert "\nbroken         max_auc = 0.0: " in done.stdout
+    assert done.stderr.splitlines()[-1].endswith("Error 2")
+    report = "REPORT=artifacts/tiny/report/report.json"
+    done = audited.make("verify", report)
+    assert done.returncode == 0, done.stdout
+    done = audited.make("status")
+    assert done.returncode == 0
+    states = [line.split()[1] for line in done.stdout.splitlines()]
+    assert states == ["state", *["fresh"] * len(STAGES)]
+    (audited.run / "report" / "report.txt").write_text("no leak\n")
+    assert audited.make("verify", report).returncode == 2
+    # A shell's own variable is not meant for it.
+    done = audited.make("verify", REPORT="artifacts/tiny/report/report.json")
+    assert "REPORT: is empty" in done.stderr
