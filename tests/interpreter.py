@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from functools import cache
 from pathlib import Path
@@ -129,6 +130,7 @@ def answer(connection: socket.socket, client: str) -> None:
     status = run(words[0])
     sys.stdout.flush()
     sys.stderr.flush()
+    threading._shutdown()  # pools of workers end here, else they are waited for forever
     atexit._run_exitfuncs()
     os._exit(status)  # to take the libraries apart takes longer than most stages
 
