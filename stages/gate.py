@@ -21,6 +21,7 @@ from pipeline.errors import AuditError
 from pipeline.findings import gate
 from pipeline.findings.gate import Gate, Outcome
 from pipeline.findings.schema import Report
+from pipeline.texts import visible
 
 STAGE = "report"  # whose artifact is judged
 BROKEN = 2  # exit code
@@ -46,7 +47,7 @@ def main() -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for each in outcome.outcomes:
         allowed = f"{each.limit} = {each.allowed}"
-        console.print(f"{each.status:14} {allowed}: {each.text}")
+        console.print(f"{each.status:14} {allowed}: {visible(each.text)}")
     for text in outcome.unchecked:
         cli.note(f"{text}: whether it is as in the audit is not known")
     console.print(

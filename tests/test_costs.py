@@ -352,6 +352,7 @@ def test_the_status_tells_fresh_from_stale_and_missing(
         **dict.fromkeys(STAGES, "fresh"),
         "blind": "missing",
         "report": "stale",
+        "page": "stale",
     }
     assert lines["blind"] == ["missing", "its", "artifact", "is", "gone"]
     assert lines["report"][-5:] == ["[report]", "threshold:", "0.6", "->", "0.7"]

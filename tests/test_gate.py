@@ -18,7 +18,7 @@ from pipeline.config import Gate as Limits
 from pipeline.errors import AuditError
 from pipeline.findings import figures, gate
 from pipeline.findings.gate import Gate, Outcome
-from pipeline.findings.schema import AttackFigures, Report, Resolution
+from pipeline.findings.schema import AttackFigures, Report
 from stages import gate as program
 from tests import reports
 from tests.conftest import Checkout
@@ -62,7 +62,14 @@ def test_where_the_verdict_cannot_tell_no_grade_is_kept() -> None:
     assert outcome.text == "cannot tell: too few records; the sides differ"
 
 
-HALF = Resolution(nonmembers=1000, smallest_fpr=1 / 1000, unmeasured=())
+def judging(n_nonmembers: int, *attacks: AttackFigures) -> Report:
+    """Return a report in which so many of the 2000 judged records are non-members."""
+    resolution = reports.controls().resolution.model_copy(
+        update={"nonmembers": n_nonmembers}
+    )
+    return report(*attacks, controls=reports.controls(resolution=resolution))
+
+
 INTERVALS = {"max_auc": "auc_interval", "max_accuracy": "accuracy_interval"}
 
 
@@ -74,7 +81,7 @@ def test_the_upper_end_of_the_worst_attack_is_compared(
     mild = reports.attack("loss", **{INTERVALS[limit]: (0.4, 0.5)})
     worst = reports.attack("rf", **{INTERVALS[limit]: (0.45, upper)})
     for attacks in ((mild, worst), (worst, mild)):
-        whole = report(*attacks, controls=reports.controls(resolution=HALF))
+        whole = judging(1000, *attacks)
         outcome = outcomes(whole, **{limit: 0.6}, **FREE)[limit]
         assert (outcome.status, outcome.attack, outcome.upper) == (status, "rf", upper)
         assert outcome.value == getattr(worst, limit.removeprefix("max_"))
@@ -89,15 +96,12 @@ def test_what_exceeds_a_limit_by_a_hair_is_shown_to_do_so() -> None:
 
 def test_an_accuracy_that_a_guess_has_cannot_be_limited() -> None:
     """Of 2000 judged records, 1500 are non-members: a guess is right for 75%."""
-    resolution = Resolution(nonmembers=1500, smallest_fpr=1 / 1500, unmeasured=())
-    whole = report(controls=reports.controls(resolution=resolution))
+    whole = judging(1500)
     outcome = outcomes(whole, max_accuracy=0.74, **FREE)["max_accuracy"]
     assert outcome.status == "not measurable"
     assert outcome.text.startswith("a guess is right for 75.0%, as one side has more")
     assert outcomes(whole, max_accuracy=0.75, **FREE)["max_accuracy"].status == "broken"
-    few = Resolution(nonmembers=500, smallest_fpr=1 / 500, unmeasured=())
-    whole = report(controls=reports.controls(resolution=few))
-    outcome = outcomes(whole, max_accuracy=0.74, **FREE)["max_accuracy"]
+    outcome = outcomes(judging(500), max_accuracy=0.74, **FREE)["max_accuracy"]
     assert outcome.status == "not measurable"
 
 

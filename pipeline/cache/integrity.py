@@ -22,10 +22,8 @@ ARRAYS = {
     "references": kinds.References,
     "attack": kinds.Scores,
 }
-REPORT = "report"
-# Names of the page and the card, which hold the digest of the report, as does page.json
-# beside them, with the digests of both.
-PAGE, PAGES = Path("page") / "page.json", ("report.html", "report.md")
+# In page.json: the digest of the report that page and card show.
+OF_REPORT = "report_sha256"
 GONE, CHANGED = "is not there", "is not as it was made"
 
 
@@ -38,8 +36,6 @@ class Check(NamedTuple):
 
 def file_of(name: str) -> Path | None:
     """Return where a file of that name lies among the artifacts; None if nowhere."""
-    if name in (PAGE.name, *PAGES):
-        return PAGE.with_name(name)
     for stage in STAGES.values():
         if name in (stage.artifact, *stage.siblings, *stage.optional):
             return Path(stage.name) / name
@@ -56,7 +52,7 @@ def checks(run: Path, file: Path) -> Iterator[Check]:
     Raises:
         AuditError: if it is not known how the file was made.
     """
-    stage = REPORT if file.parent == PAGE.parent else file.parent.name
+    stage = file.parent.name
     try:
         before, _ = stamps.kept(run, stage)
     except (FileNotFoundError, ValueError):
@@ -66,8 +62,6 @@ def checks(run: Path, file: Path) -> Iterator[Check]:
     for name in stamps.chain(stage):
         yield Check(STAGES[name].file, _of_artifact(run, name, before))
         yield from _beside(run, name)
-    if file.parent == PAGE.parent:
-        yield from _of_page(run)
 
 
 def _of_artifact(run: Path, stage: str, before: Mapping[str, Stamp]) -> str | None:
@@ -78,9 +72,18 @@ def _of_artifact(run: Path, stage: str, before: Mapping[str, Stamp]) -> str | No
         else:
             content = documents.checked(path, "")
             files.check_key(path, content[documents.KEY], key, "")
+            if OF_REPORT in content and content[OF_REPORT] != _digest_of_report(run):
+                return "was made from another report"
     except AuditError as error:
         return str(error.args[1]).replace("is missing", GONE)
     return None
+
+
+def _digest_of_report(run: Path) -> str | None:
+    try:
+        return keys.digest(documents.checked(run / STAGES["report"].file, ""))
+    except AuditError:
+        return None
 
 
 def _beside(run: Path, stage: str) -> Iterator[Check]:
@@ -91,29 +94,6 @@ def _beside(run: Path, stage: str) -> Iterator[Check]:
         return  # the keys tell whether the artifact itself is the one
     for name, digest in siblings.items():
         yield Check(f"{stage}/{name}", changed(run / stage / name, digest))
-
-
-def _of_page(run: Path) -> Iterator[Check]:
-    try:
-        content = documents.checked(run / PAGE, "")
-        digests = {name: str(content["files"][name]) for name in PAGES}
-        of_report = content["report_sha256"]
-    except AuditError as error:
-        yield Check(str(PAGE), str(error.args[1]).replace("is missing", GONE))
-        return
-    except (KeyError, TypeError):
-        yield Check(str(PAGE), "holds no digests of the page")
-        return
-    try:
-        report = keys.digest(documents.checked(run / STAGES[REPORT].file, ""))
-    except AuditError:
-        report = None
-    other = None if of_report == report else "was made from another report"
-    yield Check(str(PAGE), other)
-    for name, digest in digests.items():
-        yield Check(
-            str(PAGE.with_name(name)), changed(run / PAGE.with_name(name), digest)
-        )
 
 
 def changed(path: Path, digest: str) -> str | None:
