@@ -318,9 +318,36 @@ def test_a_verdict_begins_with_references_that_do_not_resemble_the_target() -> N
         )
         assert outcome.caveats == (
             "References that differ so blunt the attacks that compare with them, LiRA "
-            "most and the amortised attack least: the leak may be larger than shown.",
+            "most: the leak may be larger than shown.",
         )
         assert outcome.sentence.endswith(outcome.caveats[0])
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "most"),
+    [
+        ((0.45, 0.29), (0.29, 0.22), "LiRA most"),
+        ((0.45, 0.29), None, "LiRA most"),
+        ((0.87, 0.99), (0.27, 0.35), "at the lowest rates most"),
+        ((0.87, 0.90), (0.40, 0.45), "LiRA most"),  # it fits all records better
+        (None, (0.40, 0.30), "at the lowest rates most"),
+    ],
+)
+def test_which_way_references_differ_tells_what_suffers_most(
+    inside: tuple[float, float] | None,
+    outside: tuple[float, float] | None,
+    most: str,
+) -> None:
+    pairs = [
+        None if pair is None else comparison(*pair, passed=False)
+        for pair in (inside, outside)
+    ]
+    unlike = resemblance(passed=False, train_accuracy=pairs[0], test_accuracy=pairs[1])
+    outcome = reached(attack(), controls=controls(references=unlike))
+    assert outcome.caveats == (
+        "References that differ so blunt the attacks that compare with them, "
+        f"{most}: the leak may be larger than shown.",
+    )
 
 
 @pytest.mark.parametrize(

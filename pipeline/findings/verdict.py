@@ -227,6 +227,16 @@ def _unlike(references: Resemblance) -> str:
     return f"By references that do not resemble the target ({', '.join(parts)})"
 
 
+def _memorise_less(references: Resemblance) -> bool:
+    """Return whether the references memorise less than the target.
+
+    That is told by how much better a model does on what it was trained on.
+    """
+    inside, outside = references.train_accuracy, references.test_accuracy
+    gap = 0.0 if inside is None else inside.references - inside.target
+    return gap < (0.0 if outside is None else outside.references - outside.target)
+
+
 def _caveats(controls: Controls) -> list[str]:
     """Return what a verdict leaves open."""
     caveats = []
@@ -245,9 +255,12 @@ def _caveats(controls: Controls) -> list[str]:
         )
     references = controls.references
     if references is not None and references.passed is False:
+        where = (
+            "LiRA most" if _memorise_less(references) else "at the lowest rates most"
+        )
         caveats.append(
-            "References that differ so blunt the attacks that compare with them, LiRA "
-            "most and the amortised attack least: the leak may be larger than shown."
+            "References that differ so blunt the attacks that compare with them, "
+            f"{where}: the leak may be larger than shown."
         )
     elif references is not None and references.passed is None:
         pairs = (references.train_accuracy, references.test_accuracy)
