@@ -34,7 +34,7 @@ KINDS = {
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
     "attack": Kind(6, ("numpy", "scipy", "scikit-learn")),
-    "report": Kind(12, ("numpy", "scipy", "scikit-learn")),
+    "report": Kind(13, ("numpy", "scipy", "scikit-learn")),
     "page": Kind(1, ("numpy", "scipy", "matplotlib", "jinja2")),
     # What they are made of, cached one by one.
     "checkpoint": Kind(2, ("numpy",)),
