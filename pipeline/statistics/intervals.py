@@ -161,7 +161,7 @@ def auc(
     units_of = units.of(unit, member), units.of(unit, ~member)
     value, tail = float(sides[0].mean()), (1 - confidence) / 2
     pairs = list(zip(sides, units_of, strict=True))
-    is_few = any(_departing(side, own) < FEW for side, own in pairs)
+    is_few = any(departing(side, own) < FEW for side, own in pairs)
     found = None if is_few else metrics.auc_variance(*sides, member, unit)
     if found is None or found.total <= 0:
         n = min(units.effective(own, len(side)) for side, own in pairs)
@@ -180,8 +180,13 @@ def _freedom(variance: metrics.Variance) -> float:
     )
 
 
-def _departing(side: NDArray[np.float64], unit: Units) -> int:
-    """Return how many units depart from the commonest placement of their side."""
+def departing(side: NDArray[np.float64], unit: Units) -> int:
+    """Return how many units depart from the commonest placement of their side.
+
+    Args:
+        side: (n_records,) placements, or how these changed.
+        unit: (n_records,) or None: records are counted.
+    """
     values, counts = np.unique(side, return_counts=True)
     departs = side != values[counts.argmax()]
     if unit is None:
@@ -310,10 +315,10 @@ def tpr_at_fpr(
     """
     inside, others = np.sort(score[member]), np.sort(score[~member])[::-1]
     n, n_others = len(inside), len(others)
-    allowed = metrics.false_positives_allowed(n_others, rate)
-    if not allowed or not n:
+    threshold = metrics.threshold_at_fpr(score, member, rate)
+    if threshold is None:
         return None
-    highest = score > (others[allowed] if allowed < n_others else -np.inf)
+    highest = score > threshold
     n_worth, n_others_worth = (
         worth(highest[side], confidence, units.of(unit, side))
         for side in (member, ~member)

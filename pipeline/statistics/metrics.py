@@ -230,12 +230,29 @@ def tpr_at_fpr(
     Returns:
         A rate, or None where fewer than 1/rate non-members cannot measure it.
     """
+    threshold = threshold_at_fpr(score, member, rate)
+    return None if threshold is None else float(np.mean(score[member] > threshold))
+
+
+def threshold_at_fpr(
+    score: NDArray[np.floating[Any]], member: NDArray[np.bool_], rate: float
+) -> float | None:
+    """Return the lowest threshold above which no more non-members lie than allowed.
+
+    Args:
+        score: (n_records,) higher for a likelier member.
+        member: (n_records,) whether a record is a member.
+        rate: largest share of non-members above the threshold.
+
+    Returns:
+        A score, or minus infinity where all non-members may lie above. None where there
+        are no members, or fewer than 1/rate non-members cannot measure it.
+    """
     others = np.sort(score[~member])[::-1]
     allowed = false_positives_allowed(len(others), rate)
     if not allowed or not member.any():
         return None
-    threshold = others[allowed] if allowed < len(others) else -np.inf
-    return float(np.mean(score[member] > threshold))
+    return float(others[allowed]) if allowed < len(others) else -math.inf
 
 
 def false_positives_allowed(n_nonmembers: int, rate: float) -> int:
