@@ -28,7 +28,7 @@ else
 endif
 
 # What a shell has under these common names is not meant for make.
-$(foreach name,NAME KIND FROM TARGET REPORT,\
+$(foreach name,NAME KIND FROM TARGET REPORT A B,\
   $(if $(filter command,$(origin $(name))),,$(eval override $(name) :=)))
 
 # Programs get these by the environment, as they were typed: neither make nor a shell
@@ -43,7 +43,9 @@ override FROM := $(value FROM)
 override TARGET := $(value TARGET)
 override VERBOSE := $(value VERBOSE)
 override REPORT := $(value REPORT)
-export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT
+override A := $(value A)
+override B := $(value B)
+export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT A B
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
@@ -81,6 +83,11 @@ gate: $(READY)
 .PHONY: verify
 verify: $(READY)
 	@"$$PYTHON" -m stages.verify
+
+## compare: compare two audits of the same records, A=NAME B=NAME
+.PHONY: compare
+compare: $(READY)
+	@"$$PYTHON" -m stages.compare
 
 ## new: make a folder to start from, NAME=mine [KIND=own|arrays|images]
 .PHONY: new

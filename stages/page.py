@@ -72,7 +72,7 @@ def read(job: Job) -> Content:
         if report.units is None
         else exposed_units(table_of(job, tables.UNITS)),
         unseen=unseen,
-        config=settings_of(job),
+        config=job.settings(),
         keys={stage: job.key_of(stage) for stage in chain("page")},
         seconds=seconds(job),
         machine=machine(),
@@ -175,15 +175,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, AuditError):
         return str(error.args[1])
     return modules.summary(error)
-
-
-def settings_of(job: Job) -> dict[str, dict[str, Any]]:
-    """Return the settings of an audit by section, as its stages read them."""
-    settings: dict[str, dict[str, Any]] = {}
-    for stage in chain(job.stage):
-        for section, values in job.stamps[stage]["settings"].items():
-            settings.setdefault(section, {}).update(values)
-    return settings
 
 
 def machine() -> str:

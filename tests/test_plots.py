@@ -18,9 +18,8 @@ BINS = Histogram(np.arange(4.0), np.array([0, 0.5, 0.5]), np.array([0.7, 0.2, 0.
 def roc(caption: Caption = CAPTION, **curves: Curve) -> Markup:
     return plots.roc(
         curves or {"lr": CURVE},
-        BAND,
-        threshold=0.6,
-        share=0.5,
+        [BAND],
+        leak=plots.Rule(0.6, 0.5),
         smallest=0.01,
         caption=caption,
     )

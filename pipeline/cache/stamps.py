@@ -83,6 +83,14 @@ class Job:
             settings["training"] = settings["training"] | places
         return kind.model_validate(settings)
 
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Return the settings by section, as the stage and those upstream read them."""
+        settings: dict[str, dict[str, Any]] = {}
+        for stage in chain(self.stage):
+            for section, values in self.stamps[stage]["settings"].items():
+                settings.setdefault(section, {}).update(values)
+        return settings
+
     def network_files(self) -> dict[str, str]:
         """Return the digests of the user's files that build the network, by name."""
         digests = self.stamps["target"]["inputs"]["files"]

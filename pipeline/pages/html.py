@@ -47,8 +47,13 @@ NOTHING = "\N{EN DASH}"
 HARD_SPACE = "\N{NO-BREAK SPACE}"
 
 
-def page(content: Content) -> str:
-    """Return the page of an audit as HTML."""
+def rendered(template: str, **values: Any) -> str:
+    """Return a page as HTML, with the style that all pages share.
+
+    Args:
+        template: name of its file.
+        values: that it shows, by their names there.
+    """
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -63,16 +68,24 @@ def page(content: Content) -> str:
         "percent": percent,
         "figure": figure,
         "rate": rate,
+        "signed": signed,
+        "points": points,
         "p": p_value,
         "bar": bar,
         "cite": cite,
     }
     environment.filters.update(filters)
+    style = Markup((HERE / STYLE).read_text(encoding="utf-8"))
+    return environment.get_template(template).render(style=style, **values)
+
+
+def page(content: Content) -> str:
+    """Return the page of an audit as HTML."""
     report = content.report
-    made = environment.get_template(TEMPLATE).render(
+    return rendered(
+        TEMPLATE,
         content=content,
         report=report,
-        style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
         headline=answers.headline(report),
         answers=answers.answers(report, content.threshold),
         advice=advice(report),
@@ -94,7 +107,6 @@ def page(content: Content) -> str:
         blanks=blanks(report.about),
         **pictures(content),
     )
-    return str(made)
 
 
 def blanks(about: About) -> list[str]:
@@ -125,9 +137,8 @@ def pictures(content: Content) -> dict[str, Markup | None]:
     return {
         "roc": plots.roc(
             curves,
-            band(score, member, report.confidence, BAND_POINTS, content.unit),
-            threshold=content.threshold,
-            share=float(member.mean()),
+            [band(score, member, report.confidence, BAND_POINTS, content.unit)],
+            leak=plots.Rule(content.threshold, float(member.mean())),
             smallest=1 / n_others,
             caption=plots.Caption(
                 "roc",
@@ -270,6 +281,24 @@ def figure(value: float | None, interval: Ends | None) -> Markup:
 def rate(value: float | None, interval: Ends | None) -> Markup:
     """Return a share in percent followed by its interval."""
     return _with_interval(percent, value, interval)
+
+
+def signed(value: float, interval: Ends) -> Markup:
+    """Return a difference with its sign, followed by its interval."""
+    return _with_interval(_signed, value, interval)
+
+
+def points(value: float, interval: Ends | None) -> Markup:
+    """Return a difference of shares in points of percent, and its interval if any."""
+    return _with_interval(_points, value, interval)
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.3f}"
+
+
+def _points(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:+.1f}"
 
 
 def _with_interval(

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -66,22 +66,27 @@ class Caption(NamedTuple):
     description: str  # what it shows
 
 
+class Rule(NamedTuple):
+    """From where on the tutorial's rule calls a leak one."""
+
+    threshold: float  # of accuracy, precision and recall, in [0, 1)
+    share: float  # of members among the records judged
+
+
 def roc(
     curves: Mapping[str, Curve],
-    band: Band,
+    bands: Sequence[Band],
     *,
-    threshold: float,
-    share: float,
+    leak: Rule | None,
     smallest: float,
     caption: Caption,
 ) -> Markup:
-    """Return the ROC curves of attacks on logarithmic axes.
+    """Return ROC curves on logarithmic axes.
 
     Args:
-        curves: of each attack by its name, the chosen one's first; at most four.
-        band: interval around the first.
-        threshold: of the tutorial's rule, in [0, 1).
-        share: of members among the records judged.
+        curves: by name, that of the chosen attack first; at most four.
+        bands: intervals around the first of them, in their order.
+        leak: from where on a leak is called one; None: not shown.
         smallest: false-positive rate that can be measured.
         caption: of the picture.
     """
@@ -89,17 +94,15 @@ def roc(
 
     def draw(axes: Axes) -> None:
         axes.set(xscale="log", yscale="log", xlim=(low, 1), ylim=(low, 1.15))
-        grid = np.geomspace(low, 1, 200)
-        needed = rule(threshold, share, grid)
-        reached = needed <= 1
-        axes.fill_between(
-            band.x,
-            np.maximum(band.low, low),
-            band.high,
-            color=SERIES[0],
-            alpha=0.2,
-            linewidth=0,
-        )
+        for band, colour in zip(bands, SERIES, strict=False):
+            axes.fill_between(
+                band.x,
+                np.maximum(band.low, low),
+                band.high,
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
         styles = zip(curves.items(), SERIES, DASHES, strict=False)
         for (label, curve), colour, dashes in styles:
             seen = thinned(
@@ -112,15 +115,19 @@ def roc(
         axes.plot(
             [low, 1], [low, 1], color=SOFT, linewidth=1, linestyle=":", label="chance"
         )
-        axes.fill_between(
-            grid[reached],
-            needed[reached],
-            1,
-            color=SERIES[2],
-            alpha=0.16,
-            linewidth=0,
-            label=f"leak by the {threshold:.0%} rule",
-        )
+        if leak is not None:
+            grid = np.geomspace(low, 1, 200)
+            needed = rule(leak.threshold, leak.share, grid)
+            reached = needed <= 1
+            axes.fill_between(
+                grid[reached],
+                needed[reached],
+                1,
+                color=SERIES[2],
+                alpha=0.16,
+                linewidth=0,
+                label=f"leak by the {leak.threshold:.0%} rule",
+            )
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(_percent))
             axis.set_minor_formatter(NullFormatter())
