@@ -28,7 +28,7 @@ else
 endif
 
 # What a shell has under these common names is not meant for make.
-$(foreach name,NAME KIND FROM TARGET REPORT A B,\
+$(foreach name,NAME KIND FROM TARGET REPORT A B RECORDS,\
   $(if $(filter command,$(origin $(name))),,$(eval override $(name) :=)))
 
 # Programs get these by the environment, as they were typed: neither make nor a shell
@@ -45,7 +45,8 @@ override VERBOSE := $(value VERBOSE)
 override REPORT := $(value REPORT)
 override A := $(value A)
 override B := $(value B)
-export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT A B
+override RECORDS := $(value RECORDS)
+export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT A B RECORDS
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
@@ -88,6 +89,11 @@ verify: $(READY)
 .PHONY: compare
 compare: $(READY)
 	@"$$PYTHON" -m stages.compare
+
+## infer: were these records used in training? RECORDS=folder of images, or .npz
+.PHONY: infer
+infer: $(READY)
+	@"$$PYTHON" -m stages.infer
 
 ## new: make a folder to start from, NAME=mine [KIND=own|arrays|images]
 .PHONY: new

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from pipeline import cli
 from pipeline.cache import (
     arrays,
-    digests,
     documents,
     keys,
     kinds,
     shards,
     summaries,
 )
-from pipeline.cache.stages import CHECKPOINT, REFERENCES
+from pipeline.cache.stages import REFERENCES
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, Target
 from pipeline.data import modules, preprocessing, sources
@@ -447,20 +446,11 @@ def arrays_source(data: Data, records: kinds.Records) -> Source:
 def network_source(job: Job, records: kinds.Records) -> Source:
     """Return the source of signals of networks that run here."""
     # Signals made elsewhere need no MindSpore at all.
-    from pipeline.models import checkpoints, devices, extraction, inference, networks
-    from pipeline.models.logits import Logits
+    from pipeline.models import extraction, inference
+    from pipeline.models.ensemble import Ensemble
 
     settings, data = job.section(Features), job.section(Data)
-    target = job.section(Target)
-    devices.start(settings.device)
-    n_classes = target.n_classes or int(records.n_classes)
-    network = networks.build(str(target.network), n_classes, target.network_args)
-    extractor = inference.extractor(
-        Logits(network, n_classes, target.output),
-        precision=settings.precision,
-        batch_size=settings.batch_size,
-        mode=settings.mode,
-    )
+    ensemble = Ensemble(job, int(records.n_classes))
     how = preprocessing.member_augmentation(settings, records.member)
 
     def source(
@@ -468,11 +458,9 @@ def network_source(job: Job, records: kinds.Records) -> Source:
     ) -> Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]]:
         if not blocks:
             return
-        # One graph for all models: each gives it its weights.
-        path = checkpoint(job, target, model)
-        checkpoints.load(network, path, prefix=prefix_of(job, target, model))
+        path = ensemble.load(model)
         shown = extraction.outputs(
-            extractor, data, records, blocks, settings.views, how
+            ensemble.extractor, data, records, blocks, settings.views, how
         )
         for place, (rows, block) in enumerate(zip(blocks, shown, strict=True)):
             if place == 0:
@@ -481,41 +469,6 @@ def network_source(job: Job, records: kinds.Records) -> Source:
             yield block
 
     return source
-
-
-def prefix_of(job: Job, target: Target, model: int) -> str | None:
-    """Return what stands before the names in a model's checkpoint, if that is chosen.
-
-    What is trained here is saved without a prefix.
-    """
-    is_own = ("folder" if model else "checkpoint") in job.paths
-    return target.prefix if is_own else None
-
-
-def checkpoint(job: Job, target: Target, model: int) -> Path:
-    """Return the checkpoint of the target or a reference, if it has not changed.
-
-    Raises:
-        AuditError: if it has changed since.
-    """
-    stage = "references" if model else "target"
-    fix, folder = job.remake(stage), job.folder(stage)
-    expected: str | None
-    if model:
-        table = folder / REFERENCES
-        all_of_them = documents.upstream(job, stage, summaries.Checkpoints, REFERENCES)
-        path = shards.reference_path(job, all_of_them.file[model - 1])
-        expected = all_of_them.checkpoint_sha256[model - 1]
-    else:
-        path = folder / CHECKPOINT
-        path = path if target.checkpoint is None else Path(target.checkpoint)
-        table = job.artifact(stage)
-        expected = documents.upstream(job, stage, summaries.Target).checkpoint_sha256
-    # MindSpore loads a checkpoint with a flipped bit without a word.
-    if not path.exists() or digests.checkpoint(path) != expected:
-        problem = f"is not the checkpoint that {table.name} names"
-        raise AuditError(path, problem, fix)
-    return path
 
 
 if __name__ == "__main__":

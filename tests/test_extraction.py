@@ -44,7 +44,7 @@ def test_a_reference_that_says_nothing_is_named_by_its_checkpoint(
 ) -> None:
     from mindspore import Tensor
 
-    from pipeline.models import checkpoints
+    from pipeline.models import checkpoints, ensemble
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(NETWORK, encoding="utf-8")
@@ -56,7 +56,7 @@ def test_a_reference_that_says_nothing_is_named_by_its_checkpoint(
         filled = np.full(network.hidden.weight.shape, value, np.float32)
         network.hidden.weight.set_data(Tensor(filled))
     checkpoints.save(network, paths[1])
-    monkeypatch.setattr(features, "checkpoint", lambda _, __, model: paths[model])
+    monkeypatch.setattr(ensemble, "checkpoint", lambda _, __, model: paths[model])
     data = config.Data(source="digits", members=40)
     sections = {
         "features": {"device": "CPU", "batch_size": 32},

@@ -383,9 +383,11 @@ def test_a_prefix_holds_for_the_models_of_ones_own(tmp_path: Path) -> None:
 def test_what_is_trained_here_has_no_prefix(
     paths: dict[str, str], prefixes: list[str | None]
 ) -> None:
+    from pipeline.models import ensemble
+
     job = jobs.job("features", Path("run"), {}, paths)
     target = config.Target(network="cnn_digits", checkpoint="a.ckpt", prefix="ema.")
-    assert [features.prefix_of(job, target, model) for model in (0, 1)] == prefixes
+    assert [ensemble.prefix_of(job, target, model) for model in (0, 1)] == prefixes
 
 
 def test_the_target_among_the_references_is_refused(tmp_path: Path) -> None:
@@ -403,6 +405,8 @@ def test_the_target_among_the_references_is_refused(tmp_path: Path) -> None:
 
 
 def test_features_refuse_an_own_checkpoint_that_has_changed(tmp_path: Path) -> None:
+    from pipeline.models import ensemble
+
     path = cnn_digits(tmp_path / "a.ckpt")
     job = own_job(tmp_path / "run", tmp_path)
     table = summaries.Checkpoints(
@@ -412,11 +416,14 @@ def test_features_refuse_an_own_checkpoint_that_has_changed(tmp_path: Path) -> N
         job.folder("references") / REFERENCES, table, key=job.key_of("references")
     )
     target = job.section(config.Target)
-    assert features.checkpoint(job, target, 1) == path
+    assert ensemble.checkpoint(job, target, 1) == path
     path.chmod(0o600)
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(AuditError, match=r"a\.ckpt: is not the checkpoint that ref"):
-        features.checkpoint(job, target, 1)
+        ensemble.checkpoint(job, target, 1)
+    path.unlink()
+    with pytest.raises(AuditError, match=r"a\.ckpt: is gone, a checkpoint that ref"):
+        ensemble.checkpoint(job, target, 1)
 
 
 def with_table(job: Job, names: tuple[str, ...]) -> None:

@@ -81,8 +81,8 @@ def test_the_tree_is_where_the_tests_look_for_it() -> None:
     assert len(PIPELINE) >= 40
     assert {path.stem for path in PROGRAMS} == {
         *STAGES,
-        *("__init__", "check", "clean", "compare", "gate", "import_", "new", "plan"),
-        *("probe", "run", "status", "verify"),
+        *("__init__", "check", "clean", "compare", "gate", "import_", "infer", "new"),
+        *("plan", "probe", "run", "status", "verify"),
     }
     there = {path.stem for path in (PROJECT / "pipeline").iterdir()}
     assert there - {"__init__", "__pycache__"} == {*ROOMS} - {"stages", SCRIPTS.stem}

@@ -19,6 +19,8 @@ from pipeline.signals.margins import UNLABELLED
 
 CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
 CIFAR_PIXELS = 32 * 32 * 3
+# (height, width, n_channels) of the images of known sources.
+IMAGE_SHAPES = {"digits": (8, 8, 1), **dict.fromkeys(CIFAR_FILES, (32, 32, 3))}
 # What MindArmour's tutorial normalises CIFAR-100 by.
 CIFAR_MEAN = (0.4465, 0.4822, 0.4914)
 CIFAR_STD = (0.2010, 0.1994, 0.2023)
