@@ -18,7 +18,7 @@ export GLOG_v ?= 4
 export ONEDNN_MAX_CPU_ISA ?= AVX2
 
 # Goals that read reports, for which a few packages do.
-LIGHT := gate verify
+LIGHT := gate verify compare
 # An interpreter given by the user is used as it is; else one is set up in .venv.
 ifdef PYTHON
   READY := check

@@ -22,7 +22,11 @@ TRIED = {"2.7.2": MOST, "2.8.0": MOST, "2.9.0": MOST, "2.10.0": "every test"}
 
 # What goals need that read reports and compute nothing.
 CONFIG = ("pydantic", "rich", "tomli")
-LIGHT = {"gate": CONFIG, "verify": (*CONFIG, "numpy", "h5py")}
+LIGHT = {
+    "gate": CONFIG,
+    "verify": (*CONFIG, "numpy", "h5py"),
+    "compare": (*CONFIG, "numpy", "h5py", "scipy", "matplotlib", "jinja2"),
+}
 
 
 def needed(
