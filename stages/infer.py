@@ -124,16 +124,16 @@ def inferred(job: Job, path: Path) -> Inferences:
         fix = "have them run on the records there, and audit them together"
         raise AuditError(job.run, problem, fix)
     audit = read(job)
-    given = brought.read(path, data, int(audit.records.n_classes))
-    content = sources.hashes(*given.inputs)
+    asked = brought.read(path, data, int(audit.records.n_classes))
+    content = sources.hashes(*asked.inputs)
     rows = known_rows(audit.records, content)
     signs: dict[int, Signs] = {}
     for place in np.flatnonzero(rows >= 0).tolist():
-        signs[place] = of_known(job, audit, given, place, int(rows[place]))
+        signs[place] = of_known(job, audit, asked, place, int(rows[place]))
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
-        outputs = run_models(job, given, unknown, audit)
-        of_unknown = measured(job, audit, given, unknown, content[unknown], outputs)
+        outputs = run_models(job, asked, unknown, audit)
+        of_unknown = measured(job, audit, asked, unknown, content[unknown], outputs)
         signs |= zip(unknown.tolist(), of_unknown, strict=True)
     report = documents.upstream(job, "report", Report)
     judged = audit.scores.evaluation & ~audit.scores.member
@@ -199,21 +199,21 @@ def known_rows(
     return np.array([places.get(each, -1) for each in content.tolist()], np.int64)
 
 
-def of_known(job: Job, audit: Audit, given: Brought, place: int, row: int) -> Signs:
+def of_known(job: Job, audit: Audit, asked: Brought, place: int, row: int) -> Signs:
     """Return what the audit says of one of its own records.
 
     Args:
         job: of the audit.
         audit: what was read of it.
-        given: the records that are brought.
+        asked: the records that are brought.
         place: of the record among them.
         row: of the record among those of the audit.
     """
-    records, name = audit.records, given.name[place]
-    if given.label[place] != records.label[row]:
+    records, name = audit.records, asked.name[place]
+    if asked.label[place] != records.label[row]:
         cli.note(
             f"{name} has the label {records.label[row]} in the audit, not "
-            f"{given.label[place]}: its score is that of the audit's label"
+            f"{asked.label[place]}: its score is that of the audit's label"
         )
     label = int(records.label[row])
     if records.population[row]:
@@ -243,7 +243,7 @@ def number(value: float) -> float | None:
 
 
 def run_models(
-    job: Job, given: Brought, rows: NDArray[np.int64], audit: Audit
+    job: Job, asked: Brought, rows: NDArray[np.int64], audit: Audit
 ) -> Outputs:
     """Run the target and its references on some of the records.
 
@@ -256,7 +256,7 @@ def run_models(
 
     data, settings = job.section(Data, "records"), job.section(Features, "features")
     ensemble = Ensemble(job, int(audit.records.n_classes))
-    stored, label = sources.at(given.inputs, rows), given.label[rows]
+    stored, label = sources.at(asked.inputs, rows), asked.label[rows]
     shown = [
         preprocessing.inputs(
             stored,
@@ -284,7 +284,7 @@ def run_models(
 def measured(
     job: Job,
     audit: Audit,
-    given: Brought,
+    asked: Brought,
     rows: NDArray[np.int64],
     content: NDArray[np.bytes_],
     outputs: Outputs,
@@ -312,8 +312,8 @@ def measured(
     p_value = p_values(job, audit, outputs)
     return [
         Signs(
-            name=given.name[row],
-            label=int(given.label[row]),
+            name=asked.name[row],
+            label=int(asked.label[row]),
             known=None,
             score=float(own),
             p_value=number(p),

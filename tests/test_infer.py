@@ -114,8 +114,8 @@ def brought_of(job: Job, ids: Any) -> Brought:
 def test_models_say_of_a_record_what_they_said_in_the_audit(job: Job) -> None:
     audit = infer.read(job)
     rows = np.array([5, 90, 41])
-    given = brought_of(job, audit.records.id[rows])
-    outputs = infer.run_models(job, given, np.arange(3), audit)
+    asked = brought_of(job, audit.records.id[rows])
+    outputs = infer.run_models(job, asked, np.arange(3), audit)
     expected = shards.target(job).margin[rows]
     np.testing.assert_allclose(outputs.target, expected, rtol=1e-4, atol=1e-4)
     blocks = list(shards.reference_blocks(job))
@@ -127,17 +127,17 @@ def test_a_record_has_the_same_signs_beside_whichever_others(job: Job) -> None:
     audit = infer.read(job)._replace(attack="rmia_offline", slope=0.4)
     n_models = len(audit.in_models)
     rng = np.random.default_rng(0)
-    given = brought_of(job, audit.records.id[:4])
-    content = sources.hashes(*given.inputs)
+    asked = brought_of(job, audit.records.id[:4])
+    content = sources.hashes(*asked.inputs)
     outputs = infer.Outputs(
         rng.normal(size=(4, 1)).astype(np.float32),
         rng.normal(size=(n_models, 4, 1)).astype(np.float32),
     )
-    signs = infer.measured(job, audit, given, np.arange(4), content, outputs)
+    signs = infer.measured(job, audit, asked, np.arange(4), content, outputs)
     for row in range(4):
         alone = infer.Outputs(outputs.target[[row]], outputs.references[:, [row]])
         rows = np.array([row])
-        own = infer.measured(job, audit, given, rows, content[rows], alone)
+        own = infer.measured(job, audit, asked, rows, content[rows], alone)
         assert own == [signs[row]]
     assert len({each.score for each in signs}) == 4
     assert all(0 < (each.p_value or 0.0) <= 1 for each in signs)
@@ -145,11 +145,11 @@ def test_a_record_has_the_same_signs_beside_whichever_others(job: Job) -> None:
 
 def test_a_record_far_above_all_references_is_the_likeliest(job: Job) -> None:
     audit = infer.read(job)
-    given = brought_of(job, audit.records.id[:2])
+    asked = brought_of(job, audit.records.id[:2])
     margins = np.tile(np.array([0.0, 1.0], np.float32)[:, None, None], (1, 2, 1))
     outputs = infer.Outputs(np.array([[30.0], [-30.0]], np.float32), margins)
-    content = sources.hashes(*given.inputs)
-    high, low = infer.measured(job, audit, given, np.arange(2), content, outputs)
+    content = sources.hashes(*asked.inputs)
+    high, low = infer.measured(job, audit, asked, np.arange(2), content, outputs)
     assert high.score > low.score
     assert high.p_value is not None
     assert low.p_value is not None
@@ -160,9 +160,9 @@ def test_a_label_that_is_not_the_audits_is_noted(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     audit = infer.read(job)
-    given = brought_of(job, audit.records.id[:1])
-    label = int(given.label[0])
-    other = given.__class__(("a",), given.inputs, np.array([label + 1], np.int32))
+    asked = brought_of(job, audit.records.id[:1])
+    label = int(asked.label[0])
+    other = asked.__class__(("a",), asked.inputs, np.array([label + 1], np.int32))
     assert infer.of_known(job, audit, other, 0, 0).label == label
     assert f"a has the label {label} in the audit" in capsys.readouterr().err
 
@@ -172,8 +172,8 @@ def test_a_record_of_the_population_is_none_of_the_members(job: Job) -> None:
     row = int(np.flatnonzero(~audit.records.member)[0])
     population = np.arange(len(audit.records.id)) == row
     records = kinds.Records(**{**vars(audit.records), "population": population})
-    given = brought_of(job, audit.records.id[[row]])
-    signs = infer.of_known(job, audit._replace(records=records), given, 0, row)
+    asked = brought_of(job, audit.records.id[[row]])
+    signs = infer.of_known(job, audit._replace(records=records), asked, 0, row)
     assert (signs.known, signs.p_value) == ("population", None)
     expected = audit.scores.score[infer.row_of(audit.scores, audit.attack), row]
     assert signs.score == pytest.approx(expected)

@@ -239,9 +239,10 @@ def _combined(
     """
     (first, second), (of_first, of_second) = values, limits
 
-    def reach(one: float, other: float) -> float:
-        one, other = max(one, 0.0), max(other, 0.0)
-        return math.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0))
+    def reach(below: float, above: float) -> float:
+        # Limits of a rate at a level near 1 may lie on one side of the rate.
+        a, b = max(below, 0.0), max(above, 0.0)
+        return math.sqrt(max(a**2 + b**2 - 2 * correlation * a * b, 0.0))
 
     down = reach(second - of_second.low, of_first.high - first)
     up = reach(of_second.high - second, first - of_first.low)
