@@ -84,8 +84,8 @@ def main() -> None:
     n_unknown = sum(record.known is None for record in made.records)
     if n_unknown >= SEVERAL:
         cli.note(
-            f"of {n_unknown} records that were not used, up to {WEAK * n_unknown:.0f} "
-            "would show a sign by chance"
+            f"if none of these {n_unknown} records had been used, up to "
+            f"{WEAK * n_unknown:.0f} of them would show a sign by chance"
         )
     if made.grade == "cannot tell":
         cli.note("the audit came to no verdict, so its scores may show something else")
