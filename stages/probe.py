@@ -6,7 +6,6 @@ it made of the network is dropped.
 
 import time
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
@@ -63,24 +62,12 @@ def timed(
     job: Job, settings: Target, recipe: Training | OwnTraining, records: kinds.Records
 ) -> costs.Step | None:
     """Return what the steps of a recipe take; None if it shows too few of them."""
-    from pipeline.models import networks
-    from pipeline.models.recipes import Trainer
+    from pipeline.models import recipes
     from pipeline.models.trainset import TrainingSet
 
     data = job.section(Data)
     n_classes = settings.n_classes or int(records.n_classes)
-
-    def build() -> Any:
-        return networks.build(str(settings.network), n_classes, settings.network_args)
-
-    section = "target" if settings.training else "references"
-    trainer = Trainer(
-        recipe,
-        build,
-        f"{section}.training",
-        n_classes=n_classes,
-        output=settings.output,
-    )
+    trainer = recipes.trainer(settings, recipe, n_classes)
     batch_size = recipe.batch_size if isinstance(recipe, Training) else 0
     rows = np.arange(min(len(records.id), max(RECORDS, 4 * batch_size)))
     ids = records.id[rows]

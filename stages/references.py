@@ -170,7 +170,7 @@ def own_digests(job: Job, paths: list[Path], records: kinds.Records) -> list[str
     target = job.section(Target)
     devices.start("auto")
     n_classes = target.n_classes or int(records.n_classes)
-    network = networks.build(str(target.network), n_classes, target.network_args)
+    network = networks.of_target(target, n_classes)
     of_target = documents.upstream(job, "target", summaries.Target).checkpoint_sha256
     digests = []
     for path in paths:
@@ -250,27 +250,15 @@ def train(
     missing: list[int],
 ) -> Any:
     """Train and save references, and yield each that is done."""
-    from pipeline.models import checkpoints, devices, networks
-    from pipeline.models.recipes import Trainer
+    from pipeline.models import checkpoints, devices, recipes
     from pipeline.models.trainset import TrainingSet
 
     data, target = job.section(Data), job.section(Target)
     recipe = recipe_of(job, settings)
-    section = "target" if target.training else "references"
     n_classes = target.n_classes or int(records.n_classes)
-
-    def build() -> Any:
-        return networks.build(str(target.network), n_classes, target.network_args)
-
     # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
     devices.start(recipe.device)
-    trainer = Trainer(
-        recipe,
-        build,
-        f"{section}.training",
-        n_classes=n_classes,
-        output=target.output,
-    )
+    trainer = recipes.trainer(target, recipe, n_classes)
     stored = next(sources.blocks(data, [records.id], [records.content]))
     with cli.progress() as bar:
         trainings = cli.Trainings(bar, "references", len(missing))

@@ -1,7 +1,6 @@
 """Train the target on the members, or check the checkpoint that is given."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,27 +100,24 @@ def train(
     Returns:
         Its accuracies, and how long a pass over all records takes, as a phrase.
     """
-    from pipeline.models import checkpoints, devices, extraction, inference, networks
+    from pipeline.models import (
+        checkpoints,
+        devices,
+        extraction,
+        inference,
+        networks,
+        recipes,
+    )
     from pipeline.models.logits import Logits
-    from pipeline.models.recipes import Trainer
     from pipeline.models.trainset import TrainingSet
 
     data, features = job.section(Data), job.section(Features, "features")
     n_classes = settings.n_classes or int(records.n_classes)
 
-    def build() -> Any:
-        return networks.build(str(settings.network), n_classes, settings.network_args)
-
     duration = check(job, settings, features, records, recipe.device)
     if features.mode == "pynative":
         devices.compile_graphs()  # in training, where that can be
-    trainer = Trainer(
-        recipe,
-        build,
-        "target.training",
-        n_classes=n_classes,
-        output=settings.output,
-    )
+    trainer = recipes.trainer(settings, recipe, n_classes)
     rows = np.flatnonzero(records.member)
     ids = records.id[rows]
     stored = next(sources.blocks(data, [ids], [records.content[rows]]))
@@ -147,7 +143,7 @@ def train(
     checkpoints.save(network, path)
 
     # A recipe may have changed more of its network than the parameters.
-    network = build()
+    network = networks.of_target(settings, n_classes)
     checkpoints.load(network, path)
     extractor = inference.extractor(
         Logits(network, n_classes, settings.output),

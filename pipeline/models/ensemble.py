@@ -24,9 +24,7 @@ class Ensemble:
         self._job, self._target = job, job.section(Target, "features")
         devices.start(settings.device)
         n_classes = self._target.n_classes or n_classes
-        self._network = networks.build(
-            str(self._target.network), n_classes, self._target.network_args
-        )
+        self._network = networks.of_target(self._target, n_classes)
         self.extractor = inference.extractor(
             Logits(self._network, n_classes, self._target.output),
             precision=settings.precision,

@@ -16,10 +16,10 @@ from mindspore import nn
 from numpy.typing import NDArray
 
 from pipeline import cli, draws
-from pipeline.config import OwnTraining, Training
+from pipeline.config import OwnTraining, Target, Training
 from pipeline.data import modules
 from pipeline.errors import AuditError
-from pipeline.models import checkpoints, devices, failures, training
+from pipeline.models import checkpoints, devices, failures, networks, training
 from pipeline.models.logits import Logits, Part
 from pipeline.models.trainset import TrainingSet
 
@@ -145,6 +145,29 @@ class Trainer:
             if isinstance(self._settings, Training):
                 fix = f"raise {self.name}.learning_rate"
             raise AuditError(self.name, problem, fix)
+
+
+def trainer(
+    target: Target, settings: Training | OwnTraining, n_classes: int
+) -> Trainer:
+    """Return what trains a target, or models like it.
+
+    Args:
+        target: whose network is trained.
+        settings: of its recipe, or of that of its references if it has none.
+        n_classes: that the network tells apart.
+
+    Raises:
+        AuditError: as `Trainer`.
+    """
+    section = "target" if target.training else "references"
+    return Trainer(
+        settings,
+        lambda: networks.of_target(target, n_classes),
+        f"{section}.training",
+        n_classes=n_classes,
+        output=target.output,
+    )
 
 
 class _Own:

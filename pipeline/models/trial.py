@@ -45,7 +45,7 @@ def tried(
     started = time.perf_counter()
     devices.start(device or features.device)
     n_classes = settings.n_classes or int(records.n_classes)
-    network = networks.build(str(settings.network), n_classes, settings.network_args)
+    network = networks.of_target(settings, n_classes)
     is_trained = settings.checkpoint is not None
     if is_trained:
         path = Path(str(settings.checkpoint))

@@ -5,6 +5,7 @@ from typing import Any
 
 from mindspore import nn
 
+from pipeline.config import Target
 from pipeline.data import modules
 from pipeline.errors import AuditError
 from pipeline.models.networks.cnn import Cnn
@@ -18,6 +19,11 @@ NETWORKS: dict[str, Callable[[int], nn.Cell]] = {
 }
 # A package whose models have names in a list of its own.
 MINDCV = "mindcv"
+
+
+def of_target(target: Target, n_classes: int) -> nn.Cell:
+    """Return a target's network with fresh weights; for the rest see `build`."""
+    return build(str(target.network), n_classes, target.network_args)
 
 
 def build(
