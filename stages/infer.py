@@ -17,7 +17,6 @@ from pipeline.attacks import coverage, outside
 from pipeline.attacks.division import Division, withholding
 from pipeline.cache import (
     arrays,
-    devices,
     documents,
     keys,
     kinds,
@@ -26,7 +25,6 @@ from pipeline.cache import (
     stamps,
     tables,
 )
-from pipeline.cache.digests import Digests
 from pipeline.cache.stages import SEARCH
 from pipeline.cache.stamps import Job
 from pipeline.config import Attack, Data, Features
@@ -98,9 +96,8 @@ def job_of(run: Path, path: Path, data: str | None) -> Job:
     Raises:
         AuditError: if the audit is not finished, or not as its config says now.
     """
-    settings = devices.resolved(config.load(path, data), runs.devices(run), save=False)
-    digests = Digests(runs.digests(run))
-    present = stamps.stamps(settings, digests)
+    settings = config.load(path, data)
+    present, digests = stamps.present(settings, run)
     where = stamps.paths(settings, path, data)
     if reasons := stamps.reasons(run, STAGE, present, digests):
         first = reasons[0]

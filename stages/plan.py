@@ -6,9 +6,8 @@ Nothing is changed.
 from rich.table import Table
 
 from pipeline import cli, config
-from pipeline.cache import costs, devices, runs, stamps
+from pipeline.cache import costs, runs, stamps
 from pipeline.cache.costs import Cost
-from pipeline.cache.digests import Digests
 from pipeline.cache.stages import STAGES
 
 OF_NETWORKS = ("target", "references", "features")
@@ -21,10 +20,7 @@ def main() -> None:
     run = runs.folder(path)
     settings = config.load(path, data)
     runs.check(run, path)
-    digests = Digests(runs.digests(run))
-    present = stamps.stamps(
-        devices.resolved(settings, runs.devices(run), save=False), digests
-    )
+    present, digests = stamps.present(settings, run)
     memory, sizes = costs.Memory(run), costs.sizes(run, present)
 
     table = Table("stage", "next run", "time", "disk", "why", box=None, pad_edge=False)

@@ -8,8 +8,7 @@ import time
 from rich.table import Table
 
 from pipeline import cli, config
-from pipeline.cache import costs, devices, runs, stamps
-from pipeline.cache.digests import Digests
+from pipeline.cache import costs, runs, stamps
 from pipeline.cache.stages import STAGES
 
 COLUMNS = ("stage", "state", "size", "made", "took", "why")
@@ -21,10 +20,7 @@ def main() -> None:
     run = runs.folder(path)
     settings = config.load(path, data)
     runs.check(run, path)
-    digests = Digests(runs.digests(run))
-    present = stamps.stamps(
-        devices.resolved(settings, runs.devices(run), save=False), digests
-    )
+    present, digests = stamps.present(settings, run)
 
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for name, stage in STAGES.items():

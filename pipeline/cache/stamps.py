@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pipeline.cache import files, keys
+from pipeline.cache import devices, files, keys, runs
 from pipeline.cache.digests import Digests
 from pipeline.cache.stages import STAGES, Stage
 from pipeline.config import (
@@ -128,6 +128,21 @@ def _is_of_training(name: str) -> bool:
 
 
 # What decides an artifact
+
+
+def present(config: Config, run: Path) -> tuple[dict[str, Stamp], Digests]:
+    """Return the stamps of an audit as it is now, and the digests; nothing is kept.
+
+    Args:
+        config: the settings.
+        run: the folder of its artifacts.
+
+    Raises:
+        AuditError: as `stamps`, or if a device is not there.
+    """
+    digests = Digests(runs.digests(run))
+    settings = devices.resolved(config, runs.devices(run), save=False)
+    return stamps(settings, digests), digests
 
 
 def stamps(config: Config, digests: Digests) -> dict[str, Stamp]:
