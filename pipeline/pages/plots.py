@@ -197,8 +197,7 @@ def growth(points: Mapping[str, tuple[Curve, Band]], caption: Caption) -> Markup
 
     def draw(axes: Axes) -> None:
         axes.set_xscale("log", base=2)
-        styles = zip(points.items(), SERIES, DASHES, strict=False)
-        for (label, (curve, band)), colour, dashes in styles:
+        for (_, band), colour in zip(points.values(), SERIES, strict=False):
             axes.fill_between(
                 band.x,
                 band.low,
@@ -207,15 +206,7 @@ def growth(points: Mapping[str, tuple[Curve, Band]], caption: Caption) -> Markup
                 alpha=0.12,
                 linewidth=0,
             )
-            axes.plot(
-                curve.x,
-                curve.y,
-                color=colour,
-                linestyle=dashes,
-                marker="o",
-                markersize=4,
-                label=label,
-            )
+        _dotted(axes, {label: curve for label, (curve, _) in points.items()})
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
         axes.set(xlabel="references", ylabel="AUC")
         axes.grid(visible=True)
@@ -241,18 +232,7 @@ def reliability(sides: Mapping[str, Curve], caption: Caption) -> Markup:
             linestyle=":",
             label="as sure as right",
         )
-        for (label, curve), colour, dashes in zip(
-            sides.items(), SERIES, DASHES, strict=False
-        ):
-            axes.plot(
-                curve.x,
-                curve.y,
-                color=colour,
-                linestyle=dashes,
-                marker="o",
-                markersize=4,
-                label=label,
-            )
+        _dotted(axes, sides)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(_percent))
         axes.set(
@@ -264,6 +244,21 @@ def reliability(sides: Mapping[str, Curve], caption: Caption) -> Markup:
         axes.legend(loc="upper left")
 
     return _picture(draw, caption)
+
+
+def _dotted(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    """Draw curves through few points, which are marked."""
+    styles = zip(curves.items(), SERIES, DASHES, strict=False)
+    for (label, curve), colour, dashes in styles:
+        axes.plot(
+            curve.x,
+            curve.y,
+            color=colour,
+            linestyle=dashes,
+            marker="o",
+            markersize=4,
+            label=label,
+        )
 
 
 def _picture(draw: Callable[[Axes], None], caption: Caption) -> Markup:
