@@ -151,7 +151,7 @@ def test_a_page_does_without_records_that_cannot_be_read(
     assert "ImportError: No module named 'mindspore'" in why
 
     def changed(*_: object) -> None:
-        raise AuditError("/home/me/data.py", "gives other records", "do not")
+        raise AuditError("folder/data.py", "gives other records", "do not")
 
     monkeypatch.setattr(page.sources, "blocks", changed)
     _, why = page.seen(data, records, records.id[:1])

@@ -262,13 +262,13 @@ def sizes(run: Path, present: Stamps) -> Sizes | None:
         _settings(present, "data"),
         _settings(present, "target")["n_classes"],
     )
-    told = [data[name] for name in ("members", "nonmembers") if data[name] is not None]
+    sides = [data[name] for name in ("members", "nonmembers") if data[name] is not None]
     made = _sizes_made(run, present)
     if made is not None:
         return made if n_classes is None else made._replace(n_classes=n_classes)
-    if not told:
+    if not sides:
         return None
-    return Sizes(told[0], told[-1], data["population"], n_classes)
+    return Sizes(sides[0], sides[-1], data["population"], n_classes)
 
 
 def work(stage: str, present: Stamps, numbers: Sizes) -> float:
@@ -348,8 +348,8 @@ def _n_views(present: Stamps) -> int:
 def _n_references(present: Stamps) -> int:
     """Return how many references there are; of your own their files are counted."""
     files_read = present["references"]["inputs"]["files"]
-    given = [name for name in files_read if Path(name).suffix in own.CHECKPOINTS]
-    return int(_settings(present, "references")["count"]) or len(given)
+    checkpoints = [name for name in files_read if Path(name).suffix in own.CHECKPOINTS]
+    return int(_settings(present, "references")["count"]) or len(checkpoints)
 
 
 def _n_fits(present: Stamps) -> int:

@@ -162,12 +162,12 @@ def auc(
     value, tail = float(sides[0].mean()), (1 - confidence) / 2
     pairs = list(zip(sides, units_of, strict=True))
     is_few = any(departing(side, own) < FEW for side, own in pairs)
-    found = None if is_few else metrics.auc_variance(*sides, member, unit)
-    if found is None or found.total <= 0:
+    variance = None if is_few else metrics.auc_variance(*sides, member, unit)
+    if variance is None or variance.total <= 0:
         n = min(units.effective(own, len(side)) for side, own in pairs)
         low = float(lower_limit(value * n, n, tail))
         return Interval(low, 1 - float(lower_limit((1 - value) * n, n, tail)))
-    reach = float(stats.t.isf(tail, _freedom(found))) * math.sqrt(found.total)
+    reach = float(stats.t.isf(tail, _freedom(variance))) * math.sqrt(variance.total)
     centre, step = math.log(value / (1 - value)), reach / (value * (1 - value))
     return Interval(_logistic(centre - step), _logistic(centre + step))
 
