@@ -10,6 +10,11 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 FORMULA = re.compile(r"[=@\t\r\n]|[+-](?![0-9]+\Z)")
 
 
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign; what rounds to zero is never below it."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
 def visible(text: str) -> str:
     """Return a text with its control characters replaced by a sign that is seen."""
     return CONTROLS.sub(REPLACEMENT, text)

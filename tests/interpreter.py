@@ -1,8 +1,9 @@
 """An interpreter that has imported the libraries before it is asked to run a stage.
 
 A stage of a tiny audit spends most of its time on importing MindSpore and scikit-learn.
-Here one process imports them once, and a copy of it, made by fork, runs each stage.
-None of the project's own modules is imported before. What depends on a fresh
+Here one process imports them once, and a copy of it, made by fork, runs each stage. Of
+the project's own modules those are imported before that a checkout shares with the
+tests; a checkout with a `pipeline` of its own imports its own. What depends on a fresh
 interpreter, such as signals to a whole run or libraries that are hidden from it, needs
 `sys.executable`.
 """
@@ -42,6 +43,18 @@ LIBRARIES = (
     "sklearn.neighbors",
     "sklearn.neural_network",
 )
+# Modules of the project whose import takes long. Programs, and what looks at the
+# terminal when it is imported, are not among them.
+OWN = (
+    "pipeline.audit.experiment",
+    "pipeline.cache.stamps",
+    "pipeline.config",
+    "pipeline.data.sources",
+    "pipeline.findings.report",
+    "pipeline.models.networks",
+    "pipeline.pages.html",
+)
+PROJECT = Path(__file__).resolve().parents[1]
 # What make is given as PYTHON: it hands a stage to the process above, and runs anything
 # else as any interpreter does.
 CLIENT = """#!{python} -SE
@@ -82,8 +95,10 @@ def preloaded() -> str:
 
 def serve(address: str, client: str) -> None:
     """Run what clients ask for, until the standard input is closed."""
-    for name in LIBRARIES:
+    sys.path.insert(0, str(PROJECT))
+    for name in (*LIBRARIES, *OWN):
         __import__(name)
+    sys.path.pop(0)
     # Else each copy would look through all objects of the libraries, and so copy them.
     gc.freeze()
     # A process that is not waited for leaves nothing behind.
@@ -127,12 +142,21 @@ def answer(connection: socket.socket, client: str) -> None:
     sys.executable = client
     sys.argv = words
     sys.path[0] = folder
+    if Path(folder, "pipeline").resolve() != PROJECT / "pipeline":
+        forget("pipeline")
     status = run(words[0])
     sys.stdout.flush()
     sys.stderr.flush()
     threading._shutdown()  # pools of workers end here, else they are waited for forever
     atexit._run_exitfuncs()
     os._exit(status)  # to take the libraries apart takes longer than most stages
+
+
+def forget(package: str) -> None:
+    """Have a package, and all within it, imported anew."""
+    for name in list(sys.modules):
+        if name.split(".")[0] == package:
+            del sys.modules[name]
 
 
 def run(name: str) -> int:

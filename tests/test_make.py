@@ -17,6 +17,7 @@ import pytest
 from pipeline.cache import arrays as store
 from pipeline.cache import kinds
 from pipeline.cache.stages import STAGES
+from tests import interpreter
 from tests.conftest import Checkout, environment
 
 # What reruns from a stage on: records are compared blind, whatever the models are.
@@ -427,7 +428,7 @@ def test_a_folder_anywhere_holds_a_whole_audit(
     ms.save_checkpoint(tensors, str(folder / "mine.ckpt"))
 
     def make(goal: str, config: Path) -> list[str]:
-        *command, _ = checkout.command(goal)
+        *command, _ = checkout.command(goal, python=interpreter.preloaded())
         done = subprocess.run(
             [*command, f"CONFIG={config}"],
             cwd=checkout.folder,
@@ -506,7 +507,7 @@ def test_a_file_that_is_not_beside_the_config_but_here_is_told(
     (checkout.folder / "mine").mkdir()
     text = checkout.config.read_text().replace('"digits"', '"my_data.py:datasets"')
     (checkout.folder / "mine" / "tiny.toml").write_text(text)
-    *command, _ = checkout.command("records")
+    *command, _ = checkout.command("records", python=interpreter.preloaded())
     done = subprocess.run(
         [*command, "CONFIG=mine/tiny.toml"],
         cwd=checkout.folder,
@@ -575,7 +576,7 @@ def test_arrays_need_no_mindspore_and_a_change_of_theirs_reruns_everything(
     blocked = checkout.folder / "blocked"
     blocked.mkdir()
     (blocked / "mindspore.py").write_text("raise ImportError('blocked by the test')")
-    done = checkout.make("audit", PYTHONPATH=str(blocked))
+    done = checkout.make("report", PYTHONPATH=str(blocked))
     assert done.returncode == 0, done.stderr
     assert "This model leaks" in done.stdout.replace("\n", " ")
     with np.load(path) as file:
@@ -639,7 +640,7 @@ def test_the_tutorials_augmentation_changes_members_only(checkout: Checkout) -> 
     assert changed[member].mean() > 0.9
     assert not changed[~member].any()
     # So the two sides differ, whatever the model knows.
-    checkout.ran("audit")
+    checkout.ran("report")
     verdict = json.loads((checkout.run / "report" / "report.json").read_text())[
         "verdict"
     ]
@@ -654,7 +655,7 @@ def test_blind_attack_and_report_need_no_mindspore(audited: Checkout) -> None:
     (blocked / "mindspore.py").write_text("raise ImportError('blocked by the test')")
     audited.edit("[report]", "[blind]\nseed = 2\n\n[report]")
     audited.edit("folds = 3", "folds = 4")
-    done = audited.make("audit", PYTHONPATH=str(blocked))
+    done = audited.make("report", PYTHONPATH=str(blocked))
     assert done.returncode == 0, done.stderr
 
 

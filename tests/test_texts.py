@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.texts import cell, visible
+from pipeline.texts import cell, signed, visible
 
 
 def test_control_characters_are_replaced_and_no_others() -> None:
@@ -23,3 +23,11 @@ def test_other_text_stays_as_it_is() -> None:
     for text in ("a=1", "-17", "+1"):
         assert cell(text) == text
     assert cell("") == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-0.0004, "+0.000"), (-0.0006, "-0.001"), (0.0004, "+0.000"), (1.25, "+1.250")],
+)
+def test_a_sign_is_shown_and_zero_is_not_below_itself(value: float, shown: str) -> None:
+    assert signed(value, 3) == shown

@@ -34,8 +34,8 @@ KINDS = {
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
     "attack": Kind(6, ("numpy", "scipy", "scikit-learn")),
-    "report": Kind(13, ("numpy", "scipy", "scikit-learn")),
-    "page": Kind(1, ("numpy", "scipy", "matplotlib", "jinja2")),
+    "report": Kind(14, ("numpy", "scipy", "scikit-learn")),
+    "page": Kind(2, ("numpy", "scipy", "matplotlib", "jinja2")),
     # What they are made of, cached one by one.
     "checkpoint": Kind(2, ("numpy",)),
     "outputs": Kind(2, ("numpy",)),

@@ -19,6 +19,7 @@ from pipeline.findings.schema import Ends, Report
 from pipeline.record import Record
 from pipeline.statistics import corrections, metrics, paired, units
 from pipeline.statistics.units import Units
+from pipeline.texts import signed
 
 MOVED = 10  # records shown of those that rose most, and of those that fell most
 FEWEST = 2  # records of a side, with fewer of which nothing is compared
@@ -355,14 +356,15 @@ def sentence(
     privacy = (
         f"{headline(strongest, confidence, same_outputs=same_outputs)} The AUC of the "
         f"strongest attack is {auc.first:.3f} in A and {auc.second:.3f} in B, a change "
-        f"of {auc.difference:+.3f} ({confidence:.0%} interval {low:+.3f} to "
-        f"{high:+.3f}, p {_p(auc.p_value)})."
+        f"of {signed(auc.difference, 3)} ({confidence:.0%} interval {signed(low, 3)} "
+        f"to {signed(high, 3)}, p {_p(auc.p_value)})."
     )
     low, high = (100 * end for end in accuracy.interval)
     return (
         f"{privacy} On non-members model A is right for {accuracy.first:.1%} and model "
-        f"B for {accuracy.second:.1%}, a change of {100 * accuracy.difference:+.1f} "
-        f"points ({low:+.1f} to {high:+.1f}, p {_p(accuracy.p_value)})."
+        f"B for {accuracy.second:.1%}, a change of "
+        f"{signed(100 * accuracy.difference, 1)} points ({signed(low, 1)} to "
+        f"{signed(high, 1)}, p {_p(accuracy.p_value)})."
     )
 
 

@@ -10,6 +10,7 @@ from pipeline.findings.figures import tpr_at_fpr
 from pipeline.findings.schema import Growth, Outlook
 from pipeline.statistics import intervals, metrics
 from pipeline.statistics.units import Units
+from pipeline.texts import signed
 
 # A gain of the AUC that would change no decision.
 HARDLY = 0.02
@@ -81,7 +82,7 @@ def outlook(
             sentence=(
                 f"From {before.references} to {after.references} references the AUC of "
                 f"{attack} {'fell' if gain < 0 else 'rose'} by {abs(gain):.3f} (gain "
-                f"between {interval.low:+.3f} and {interval.high:+.3f}): "
+                f"between {signed(interval.low, 3)} and {signed(interval.high, 3)}): "
                 f"{_more(interval)}."
             ),
         )

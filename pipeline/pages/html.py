@@ -294,11 +294,11 @@ def points(value: float, interval: Ends | None) -> Markup:
 
 
 def _signed(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:+.3f}"
+    return NOTHING if value is None else texts.signed(value, 3)
 
 
 def _points(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:+.1f}"
+    return NOTHING if value is None else texts.signed(100 * value, 1)
 
 
 def _with_interval(
