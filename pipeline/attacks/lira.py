@@ -93,7 +93,7 @@ def offline(
     Raises:
         LacksError: if no record has an OUT reference.
 
-    Source: arXiv:2112.03570, section VI-A, equation 4.
+    Source: arXiv:2112.03570, section IV-C, equation 4.
     """
     phi = np.asarray(target, dtype=np.float64)
     seen = out_side.count > 0

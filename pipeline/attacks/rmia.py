@@ -40,7 +40,7 @@ def log_prior_online(
             P_out = max(0, (P_in − 1 + a)/a).
         a: slope of that relation, in (0, 1].
 
-    Source: arXiv:2312.03262, section 3.1, equation 5, and appendix B.2.2.
+    Source: arXiv:2312.03262, appendix B.2.2, equation 9.
     """
     p_in, p_out = np.exp(log_in), np.exp(log_out)
     no_in, no_out = np.isneginf(log_in), np.isneginf(log_out)
@@ -125,7 +125,7 @@ def share(
     Raises:
         LacksError: if there is no population.
 
-    Source: arXiv:2312.03262, equations 2 and 4.
+    Source: arXiv:2312.03262, equations 3 and 5; there a tie counts as well.
     """
     if not len(population):
         msg = "RMIA needs a population to compare with, got none"

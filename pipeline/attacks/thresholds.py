@@ -162,8 +162,8 @@ def cross_fitted(
     return out
 
 
-# The attacks of the catalogue. Source of the first two: Salem et al. 2019,
-# arXiv:1806.01246.
+# The attacks of the catalogue. Source of the loss: Yeom et al. 2018, arXiv:1709.01604;
+# of the confidence in the true class: Song and Mittal 2021, arXiv:2003.10595.
 
 
 def score_loss(view: View) -> Scored:

@@ -198,7 +198,7 @@ def halves(
     Returns:
         (count, n_records) whether a reference is trained on a record.
 
-    Source: Carlini et al. 2022, arXiv:2112.03570, section VI-A.
+    Source: Carlini et al. 2022, arXiv:2112.03570, section IV-C: each record in half.
     """
     member = np.zeros((count, n_records), dtype=bool)
     n_units = len(units.grouped(unit, n_records).first)

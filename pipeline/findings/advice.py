@@ -13,7 +13,7 @@ from pipeline.findings.schema import Report
 # Accuracy on members above that on others from which a target is said to overfit.
 GAP = 0.05
 # With fewer references, a spread of one's own for each record is too rough to help:
-# Carlini et al. 2022, section VI.
+# Carlini et al. 2022, section VI-B and figure 9.
 MANY_REFERENCES = 64
 MEASURED = ("0.01", "0.001")
 

@@ -213,7 +213,7 @@ def conformal_p_values(
         ValueError: if a score is NaN.
 
     Source: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World";
-    Bates et al. 2023, arXiv:2104.08279, equation 2.
+    Bates et al. 2023, arXiv:2104.08279, equation 3.
     """
     if np.isnan(score).any() or np.isnan(nonmember_score).any():
         msg = "a score is NaN"

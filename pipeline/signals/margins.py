@@ -28,7 +28,7 @@ def margin(
     Returns:
         (n_records,) margins in nats; higher for a likelier member.
 
-    Source: Carlini et al. 2022, arXiv:2112.03570, section IV-C.
+    Source: Carlini et al. 2022, arXiv:2112.03570, section IV-C; from logits, VI-A.
     """
     wide = np.asarray(logits, dtype=np.float64)
     own = np.arange(wide.shape[1]) == np.asarray(label)[:, None]
