@@ -19,11 +19,12 @@ export ONEDNN_MAX_CPU_ISA ?= AVX2
 
 # Goals that read reports, for which a few packages do.
 LIGHT := gate verify compare
-# An interpreter given by the user is used as it is; else one is set up in .venv.
+# An interpreter given by the user is used as it is; else, or if what is given is empty,
+# one is set up in .venv.
 ifdef PYTHON
   READY := check
 else
-  PYTHON := .venv/bin/python
+  override PYTHON := .venv/bin/python
   READY := .venv/ready
 endif
 

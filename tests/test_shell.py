@@ -174,6 +174,25 @@ def test_a_python_with_a_space_in_its_path_can_be_used(
     assert done.returncode == 0, done.stderr
 
 
+def test_an_empty_python_means_that_of_the_virtual_environment(
+    checkout: Checkout,
+) -> None:
+    folder = checkout.folder / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(interpreter.preloaded())
+    (folder.parent / "ready").touch()
+    done = subprocess.run(
+        ["make", "plan", "PYTHON=", "CONFIG=tiny.toml"],
+        cwd=checkout.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("records ")
+
+
 # Two at once
 
 
