@@ -14,7 +14,7 @@ from pipeline.cache.stamps import Job
 from pipeline.data import sources
 from pipeline.data.brought import Brought
 from pipeline.errors import AuditError
-from pipeline.findings.inference import Inferences
+from pipeline.findings.inference import Inferences, Signs, inference
 from stages import infer
 from tests.conftest import Checkout
 from tests.test_make import error_of
@@ -195,6 +195,45 @@ def test_what_cannot_be_inferred_is_refused(
     monkeypatch.setitem(job.paths, "path", "a.npz")
     with pytest.raises(AuditError, match="whose models ran elsewhere"):
         infer.inferred(job, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("n_unknown", "note"),
+    [
+        (infer.SEVERAL - 1, ""),
+        (
+            infer.SEVERAL,
+            "note: if none of these 20 records had been used, up to 1 of them would "
+            "show a sign by chance\n",
+        ),
+    ],
+)
+def test_of_many_records_that_are_asked_about_some_show_a_sign_by_chance(
+    n_unknown: int,
+    note: str,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    audit = infer.read(job)
+    signs = [Signs(str(i), 3, None, 0.0, 0.5) for i in range(n_unknown)]
+    signs += [Signs("known", 3, "member", 0.0, 0.5)] * 5
+    made = Inferences(
+        audit="tiny",
+        grade="low",
+        attack=audit.attack,
+        nonmembers=40,
+        confidence=0.95,
+        records=tuple(inference(each, np.linspace(-1, 1, 40), 0.95) for each in signs),
+    )
+    monkeypatch.setenv("CONFIG", "tiny.toml")
+    monkeypatch.setenv("RECORDS", "brought")
+    monkeypatch.setattr(infer, "inferred", lambda job, path: made)
+    monkeypatch.setattr(infer, "write", lambda run, job, made: None)
+    infer.main()
+    told = capsys.readouterr()
+    assert told.err == note
+    assert len(told.out.splitlines()) == len(signs) + 1
 
 
 def test_an_audit_without_an_attack_for_such_records_is_refused(
