@@ -385,7 +385,7 @@ def check_pairing(
             f"{names[mispaired.fits]} is said to be trained on, but on "
             f"{rate(right, own & ~other):.0%} of its own"
         )
-        fix = "pair the rows of memberships with the models, see README.md"
+        fix = "pair the rows of memberships with the models, see docs/own-models.md"
     raise AuditError(f"references ({names[mispaired.model]})", problem, fix)
 
 
