@@ -71,7 +71,7 @@ def commands() -> list[str]:
     for block in blocks():
         if block.language not in ("", "sh"):
             continue
-        for line in block.text.replace("\\\n", " ").splitlines():
+        for line in re.sub(r"\\\n *", "", block.text).splitlines():
             bare = re.sub(r"\s+# .*$", "", line)
             if COMMAND.match(bare):
                 found[bare.replace("[", "").replace("]", "")] = None
@@ -114,12 +114,18 @@ DRY = {
     "make audit CONFIG=configs/cifar100-small.toml DATA=path/to/cifar-100-binary": (
         "takes half an hour"
     ),
+    "make audit CONFIG=configs/cifar100-defended.toml "
+    "DATA=path/to/cifar-100-binary": "takes half an hour",
+    "make compare A=cifar100-small B=cifar100-defended": "of the audits before",
     "make verify REPORT=artifacts/mine/report/report.json": "of an audit named mine",
 }
 # Commands whose work is done by another test.
 ELSEWHERE = {
     "sed 's/^epochs = 80/epochs = 10/' configs/digits.toml > "
-    "configs/digits-early.toml": "test_the_early_stopped_twin_differs_by_one_setting",
+    "configs/digits-early.toml": "test_a_twin_differs_by_what_the_page_says",
+    "sed -e 's/^epochs = 25/epochs = 8/' "
+    "-e 's/^weight_decay = 0.0/weight_decay = 0.001/' "
+    "configs/cifar100-small.toml > configs/cifar100-defended.toml": "the same test",
     "make new NAME=mine": "tests/test_starts.py, as it trains a network",
     "python -m tests.golden": "tests/test_golden.py, and it would write golden.json",
 }
@@ -147,6 +153,8 @@ def scratch(finished: Checkout, tmp_path: Path) -> Path:
     (folder / "artifacts" / "digits" / "report" / "report.txt").unlink()
     for name in ("configs/cifar100-small.toml", "tests"):
         (folder / name).symlink_to(PROJECT / name)
+    twin = folder / "configs" / "cifar100-defended.toml"
+    twin.symlink_to("cifar100-small.toml")
     mine = Path(shutil.copytree(PROJECT / "configs" / "new" / "own", folder / "mine"))
     (mine / "audit.toml").rename(mine / "mine.toml")
     for name in ("records.npz", "model.ckpt"):
@@ -216,15 +224,27 @@ def test_each_command_does_what_the_page_says(scratch: Path) -> None:
         assert "PYTHON" in made.stdout.upper()
 
 
-def test_the_early_stopped_twin_differs_by_one_setting(tmp_path: Path) -> None:
-    (command,) = [each for each in commands() if each.startswith("sed")]
-    (tmp_path / "configs").mkdir()
-    path = Path(shutil.copy(PROJECT / "configs" / "digits.toml", tmp_path / "configs"))
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("digits-early", {"epochs": 10}),
+        ("cifar100-defended", {"epochs": 8, "weight_decay": 0.001}),
+    ],
+)
+def test_a_twin_differs_by_what_the_page_says(
+    name: str, changes: dict[str, float], tmp_path: Path
+) -> None:
+    (command,) = [
+        each for each in commands() if each.endswith(f"> configs/{name}.toml")
+    ]
+    shutil.copytree(PROJECT / "configs", tmp_path / "configs")
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
-    full, early = config.load(path), config.load(path.with_stem("digits-early"))
-    training = full.target.training.model_copy(update={"epochs": 10})  # type: ignore[union-attr]
-    target = full.target.model_copy(update={"training": training})
-    assert early == full.model_copy(update={"target": target}) != full
+    (source,) = re.findall(r"configs/\S+.toml(?= >)", command)
+    whole = config.load(tmp_path / source)
+    twin = config.load(tmp_path / "configs" / f"{name}.toml")
+    training = whole.target.training.model_copy(update=changes)  # type: ignore[union-attr]
+    target = whole.target.model_copy(update={"training": training})
+    assert twin == whole.model_copy(update={"target": target}) != whole
 
 
 def goals() -> list[str]:
