@@ -49,7 +49,7 @@ def test_arrays_are_read_in_the_type_of_the_source(tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", image=form, label=labels[:3])
         made = brought.read(tmp_path / "a.npz", DIGITS, 10)
         assert np.array_equal(made.inputs[0], stored[:3])
-        assert made.name == ("0", "1", "2")
+        assert made.name == ("record 0", "record 1", "record 2")
     users = Data(source="my.py:datasets", members=10, inputs=("ids", "mask"))
     np.savez(
         tmp_path / "b.npz",

@@ -131,7 +131,8 @@ def _of_arrays(path: Path, data: Data) -> tuple[list[str], Inputs, NDArray[np.in
         problem = f"has label of type {label.dtype} and shape {label.shape}"
         raise AuditError(path, problem, "give whole numbers (n_records,)")
     inputs = tuple(_column(path, *each, data, len(label)) for each in arrays.items())
-    return list(map(str, range(len(label)))), inputs, label.astype(np.int64)
+    names = [f"record {place}" for place in range(len(label))]
+    return names, inputs, label.astype(np.int64)
 
 
 def _column(
