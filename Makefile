@@ -10,6 +10,13 @@ DATA ?=
 VERBOSE ?=
 # Workers of the attack stage; empty means one for each processor.
 JOBS ?=
+# Processes that train and run networks, on each of NODES hosts that share a folder.
+RANKS ?=
+NODES ?=
+NODE_RANK ?=
+MASTER ?=
+# A Dask cluster that does the work of both, as tcp://host:8786.
+SCHEDULER ?=
 # MindSpore's own log: 4 is what ends the process. It warns of every device that it
 # cannot find, and its errors are raised as well.
 export GLOG_v ?= 4
@@ -29,7 +36,7 @@ else
 endif
 
 # What a shell has under these common names is not meant for make.
-$(foreach name,NAME KIND FROM TARGET REPORT A B RECORDS,\
+$(foreach name,NAME KIND FROM TARGET REPORT A B RECORDS NODES NODE_RANK MASTER,\
   $(if $(filter command,$(origin $(name))),,$(eval override $(name) :=)))
 
 # Programs get these by the environment, as they were typed: neither make nor a shell
@@ -37,6 +44,11 @@ $(foreach name,NAME KIND FROM TARGET REPORT A B RECORDS,\
 override CONFIG := $(value CONFIG)
 override DATA := $(value DATA)
 override JOBS := $(value JOBS)
+override RANKS := $(value RANKS)
+override NODES := $(value NODES)
+override NODE_RANK := $(value NODE_RANK)
+override MASTER := $(value MASTER)
+override SCHEDULER := $(value SCHEDULER)
 override PYTHON := $(value PYTHON)
 override NAME := $(value NAME)
 override KIND := $(value KIND)
@@ -48,6 +60,7 @@ override A := $(value A)
 override B := $(value B)
 override RECORDS := $(value RECORDS)
 export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT A B RECORDS
+export RANKS NODES NODE_RANK MASTER SCHEDULER
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
@@ -150,7 +163,8 @@ lint: $(READY)
 ## help: list these commands
 .PHONY: help
 help:
-	@echo 'make audit [CONFIG=configs/NAME.toml] [DATA=path] [JOBS=n] [PYTHON=path] [VERBOSE=1]'
+	@echo 'make audit [CONFIG=configs/NAME.toml] [DATA=path] [JOBS=n] [RANKS=n]'
+	@echo '           [SCHEDULER=tcp://host:8786] [PYTHON=path] [VERBOSE=1]'
 	@{ sed -n 's/^## audit: /audit\t/p' Makefile; \
 	  sed -n '/^ *name=/{s/^ *name="\(.*\)",$$/\1/;N;s/\n *help="\(.*\)",$$/\t\1/p}' $(LIST); \
 	  sed -n '/^## audit: /d; s/^## \(.*\): /\1\t/p' Makefile; \

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -39,7 +39,64 @@ HALF_MINUTE = 30.0  # seconds between lines where there is no bar
 SHOWN: list[Progress] = []  # the bars of this process, the innermost last
 
 
-def stage(compute: Callable[[stamps.Job], str], doc: str | None) -> None:
+class Workers(NamedTuple):
+    """Who is to do the work, as the environment says; None: the stages decide."""
+
+    jobs: int | None  # processes that fit the learned attacks
+    ranks: int | None  # processes on each host that train and run networks
+    nodes: int  # hosts
+    node_rank: int  # this host among them
+    master: str  # address of the first host
+    scheduler: str  # address of a Dask cluster, or nothing
+
+
+def workers() -> Workers:
+    """Return who is to do the work.
+
+    Raises:
+        AuditError: if a variable of the environment has no such value.
+    """
+    found = Workers(
+        jobs=_whole("JOBS", 1),
+        ranks=_whole("RANKS", 1),
+        nodes=_whole("NODES", 1) or 1,
+        node_rank=_whole("NODE_RANK", 0) or 0,
+        master=os.environ.get("MASTER", ""),
+        scheduler=os.environ.get("SCHEDULER", ""),
+    )
+    if found.node_rank >= found.nodes:
+        problem = f"is {found.node_rank}, but NODES is {found.nodes}"
+        raise AuditError("NODE_RANK", problem, "count the hosts from 0")
+    if found.nodes > 1 and not found.master:
+        fix = "pass the address of the host that has NODE_RANK=0"
+        raise AuditError("MASTER", "is missing, but NODES is more than 1", fix)
+    if found.nodes > 1 and found.ranks is None:
+        fix = "pass how many processes each host starts, the same on all"
+        raise AuditError("RANKS", "is missing, but NODES is more than 1", fix)
+    if found.scheduler and "://" not in found.scheduler:
+        fix = "give the address that `dask scheduler` prints, as tcp://host:8786"
+        raise AuditError("SCHEDULER", f"is {found.scheduler!r}", fix)
+    if found.scheduler and (found.ranks or found.nodes > 1):
+        problem = "is given beside RANKS or NODES"
+        raise AuditError("SCHEDULER", problem, "leave one of them out")
+    return found
+
+
+def _whole(name: str, least: int) -> int | None:
+    """Return a number that the environment gives, if it does."""
+    text = os.environ.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise AuditError(name, f"is {text!r}", f"give a whole number >= {least}")
+    return int(text)
+
+
+def stage(
+    compute: Callable[[stamps.Job], str],
+    doc: str | None,
+    share: Callable[[stamps.Job], None] | None = None,
+) -> None:
     """Run a stage as a program: ``--stamp FILE`` in, one line about the outcome out.
 
     A stage whose artifact still holds is not computed again.
@@ -47,12 +104,20 @@ def stage(compute: Callable[[stamps.Job], str], doc: str | None) -> None:
     Args:
         compute: makes the stage's artifact and returns the line.
         doc: of the program, for its help.
+        share: does the part of a rank, where the program is called with ``--rank``.
     """
 
     def main() -> None:
         parser = argparse.ArgumentParser(description=doc)
         parser.add_argument("--stamp", type=Path, required=True)
-        job = stamps.read(parser.parse_args().stamp)
+        if share is not None:
+            parser.add_argument("--rank", action="store_true")
+        arguments = parser.parse_args()
+        job = stamps.read(arguments.stamp)
+        if share is not None and arguments.rank:
+            with pulse(job.stage):
+                share(job)
+            return
         artifact = job.artifact(job.stage)
         digests = Digests(runs.digests(job.run))
         if not stamps.reasons(job.run, job.stage, job.stamps, digests):
@@ -244,15 +309,19 @@ class Trainings:
             self._n_timed += 1
         self._last = now
 
-    def finished(self) -> None:
-        """Go on to the next model; after the first, say how long all take."""
+    def finished(self, *, is_told: bool = True) -> None:
+        """Go on to the next model; after the first, say how long all take.
+
+        Args:
+            is_told: whether this is said.
+        """
         self._models += 1
         per_model = self._per_model or self._steps or 1  # a recipe need not tell any
         self._per_model, self._steps = per_model, 0
         whole, done = per_model * self._n_models, per_model * self._models
         self._bar.update(self._task, total=whole, completed=done)
         seconds = time.perf_counter() - self._start
-        if self._models == 1 < self._n_models:
+        if is_told and self._models == 1 < self._n_models:
             in_all = duration(seconds * self._n_models)
             note(f"{self._title}: {duration(seconds)} each, about {in_all} in all")
 

@@ -1,6 +1,5 @@
 """Run the attacks on the cached features."""
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -324,21 +323,9 @@ def view_of(
         kept=kept,
         evidence=together(of_blocks),
         seed=settings.seed,
-        jobs=workers(),
+        jobs=cli.workers().jobs or joblib.cpu_count(),
         unit=unit,
     )
-
-
-def workers() -> int:
-    """Return the number of worker processes: JOBS, or the processors at hand.
-
-    Raises:
-        AuditError: if JOBS is not a positive number.
-    """
-    jobs = os.environ.get("JOBS") or str(joblib.cpu_count())
-    if not jobs.isdigit() or int(jobs) < 1:
-        raise AuditError("JOBS", f"is {jobs!r}", "give a whole number >= 1")
-    return int(jobs)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Extract the signals of target and references on the audited records, once."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import cli
 from pipeline.cache import (
     arrays,
+    costs,
     documents,
     keys,
     kinds,
@@ -64,36 +65,114 @@ def compute(job: Job) -> str:
     member = arrays.upstream(job, "references", kinds.References).member
     blocks = shards.row_blocks(len(records.id), settings.shard_rows)
     models = models_of(job, settings, len(member))
-    missing = [missing_blocks(model, len(blocks)) for model in models]
+    missing = all_missing(models, len(blocks))
     total = sum(map(len, missing))
 
-    source = arrays_source(data, records)
     if data.source != "arrays" and total:
-        source = network_source(job, records)
-    origin = origin_of(job, settings)
-
-    def extracted() -> Iterator[None]:
-        for place, (model, wanted) in enumerate(zip(models, missing, strict=True)):
-            outputs = source(place, [blocks[index] for index in wanted])
-            for index, output in zip(wanted, outputs, strict=True):
-                path = shards.shard_path(model.outputs, index)
-                shard = shard_of(records, blocks[index], *output)
-                arrays.write(path, shard, key=model.outputs_key, origin=origin)
-                yield
-            if not model.is_target:
-                if not is_condensed(model, len(blocks)):
-                    condense(job, model, blocks, ~records.population, origin)
-                shutil.rmtree(model.outputs, ignore_errors=True)
-
-    for _ in cli.tracked("features", extracted(), total):
+        missing = shared_out(job, models, blocks, missing)
+    done = extracted(job, records, models, blocks, missing)
+    for _ in cli.tracked("features", done, sum(map(len, missing))):
         pass
 
+    origin = origin_of(job, settings)
     complete, origin = summed_up(job, models, len(blocks), records, member)
     documents.write(job.artifact("features"), complete, key=job.key, origin=origin)
     device = f" on {origin[keys.DEVICE]}" if keys.DEVICE in origin else ""
     of_models = f" of {len(models)} models" if len(models) > 1 else ""
     n_shards = len(models) * len(blocks)
     return f"{total} of {n_shards} shards{of_models} extracted{device}"
+
+
+def shared_out(
+    job: Job,
+    models: Sequence[Model],
+    blocks: Sequence[NDArray[np.int64]],
+    missing: list[list[int]],
+) -> list[list[int]]:
+    """Have ranks extract what is missing, if there are any; return what is left."""
+    from pipeline.models import ranks
+
+    def left() -> list[list[int]]:
+        return all_missing(models, len(blocks))
+
+    total = sum(map(len, missing))
+    n_items = len(missing[0]) + sum(map(bool, missing[1:]))
+    seconds = costs.seconds(job, total / (len(models) * len(blocks)))
+    n_ranks = ranks.number(job.section(Features).device, n_items, seconds)
+    if not ranks.are_used(n_ranks):
+        return missing
+    ranks.run(job, n_ranks, total, lambda: any(left()))
+    return left()
+
+
+def share(job: Job) -> None:
+    """Extract the shards of a rank's share that are missing.
+
+    Its share are some shards of the target, and all of some references.
+    """
+    from pipeline.models import ranks
+
+    with ranks.sharing() as rank:
+        if rank is None:
+            return
+        settings = job.section(Features)
+        records = arrays.upstream(job, "records", kinds.Records)
+        member = arrays.upstream(job, "references", kinds.References).member
+        blocks = shards.row_blocks(len(records.id), settings.shard_rows)
+        target, *references = models_of(job, settings, len(member))
+        own = {target.name, *(model.name for model in rank.of(references))}
+        of_target = {*rank.of(range(len(blocks)))}
+        models = [target, *references]
+        missing = [
+            [
+                index
+                for index in missing_blocks(model, len(blocks))
+                if not model.is_target or index in of_target
+            ]
+            if model.name in own
+            else []
+            for model in models
+        ]
+        for _ in extracted(job, records, models, blocks, missing, own):
+            ranks.finished("a shard")
+
+
+def extracted(
+    job: Job,
+    records: kinds.Records,
+    models: Sequence[Model],
+    blocks: Sequence[NDArray[np.int64]],
+    missing: Sequence[Sequence[int]],
+    own: Collection[str] | None = None,
+) -> Iterator[None]:
+    """Write the shards that are missing, and yield at each; references' are condensed.
+
+    Args:
+        job: of the stage.
+        records: all of them.
+        models: all of them.
+        blocks: rows of each shard.
+        missing: which of them, for each model.
+        own: names of the models that are to be made whole; None for all.
+    """
+    settings, data = job.section(Features), job.section(Data)
+    source = arrays_source(data, records)
+    if data.source != "arrays" and any(missing):
+        source = network_source(job, records)
+    origin = origin_of(job, settings)
+    for place, (model, wanted) in enumerate(zip(models, missing, strict=True)):
+        if own is not None and model.name not in own:
+            continue
+        outputs = source(place, [blocks[index] for index in wanted])
+        for index, output in zip(wanted, outputs, strict=True):
+            path = shards.shard_path(model.outputs, index)
+            shard = shard_of(records, blocks[index], *output)
+            arrays.write(path, shard, key=model.outputs_key, origin=origin)
+            yield
+        if not model.is_target:
+            if not is_condensed(model, len(blocks)):
+                condense(job, model, blocks, ~records.population, origin)
+            shutil.rmtree(model.outputs, ignore_errors=True)
 
 
 # What decides the shards
@@ -159,6 +238,11 @@ def is_condensed(model: Model, n_blocks: int) -> bool:
     paths = [shards.shard_path(model.signals, index) for index in range(n_blocks)]
     key = model.signals_key
     return all(arrays.is_whole(path, kinds.ReferenceShard, key=key) for path in paths)
+
+
+def all_missing(models: Sequence[Model], n_blocks: int) -> list[list[int]]:
+    """Return the blocks of each model that must be extracted."""
+    return [missing_blocks(model, n_blocks) for model in models]
 
 
 def missing_blocks(model: Model, n_blocks: int) -> list[int]:
@@ -472,4 +556,4 @@ def network_source(job: Job, records: kinds.Records) -> Source:
 
 
 if __name__ == "__main__":
-    cli.stage(compute, __doc__)
+    cli.stage(compute, __doc__, share)

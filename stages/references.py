@@ -1,9 +1,8 @@
 """Train the references on halves of the records, or check those that are given."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -226,20 +225,52 @@ def trained(
     member: NDArray[np.bool_],
 ) -> tuple[list[str], int]:
     """Return the digests of all checkpoints, and how many were trained now."""
-    known = [whole(job, settings, *each) for each in enumerate(member)]
-    missing = [model for model, digest in enumerate(known) if digest is None]
+
+    def digest(model: int) -> str | None:
+        return whole(job, settings, model, member[model])
+
+    def is_left() -> bool:
+        while left and digest(left[-1]) is not None:
+            left.pop()
+        return bool(left)
+
+    known = [digest(model) for model in range(len(member))]
+    missing = [model for model, known_one in enumerate(known) if known_one is None]
+    left = missing.copy()
     if missing:
-        for model in train(job, settings, records, member, missing):
-            path = shards.reference_path(job, checkpoint_name(model))
-            digest = files.sha256(path)
-            documents.write(
-                path.with_suffix(".json"),
-                summaries.Checkpoint(checkpoint_sha256=digest),
-                key=key_of(job, settings, model, member[model]),
-                origin=keys.origin("checkpoint", recipe_of(job, settings).device),
-            )
-            known[model] = digest
-    return [str(digest) for digest in known], len(missing)
+        # Here and below: signals made elsewhere need no MindSpore at all.
+        from pipeline.models import ranks
+
+        device = recipe_of(job, settings).device
+        seconds = costs.seconds(job, len(missing) / len(member))
+        n_ranks = ranks.number(device, len(missing), seconds)
+        if ranks.are_used(n_ranks):
+            ranks.run(job, n_ranks, len(missing), is_left)
+        else:
+            train(job, settings, records, member, missing)
+    for model in missing:
+        known[model] = digest(model)
+    return [str(each) for each in known], len(missing)
+
+
+def share(job: Job) -> None:
+    """Train the references of a rank's share that are missing."""
+    from pipeline.models import ranks
+
+    with ranks.sharing() as rank:
+        if rank is None:
+            return
+        settings = job.section(References)
+        records = arrays.upstream(job, "records", kinds.Records)
+        member = selection.halves(
+            len(records.id), settings.count, settings.seed, records.shared_unit
+        )
+        missing = [
+            model
+            for model in rank.of(range(len(member)))
+            if whole(job, settings, model, member[model]) is None
+        ]
+        train(job, settings, records, member, missing, ranks.finished)
 
 
 def train(
@@ -247,22 +278,35 @@ def train(
     settings: References,
     records: kinds.Records,
     member: NDArray[np.bool_],
-    missing: list[int],
-) -> Any:
-    """Train and save references, and yield each that is done."""
+    models: list[int],
+    finished: Callable[[int], None] | None = None,
+) -> None:
+    """Train and save references, each with a note of its digest.
+
+    Args:
+        job: of the stage.
+        settings: of the references.
+        records: all of them.
+        member: (n_models, n_records) which of them each reference learns.
+        models: to be trained.
+        finished: told of each that is done, by a rank, which is one of several.
+    """
     from pipeline.models import checkpoints, devices, recipes
     from pipeline.models.trainset import TrainingSet
 
+    if not models:
+        return
     data, target = job.section(Data), job.section(Target)
     recipe = recipe_of(job, settings)
     n_classes = target.n_classes or int(records.n_classes)
     # Before a user's datasets compute anything: MindSpore 2.7 to 2.9 cannot later.
-    devices.start(recipe.device)
+    if devices.start(recipe.device) == "CPU":
+        devices.by_one_thread()
     trainer = recipes.trainer(target, recipe, n_classes)
     stored = next(sources.blocks(data, [records.id], [records.content]))
     with cli.progress() as bar:
-        trainings = cli.Trainings(bar, "references", len(missing))
-        for model in missing:
+        trainings = cli.Trainings(bar, "references", len(models))
+        for model in models:
             rows = np.flatnonzero(member[model])
             training_set = TrainingSet(
                 data,
@@ -278,12 +322,20 @@ def train(
                 weights=draws.integer(settings.seed, "references.weights", model),
                 seed=draws.integer(settings.seed, "references.recipe", model),
             )
-            checkpoints.save(
-                network, shards.reference_path(job, checkpoint_name(model))
+            path = shards.reference_path(job, checkpoint_name(model))
+            checkpoints.save(network, path)
+            documents.write(
+                path.with_suffix(".json"),
+                summaries.Checkpoint(checkpoint_sha256=files.sha256(path)),
+                key=key_of(job, settings, model, member[model]),
+                origin=keys.origin("checkpoint", recipe.device),
             )
-            trainings.finished()
-            yield model
-    if missing and (rate := trainings.rate(int(member[missing[0]].sum()))):
+            trainings.finished(is_told=finished is None)
+            if finished is not None:
+                finished(model)
+    rate = trainings.rate(int(member[models[0]].sum()))
+    # The ranks would write one file, and each has its share of the machine only.
+    if rate and finished is None:
         costs.remember_rate(job, rate)
 
 
@@ -346,4 +398,4 @@ def whole(
 
 
 if __name__ == "__main__":
-    cli.stage(compute, __doc__)
+    cli.stage(compute, __doc__, share)

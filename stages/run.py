@@ -6,15 +6,20 @@ Called by the Makefile with what to make: a stage's name, or "audit" for all of 
 import os
 import re
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline import cli, config
-from pipeline.cache import devices, files, runs, stamps
+from pipeline.cache import devices, files, keys, runs, stamps
 from pipeline.cache.digests import Digests
 from pipeline.cache.stages import FULL_TEXT, LAST, PAGE, STAGES
 
 # Variables of make's command line are handed on to a make within; they have been read.
 OVERRIDES = re.compile(r"(^|\s)-- .*", re.DOTALL)
+# The stages whose work is shared out among ranks.
+SHARED = ("references", "features")
+PATIENCE = 2.0  # seconds between looks at what the first host has done
 
 
 def main() -> None:
@@ -22,6 +27,10 @@ def main() -> None:
     goal, make = sys.argv[1:]
     path, data = cli.audit()
     run = runs.folder(path)
+    workers = cli.workers()
+    if workers.node_rank:
+        assist(goal, path, data)
+        return
     digests = Digests(runs.digests(run))
     # A wrong setting or a missing file is found before anything is written.
     stamps.stamps(config.load(path, data), digests)
@@ -47,6 +56,42 @@ def main() -> None:
     flags = os.environ.get("MAKEFLAGS", "")
     os.environ["MAKEFLAGS"] = OVERRIDES.sub("", flags)
     os.execvp(make, [make, "--no-print-directory", "-f", str(rules), goal])
+
+
+def assist(goal: str, path: Path, data: str | None) -> None:
+    """Do this host's share of what the first host has ranks do, each stage in turn.
+
+    The first host alone writes stamps and artifacts.
+    """
+    # It does not import MindSpore itself.
+    from pipeline.models import ranks
+
+    run, n_ranks = runs.folder(path), cli.workers().ranks or 1
+    wanted = STAGES if goal == "audit" else stamps.chain(goal)
+    for name in filter(wanted.__contains__, SHARED):
+        is_told = False
+        while True:
+            present, digests = stamps.present(config.load(path, data), run)
+            chain = stamps.chain(name)
+            held = [not stamps.reasons(run, n, present, digests) for n in chain]
+            if all(held):
+                break
+            if all(held[:-1]) and is_written(run, name, present):
+                job = stamps.read(stamps.stamp_path(run, name))
+                ranks.run(job, n_ranks, 0, lambda: False)
+                print(f"{name:10} {n_ranks} ranks of this host have done their share")
+                break
+            if not is_told:
+                cli.note(f"{name}: waiting for the first host")
+                is_told = True
+            time.sleep(PATIENCE)
+
+
+def is_written(run: Path, name: str, present: Mapping[str, stamps.Stamp]) -> bool:
+    """Return whether the first host has begun with what this one sees."""
+    path = stamps.stamp_path(run, name)
+    text = keys.canonical(present[name])
+    return path.exists() and path.read_text(encoding="utf-8") == text
 
 
 def rules_of(run: Path) -> str:

@@ -127,12 +127,12 @@ class Checkout:
 def environment() -> dict[str, str]:
     """Return the environment without what an outer make leaves in it.
 
-    One job an audit: tests run on every processor already.
+    One job and one rank an audit: tests run on every processor already.
     """
     outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     variables = ("CONFIG", "DATA", "PYTHON")
     kept = {k: v for k, v in os.environ.items() if k not in (*outer, *variables)}
-    return {**kept, "JOBS": "1"}
+    return {**kept, "JOBS": "1", "RANKS": "1"}
 
 
 def new_checkout(folder: Path) -> Checkout:

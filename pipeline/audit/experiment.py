@@ -21,7 +21,7 @@ from pipeline.attacks import (
     thresholds,
 )
 from pipeline.attacks.view import Scored, View
-from pipeline.audit import search
+from pipeline.audit import pool, search
 from pipeline.cache import files, keys
 from pipeline.config import Attack, AttackMethod
 from pipeline.errors import AuditError, LacksError
@@ -292,7 +292,7 @@ def _prepared(
     settings: Attack, view: View, scored: Mapping[str, Scored], memory: Path
 ) -> Iterator[search.Setting]:
     """Yield what the fits of learned attacks have in common, their features on disk."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=pool.place(memory.parent)) as scratch:
         folder = Path(scratch)
         attack_train, member = folder / "attack_train.npy", folder / "member.npy"
         np.save(attack_train, view.attack_train)

@@ -21,6 +21,7 @@ from pipeline import draws
 from pipeline.attacks import learned
 from pipeline.attacks.folds import drawn as draw_folds
 from pipeline.attacks.grids import Candidate
+from pipeline.audit.pool import pool
 from pipeline.cache import documents, keys
 from pipeline.data import modules
 from pipeline.errors import AuditError
@@ -149,19 +150,18 @@ def best_of_each(
     ]
     done: dict[str, Result] = {}
 
-    def results(pool: joblib.Parallel) -> Iterator[dict[str, Result]]:
-        yield from _run(pool, fits, setting)
+    def results(processes: joblib.Parallel) -> Iterator[dict[str, Result]]:
+        yield from _run(processes, fits, setting)
         finals = [
             fit
             for name, grid in grids.items()
             for fit in _finals(name, grid, setting, done)
         ]
-        yield from _run(pool, finals, setting)
+        yield from _run(processes, finals, setting)
 
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        pool = joblib.Parallel(jobs, return_as="generator_unordered", max_nbytes=None)
+    with pool(jobs) as processes:
         total = len(fits) + len(grids) * (1 + setting.folds)
-        for result in track(results(pool), total):
+        for result in track(results(processes), total):
             done.update(result)
     return [_choice(name, grid, setting, done) for name, grid in grids.items()]
 
@@ -212,9 +212,8 @@ def predicted(
         for choice in choices
     ]
     done: dict[str, Result] = {}
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        pool = joblib.Parallel(jobs, return_as="generator_unordered", max_nbytes=None)
-        for result in _run(pool, fits, setting):
+    with pool(jobs) as processes:
+        for result in _run(processes, fits, setting):
             done.update(result)
     return {fit.name: _scores(fit, setting, done) for fit in fits}
 
@@ -372,7 +371,7 @@ def fold_sides(
 
 
 def _run(
-    pool: joblib.Parallel, fits: Sequence[Fit], setting: Setting
+    processes: joblib.Parallel, fits: Sequence[Fit], setting: Setting
 ) -> Iterator[dict[str, Result]]:
     """Yield the result of each fit under its key, read from its file or fitted now."""
     missing = []
@@ -384,7 +383,7 @@ def _run(
         else:
             missing.append((key, fit))
     tasks = (joblib.delayed(_fit)(key, fit, setting) for key, fit in missing)
-    for key, result in pool(tasks):
+    for key, result in processes(tasks):
         # Written here and not in the worker: with one writer, a run that is stopped
         # loses no fit but those under way.
         path = _path(key, setting)

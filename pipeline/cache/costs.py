@@ -252,6 +252,18 @@ def estimate(
     )
 
 
+def seconds(job: Job, share: float) -> float | None:
+    """Return what a part of a running stage's work takes; None if it is not known.
+
+    Args:
+        job: of the stage.
+        share: of the whole work, in [0, 1].
+    """
+    numbers, memory = sizes(job.run, job.stamps), Memory(job.run)
+    whole = estimate(job.stage, job.stamps, numbers, memory).seconds
+    return None if whole is None else share * whole
+
+
 def sizes(run: Path, present: Stamps) -> Sizes | None:
     """Return the numbers of records as the config has them, or else the artifact.
 

@@ -19,6 +19,8 @@ from pipeline.config import Config
 
 # The nodes without which MindSpore can use neither Ascend nor a GPU.
 NODES = ("davinci*", "nvidia[0-9]*", "dxg")
+# Tells a rank how many share its host, each with a device of its own.
+N_LOCAL = "LOCAL_RANKS"
 # Variables that decide which devices a process sees, and which libraries it finds.
 VARIABLES = (
     "ASCEND_HOME_PATH",

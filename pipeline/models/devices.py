@@ -4,13 +4,16 @@ import os
 import sys
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mindspore as ms
 import numpy as np
+from mindspore import nn, ops
 from mindspore.dataset import vision
 from numpy.typing import NDArray
 
+from pipeline.cache.devices import N_LOCAL
 from pipeline.errors import AuditError
 
 PREFERENCE = ("Ascend", "GPU", "CPU")
@@ -46,12 +49,17 @@ def start(name: str) -> str:
     wanted = PREFERENCE if name == "auto" else (name,)
     for device in wanted:
         if ms.hal.is_available(device):
-            ms.set_device(device)
+            ms.set_device(device, place() if device != "CPU" else None)
             compile_graphs()
             return device
     problem = f"{name} cannot be used by MindSpore {ms.__version__} here"
     fix = f"{MISSING.get(name, MISSING['CPU'])}, or use auto"
     raise AuditError("device", problem, fix)
+
+
+def place() -> int | None:
+    """Return which device of this host is that of this rank; None if it is no rank."""
+    return int(os.environ["DEVICE_ID"]) if N_LOCAL in os.environ else None
 
 
 def compile_graphs() -> None:
@@ -69,6 +77,31 @@ def repeat_draws() -> None:
     # It can be set once in a process, and a user's own module may have done so.
     with suppress(RuntimeError):
         ms.device_context.cpu.op_tuning.threads_num(1)
+
+
+def by_one_thread() -> None:
+    """Have networks on a CPU trained by one thread, whatever there are processors.
+
+    How MindSpore divides a sum among threads depends on the processors that it sees
+    when it first computes something, and so do the last bits of what is trained. With
+    one thread they are the same on any number of processors, and in any number of
+    processes that share them.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    square = ms.Tensor(np.ones((2, 2), dtype=np.float32))
+    _Product()(square).asnumpy()
+    for thread in Path("/proc/self/task").iterdir():
+        # One that has ended meanwhile needs none.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), before)
+
+
+class _Product(nn.Cell):  # type: ignore[misc]
+    def construct(self, square: ms.Tensor) -> ms.Tensor:
+        return ops.matmul(square, square)
 
 
 def resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -1,0 +1,355 @@
+"""Ranks: the processes among which the models of an audit are shared out.
+
+MindSpore's own launcher starts them, on this host and on others. They exchange nothing:
+each writes files that no other writes, and the stage that had them started puts these
+together. So the number of ranks decides nothing, and a run that was stopped goes on
+with another number of them.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pipeline import cli, cluster
+from pipeline.cache.devices import N_LOCAL, nodes
+from pipeline.cache.stamps import Job, stamp_path
+from pipeline.errors import AuditError
+
+Item = TypeVar("Item")
+
+# Seconds of work from which on several processes pay on a CPU, each of which takes some
+# seconds to start and to compile its graph.
+LONG = 60.0
+MEMORY = 2_000_000_000  # bytes that a process should have for itself on a CPU
+# A rank writes a line each half minute, at least.
+SILENCE = 600.0  # seconds
+DONE = "done: "  # what the line of a rank begins with that has finished an item
+ENDED = "ended"  # the line of one that has finished its share
+ERROR = "error: "  # what the line of its error begins with
+NOTE = "note: "  # and that of something else that the user should know
+POLL = 0.2  # seconds between looks at the logs
+LAST = 3  # lines of a log that are shown of a rank that ended without an error
+
+
+class Rank(NamedTuple):
+    """A process among those that share the work."""
+
+    number: int
+    size: int
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """Return the items that are this rank's: every one is some rank's."""
+        return list(items[self.number :: self.size])
+
+
+def number(device: str, n_items: int, seconds: float | None) -> int:
+    """Return how many ranks this host is to start; 1 for none.
+
+    Args:
+        device: that networks run on.
+        n_items: that are to be done.
+        seconds: that they would take one after the other; None: not known.
+
+    Raises:
+        AuditError: as `cli.workers`.
+    """
+    workers = cli.workers()
+    if workers.nodes > 1:
+        return workers.ranks or 1
+    if workers.scheduler:
+        return n_items  # a task for each
+    if workers.ranks is not None:
+        return max(min(workers.ranks, n_items), 1)
+    if device == "CPU":
+        is_long = seconds is not None and seconds >= LONG
+        n_usual = min(len(processors()), memory() // MEMORY) if is_long else 1
+    else:
+        n_usual = len(accelerators()) if device == "Ascend" else 1
+    return max(min(n_usual, n_items), 1)
+
+
+def are_used(n_ranks: int) -> bool:
+    """Return whether ranks do the work, on this host or on several."""
+    workers = cli.workers()
+    return n_ranks > 1 or workers.nodes > 1 or bool(workers.scheduler)
+
+
+def processors() -> list[int]:
+    """Return the processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def memory() -> int:
+    """Return the bytes of memory that are free; many where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return sys.maxsize
+    found = re.search(r"^MemAvailable: *(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else sys.maxsize
+
+
+def accelerators() -> list[str]:
+    """Return the NPUs that a process here may use."""
+    shown = os.environ.get("ASCEND_RT_VISIBLE_DEVICES")
+    if shown is not None:
+        return [name for name in shown.split(",") if name.strip()]
+    return [str(node) for node in nodes("davinci[0-9]*")]
+
+
+# A rank
+
+
+@contextmanager
+def sharing() -> Iterator[Rank | None]:
+    """Yield which rank this process is, held to its share of the processors.
+
+    Yields:
+        None for the process that only builds a cluster, for which ranks that exchange
+        nothing have no use.
+    """
+    if os.environ.get("MS_ROLE") == "MS_SCHED":
+        yield None
+        return
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    local, n_local = os.environ.get("DEVICE_ID"), os.environ.get(N_LOCAL)
+    if local and n_local and hasattr(os, "sched_setaffinity"):
+        # Small steps hand over between threads, which is slow where processes take the
+        # processors from each other.
+        share = processors()[int(local) :: int(n_local)]
+        os.sched_setaffinity(0, share or processors())
+    yield Rank(int(os.environ["RANK_ID"]), int(os.environ["RANK_SIZE"]))
+    _say(ENDED)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it has ended, however it did."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+def finished(item: object) -> None:
+    """Tell the stage that a rank has finished an item of its share."""
+    _say(f"{DONE}{item}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+# The stage that has them started
+
+
+def run(job: Job, n_ranks: int, total: int, is_left: Callable[[], bool]) -> None:
+    """Have ranks do the work of a stage, and wait for those of all hosts.
+
+    Args:
+        job: of the stage.
+        n_ranks: that this host starts.
+        total: number of items, to show how far they are.
+        is_left: whether a rank has left something to do; asked of the first host.
+
+    Raises:
+        AuditError: if a rank fails, with what it said.
+    """
+    workers = cli.workers()
+    logs = job.run / "ranks" / job.stage
+    logs.mkdir(parents=True, exist_ok=True)
+    if workers.scheduler:
+        ours = _on_cluster(job, n_ranks, total, workers.scheduler, logs)
+    else:
+        ours = _on_hosts(job, n_ranks, total, is_left, workers, logs)
+    said = (line for path in ours for line in text_of(path).splitlines())
+    for line in dict.fromkeys(said):
+        if line.startswith(NOTE):
+            cli.note(line.removeprefix(NOTE))
+
+
+def _on_cluster(
+    job: Job, n_ranks: int, total: int, address: str, logs: Path
+) -> list[Path]:
+    """Have a cluster run the ranks, and return their logs."""
+    words = ["-m", f"stages.{job.stage}", "--stamp", str(_stamp(job)), "--rank"]
+    handed_on = {name: os.environ.get(name, "") for name in cluster.HANDED_ON}
+    paths = [logs / f"worker_{n}.log" for n in range(n_ranks)]
+    folder = Path.cwd()
+    with cluster.connected(address, folder) as client, cli.progress() as bar:
+        task = bar.add_task(job.stage, total=total, note=f"on {address}")
+        # One that is lost with its worker is run again by another.
+        running = {
+            client.submit(
+                cluster.process,
+                str(folder),
+                words,
+                {**handed_on, "RANK_ID": str(n), "RANK_SIZE": str(n_ranks)},
+                pure=False,
+            ): n
+            for n in range(n_ranks)
+        }
+        for future in cluster.finished(running):
+            n = running[future]
+            status, text = future.result()
+            paths[n].write_text(text, encoding="utf-8")
+            if status != 0:
+                client.cancel([*running])
+                raise _told(job, n, n_ranks, paths[n]) or _ended(job, paths[n])
+            bar.advance(task, f"\n{text}".count(f"\n{DONE}"))
+    return paths
+
+
+def _on_hosts(
+    job: Job,
+    n_ranks: int,
+    total: int,
+    is_left: Callable[[], bool],
+    workers: cli.Workers,
+    logs: Path,
+) -> list[Path]:
+    """Have MindSpore's launcher run this host's ranks, and return their logs."""
+    n_all = n_ranks * workers.nodes
+    first = n_ranks * workers.node_rank
+    paths = {n: logs / f"worker_{n}.log" for n in range(n_all)}
+    ours = [paths[first + n] for n in range(n_ranks)]
+    for path in ours:
+        path.unlink(missing_ok=True)
+    began = time.time()
+    with cli.progress() as bar:
+        task = bar.add_task(job.stage, total=total, note=f"{n_all} ranks")
+
+        def show() -> None:
+            done = sum(
+                text_of(path).count(f"\n{DONE}")
+                for path in paths.values()
+                if path.exists() and path.stat().st_mtime >= began
+            )
+            bar.update(task, completed=min(done, total))
+
+        with _launched(job, n_ranks, workers, logs) as launcher:
+            while launcher.poll() is None:
+                show()
+                time.sleep(POLL)
+        if launcher.returncode != 0:
+            raise _error(job, n_all, paths, ours, logs)
+        while workers.nodes > 1 and workers.node_rank == 0 and is_left():
+            show()
+            _check_others(job, paths, ours, began)
+            time.sleep(POLL)
+    return ours
+
+
+@contextmanager
+def _launched(
+    job: Job, n_ranks: int, workers: cli.Workers, logs: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start MindSpore's launcher, and end it and its ranks with the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The launcher runs what PATH finds under this name.
+        python = Path(folder) / "python"
+        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python.chmod(0o755)
+        options = {
+            "worker_num": n_ranks * workers.nodes,
+            "local_worker_num": n_ranks,
+            "node_rank": workers.node_rank,
+            "master_addr": workers.master or "127.0.0.1",
+            "log_dir": logs,
+            "join": True,
+            "tail_worker_log": n_ranks,  # none of them
+        }
+        command = [sys.executable, "-m", "mindspore.parallel.cluster.run"]
+        command += [f"--{name}={value}" for name, value in options.items()]
+        command += ["python", "-m", f"stages.{job.stage}", "--stamp", str(_stamp(job))]
+        path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        with (logs / f"launcher_{workers.node_rank}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--rank"],
+                env={**os.environ, "PATH": path, N_LOCAL: str(n_ranks)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(10.0)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _stamp(job: Job) -> Path:
+    return stamp_path(job.run, job.stage)
+
+
+def _error(
+    job: Job, n_all: int, paths: dict[int, Path], ours: list[Path], logs: Path
+) -> AuditError:
+    """Return the error of the rank that failed: that which it told, if it did."""
+    for n, path in paths.items():
+        if path in ours and (error := _told(job, n, n_all, path)):
+            return error
+    # The launcher has ended the others, whose logs do not say so.
+    failed = [path for path in ours if "Traceback" in text_of(path)]
+    failed += [path for path in ours if not path.exists()]
+    return _ended(job, (failed or ours)[0])
+
+
+def _told(job: Job, n: int, n_all: int, path: Path) -> AuditError | None:
+    """Return the error that a rank has told in its log."""
+    for line in reversed(text_of(path).splitlines()):
+        if line.startswith(ERROR):
+            problem, _, fix = line.removeprefix(ERROR).partition(". Fix: ")
+            where = f"{job.stage} (rank {n} of {n_all})"
+            return AuditError(where, problem, fix.removesuffix("."))
+    return None
+
+
+def _ended(job: Job, path: Path) -> AuditError:
+    """Return the error of a rank that ended without telling one."""
+    lines = [line.strip() for line in text_of(path).splitlines() if line.strip()]
+    said = " / ".join(lines[-LAST:]) or "nothing"
+    problem = f"a rank ended before its work was done; it said last: {said}"
+    fix = f"see {path.parent}; make goes on from what is done"
+    return AuditError(job.stage, problem, fix)
+
+
+def _check_others(
+    job: Job, paths: dict[int, Path], ours: list[Path], began: float
+) -> None:
+    """Refuse to wait for ranks of other hosts that have failed or say nothing."""
+    for n, path in paths.items():
+        if path in ours:
+            continue
+        last = path.stat().st_mtime if path.exists() else 0.0
+        if last >= began and (error := _told(job, n, len(paths), path)):
+            raise error
+        has_ended = f"\n{ENDED}\n" in text_of(path)
+        if time.time() - max(last, began) > SILENCE and not has_ended:
+            problem = f"has said nothing for {cli.duration(SILENCE)} in {path}"
+            fix = "start its host anew; what it has done is kept"
+            raise AuditError(f"{job.stage} (rank {n} of {len(paths)})", problem, fix)
+
+
+def text_of(path: Path) -> str:
+    """Return what a rank has said, each line after a line break."""
+    try:
+        return "\n" + path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

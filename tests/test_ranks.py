@@ -1,0 +1,213 @@
+"""The work of a stage shared out among processes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from pipeline.errors import AuditError
+from pipeline.models import ranks
+from tests.conftest import Checkout
+from tests.test_make import bytes_of
+
+VARIABLES = ("JOBS", "RANKS", "NODES", "NODE_RANK", "MASTER", "SCHEDULER")
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+# What the environment says
+
+
+def test_without_a_word_the_stages_choose() -> None:
+    assert cli.workers() == (None, None, 1, 0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ("JOBS=two", "JOBS: is 'two'. Fix: give a whole number >= 1."),
+        ("RANKS=0", "RANKS: is '0'. Fix: give a whole number >= 1."),
+        ("RANKS=-1", "RANKS: is '-1'. Fix: give a whole number >= 1."),
+        ("NODE_RANK=½", "NODE_RANK: is '½'. Fix: give a whole number >= 0."),
+        (
+            "NODES=2 NODE_RANK=2",
+            "NODE_RANK: is 2, but NODES is 2. Fix: count the hosts from 0.",
+        ),
+        (
+            "NODES=2 RANKS=2",
+            "MASTER: is missing, but NODES is more than 1. Fix: pass the address of "
+            "the host that has NODE_RANK=0.",
+        ),
+        (
+            "NODES=2 MASTER=10.0.0.1",
+            "RANKS: is missing, but NODES is more than 1. Fix: pass how many processes "
+            "each host starts, the same on all.",
+        ),
+        (
+            "SCHEDULER=host",
+            "SCHEDULER: is 'host'. Fix: give the address that `dask scheduler` prints, "
+            "as tcp://host:8786.",
+        ),
+        (
+            "SCHEDULER=tcp://host:1 RANKS=2",
+            "SCHEDULER: is given beside RANKS or NODES. Fix: leave one of them out.",
+        ),
+    ],
+)
+def test_a_variable_without_sense_is_refused(
+    variables: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in variables.split():
+        monkeypatch.setenv(*variable.split("="))
+    with pytest.raises(AuditError) as caught:
+        cli.workers()
+    assert str(caught.value) == message
+
+
+def test_a_wrong_number_of_ranks_is_refused_before_anything_is_made(
+    checkout: Checkout,
+) -> None:
+    done = checkout.make("audit", "RANKS=many")
+    assert done.returncode != 0
+    line = "error: RANKS: is 'many'. Fix: give a whole number >= 1."
+    assert done.stderr.splitlines()[0] == line
+    assert not checkout.run.exists()
+
+
+# How many there are
+
+
+def test_there_are_no_more_ranks_than_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANKS", "4")
+    assert [ranks.number("CPU", n, None) for n in (1, 3, 9)] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "free", "expected"),
+    [
+        (None, 64, 1),
+        (ranks.LONG - 1, 64, 1),
+        (ranks.LONG, 64, 8),
+        (ranks.LONG, 7, 3),
+        (ranks.LONG, 1, 1),
+    ],
+)
+def test_on_a_cpu_long_work_has_a_rank_for_each_processor_with_memory_for_it(
+    seconds: float | None, free: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "processors", lambda: list(range(8)))
+    monkeypatch.setattr(ranks, "memory", lambda: free * 10**9)
+    assert ranks.number("CPU", 16, seconds) == expected
+
+
+def test_there_is_a_rank_for_each_npu(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Path("/dev/davinci0"), Path("/dev/davinci1"), Path("/dev/davinci2")]
+    monkeypatch.setattr(ranks, "nodes", lambda pattern: found)
+    monkeypatch.delenv("ASCEND_RT_VISIBLE_DEVICES", raising=False)
+    assert ranks.number("Ascend", 16, None) == 3
+    monkeypatch.setenv("ASCEND_RT_VISIBLE_DEVICES", "0,2")
+    assert ranks.number("Ascend", 16, None) == 2
+    assert ranks.number("GPU", 16, 1e6) == 1
+
+
+def test_free_memory_is_that_which_the_system_tells() -> None:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    total = next(int(line.split()[1]) for line in lines if "MemTotal" in line)
+    assert 0 < ranks.memory() <= total * 1024
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_every_item_is_one_ranks(size: int) -> None:
+    shares = [ranks.Rank(n, size).of(range(7)) for n in range(size)]
+    assert sorted(item for share in shares for item in share) == list(range(7))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+# Whole stages
+
+
+def test_the_number_of_ranks_changes_no_byte(audited: Checkout, tmp_path: Path) -> None:
+    """Of four references: by one process, by three, and by three and then by two."""
+    audited.edit("count = 2", "count = 4")
+    others = [audited.copy(tmp_path / name) for name in ("three", "two")]
+    done = audited.make("features")
+    assert "2 of 4 trained" in done.stdout, done.stderr
+    for audit in others:
+        for stage in ("references", "features"):
+            shutil.rmtree(audit.run / stage)
+    three, two = others
+    done = three.make("features", "RANKS=3")
+    assert "4 of 4 trained" in done.stdout, done.stderr
+    assert "15 of 15 shards of 5 models extracted" in done.stdout
+    assert made_by(three) == made_by(audited)
+
+    shutil.copytree(three.run / "references", two.run / "references")
+    for name in ("reference-001.ckpt", "reference-002.json", "references.h5"):
+        (two.run / "references" / name).unlink()
+    done = two.make("features", "RANKS=2")
+    assert "2 of 4 trained" in done.stdout, done.stderr
+    assert made_by(two) == made_by(audited)
+
+
+def made_by(audit: Checkout) -> dict[str, bytes]:
+    """Return what the two stages have made that ranks share in."""
+    return {
+        name: content
+        for name, content in bytes_of(audit).items()
+        if name.startswith(("references/", "features/"))
+    }
+
+
+RECIPE = """
+import mindspore as ms
+from pathlib import Path
+
+def train(network, records, seed):
+    for weight in network.trainable_params():
+        weight.set_data(weight.value() * 1.01)
+    if len(list(Path("artifacts/tiny/references").glob("*.json"))) == 2:
+        raise ValueError("no more")
+"""
+
+
+def test_a_rank_that_fails_fails_the_stage_with_its_error(checkout: Checkout) -> None:
+    (checkout.folder / "mine.py").write_text(RECIPE)
+    checkout.edit(
+        "learning_rate = 0.01\nepochs = 2\nbatch_size = 16",
+        'recipe = "mine.py:train"',
+    )
+    checkout.edit("count = 2", "count = 6")
+    done = checkout.make("references", "RANKS=2")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert line.startswith("error: references (rank ")
+    assert " of 2): mine.py:train: fails (ValueError: no more" in line
+    assert line.endswith("Fix: correct the recipe.")
+    assert len(list((checkout.run / "references").glob("*.ckpt"))) == 2
+
+
+def test_a_rank_that_ends_without_a_word_is_told_by_its_last_lines(
+    checkout: Checkout,
+) -> None:
+    ending = "os.write(1, b'bye\\n'); os._exit(7)"
+    recipe = RECIPE.replace('raise ValueError("no more")', ending)
+    (checkout.folder / "mine.py").write_text("import os\n" + recipe)
+    checkout.edit(
+        "learning_rate = 0.01\nepochs = 2\nbatch_size = 16",
+        'recipe = "mine.py:train"',
+    )
+    checkout.edit("count = 2", "count = 4")
+    done = checkout.make("references", "RANKS=2")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert line.startswith(
+        "error: references: a rank ended before its work was done; it said last: "
+    )
+    assert line.endswith(
+        "Fix: see artifacts/tiny/ranks/references; make goes on from what is done."
+    )
