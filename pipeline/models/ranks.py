@@ -37,6 +37,9 @@ DONE = "done: "  # what the line of a rank begins with that has finished an item
 ENDED = "ended"  # the line of one that has finished its share
 ERROR = "error: "  # what the line of its error begins with
 NOTE = "note: "  # and that of something else that the user should know
+# Ranks for each worker of a cluster: few, as each compiles its graph anew, but workers
+# may differ in speed.
+PER_WORKER = 2
 POLL = 0.2  # seconds between looks at the logs
 LAST = 3  # lines of a log that are shown of a rank that ended without an error
 
@@ -67,7 +70,7 @@ def number(device: str, n_items: int, seconds: float | None) -> int:
     if workers.nodes > 1:
         return workers.ranks or 1
     if workers.scheduler:
-        return n_items  # a task for each
+        return n_items  # as many as its workers are good for
     if workers.ranks is not None:
         return max(min(workers.ranks, n_items), 1)
     if device == "CPU":
@@ -185,9 +188,10 @@ def _on_cluster(
     """Have a cluster run the ranks, and return their logs."""
     words = ["-m", f"stages.{job.stage}", "--stamp", str(_stamp(job)), "--rank"]
     handed_on = {name: os.environ.get(name, "") for name in cluster.HANDED_ON}
-    paths = [logs / f"worker_{n}.log" for n in range(n_ranks)]
     folder = Path.cwd()
     with cluster.connected(address, folder) as client, cli.progress() as bar:
+        n_ranks = min(n_ranks, PER_WORKER * len(client.nthreads()))
+        paths = [logs / f"worker_{n}.log" for n in range(n_ranks)]
         task = bar.add_task(job.stage, total=total, note=f"on {address}")
         # One that is lost with its worker is run again by another.
         running = {
