@@ -1,6 +1,8 @@
 """The work of a stage shared out among processes."""
 
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ import pytest
 from pipeline import cli
 from pipeline.errors import AuditError
 from pipeline.models import ranks
-from tests.conftest import Checkout
+from tests import interpreter, jobs
+from tests.conftest import Checkout, environment
 from tests.test_make import bytes_of
 
 VARIABLES = ("JOBS", "RANKS", "NODES", "NODE_RANK", "MASTER", "SCHEDULER")
@@ -211,3 +214,64 @@ def test_a_rank_that_ends_without_a_word_is_told_by_its_last_lines(
     assert line.endswith(
         "Fix: see artifacts/tiny/ranks/references; make goes on from what is done."
     )
+
+
+# Several hosts, played by this one
+
+
+def test_two_hosts_share_a_folder(audited: Checkout, finished: Checkout) -> None:
+    for stage in ("references", "features"):
+        shutil.rmtree(audited.run / stage)
+    words = ["features", "RANKS=1", "NODES=2", "MASTER=127.0.0.1"]
+    python = interpreter.preloaded()
+    other = subprocess.Popen(
+        audited.command(*words, "NODE_RANK=1", python=python),
+        cwd=audited.folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    done = audited.make(*words, "NODE_RANK=0")
+    said, _ = other.communicate()
+    assert done.returncode == 0, done.stderr
+    assert other.returncode == 0
+    assert said == (
+        "references 1 ranks of this host have done their share\n"
+        "features   1 ranks of this host have done their share\n"
+    )
+    assert made_by(audited) == made_by(finished)
+    logs = audited.run / "ranks" / "references"
+    for number in range(2):
+        assert (logs / f"worker_{number}.log").read_text() == (
+            f"done: {number}\nended\n"
+        )
+
+
+def test_the_first_host_does_not_wait_for_a_rank_that_has_failed_or_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jobs.job("references", tmp_path)
+    paths = {n: tmp_path / f"worker_{n}.log" for n in range(3)}
+    ours, began = [paths[0]], time.time() - 1
+    paths[0].write_text("error: ours is told by the launcher\n")
+    paths[1].write_text("done: 1\nended\n")
+    paths[2].write_text("done: 2\n")
+    ranks._check_others(job, paths, ours, began)
+
+    monkeypatch.setattr(ranks, "SILENCE", 0.0)
+    with pytest.raises(AuditError) as caught:
+        ranks._check_others(job, paths, ours, began)
+    assert str(caught.value) == (
+        f"references (rank 2 of 3): has said nothing for 1 s in {paths[2]}. Fix: start "
+        "its host anew; what it has done is kept."
+    )
+    paths[2].write_text("done: 2\nerror: mine.py:train: fails. Fix: correct it.\n")
+    with pytest.raises(AuditError) as caught:
+        ranks._check_others(job, paths, ours, began)
+    assert str(caught.value) == (
+        "references (rank 2 of 3): mine.py:train: fails. Fix: correct it."
+    )
+    # What an earlier run has said is of no interest.
+    monkeypatch.setattr(ranks, "SILENCE", 600.0)
+    ranks._check_others(job, paths, ours, time.time() + 60)

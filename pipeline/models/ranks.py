@@ -36,6 +36,10 @@ SILENCE = 600.0  # seconds
 DONE = "done: "  # what the line of a rank begins with that has finished an item
 ENDED = "ended"  # the line of one that has finished its share
 ERROR = "error: "  # what the line of its error begins with
+# Variables by which the launcher tells MindSpore of other processes.
+OF_LAUNCHER = re.compile(
+    "RANK_ID|RANK_SIZE|MS_(ROLE|NODE_ID|WORKER_NUM|SCHED_.*|TOPO_.*)"
+)
 NOTE = "note: "  # and that of something else that the user should know
 # Ranks for each worker of a cluster: few, as each compiles its graph anew, but workers
 # may differ in speed.
@@ -133,7 +137,11 @@ def sharing() -> Iterator[Rank | None]:
         # processors from each other.
         share = processors()[int(local) :: int(n_local)]
         os.sched_setaffinity(0, share or processors())
-    yield Rank(int(os.environ["RANK_ID"]), int(os.environ["RANK_SIZE"]))
+    rank = Rank(int(os.environ["RANK_ID"]), int(os.environ["RANK_SIZE"]))
+    # To MindSpore it is a process on its own, with nobody to wait for.
+    for name in [*filter(OF_LAUNCHER.fullmatch, os.environ)]:
+        del os.environ[name]
+    yield rank
     _say(ENDED)
 
 
