@@ -113,8 +113,6 @@ def share(job: Job) -> None:
     from pipeline.models import ranks
 
     with ranks.sharing() as rank:
-        if rank is None:
-            return
         settings = job.section(Features)
         records = arrays.upstream(job, "records", kinds.Records)
         member = arrays.upstream(job, "references", kinds.References).member

@@ -258,8 +258,6 @@ def share(job: Job) -> None:
     from pipeline.models import ranks
 
     with ranks.sharing() as rank:
-        if rank is None:
-            return
         settings = job.section(References)
         records = arrays.upstream(job, "records", kinds.Records)
         member = selection.halves(

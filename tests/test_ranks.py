@@ -209,8 +209,9 @@ def test_a_rank_that_ends_without_a_word_is_told_by_its_last_lines(
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
     assert line.startswith(
-        "error: references: a rank ended before its work was done; it said last: "
+        "error: references: a rank ended before its work was done; rank "
     )
+    assert "said last: " in line
     assert line.endswith(
         "Fix: see artifacts/tiny/ranks/references; make goes on from what is done."
     )

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 # Seconds of work from which on several processes pay on a CPU, each of which takes some
 # seconds to start and to compile its graph.
-LONG = 60.0
+LONG = 30.0
 MEMORY = 2_000_000_000  # bytes that a process should have for itself on a CPU
 # A rank writes a line each half minute, at least.
 SILENCE = 600.0  # seconds
@@ -120,16 +120,8 @@ def accelerators() -> list[str]:
 
 
 @contextmanager
-def sharing() -> Iterator[Rank | None]:
-    """Yield which rank this process is, held to its share of the processors.
-
-    Yields:
-        None for the process that only builds a cluster, for which ranks that exchange
-        nothing have no use.
-    """
-    if os.environ.get("MS_ROLE") == "MS_SCHED":
-        yield None
-        return
+def sharing() -> Iterator[Rank]:
+    """Yield which rank this process is, held to its share of the processors."""
     threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     local, n_local = os.environ.get("DEVICE_ID"), os.environ.get(N_LOCAL)
     if local and n_local and hasattr(os, "sched_setaffinity"):
@@ -218,7 +210,9 @@ def _on_cluster(
             paths[n].write_text(text, encoding="utf-8")
             if status != 0:
                 client.cancel([*running])
-                raise _told(job, n, n_ranks, paths[n]) or _ended(job, paths[n])
+                raise _told(job, n, n_ranks, paths[n]) or _ended(
+                    job, {f"rank {n}": text}, logs
+                )
             bar.advance(task, f"\n{text}".count(f"\n{DONE}"))
     return paths
 
@@ -269,9 +263,13 @@ def _launched(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Start MindSpore's launcher, and end it and its ranks with the block."""
     with tempfile.TemporaryDirectory() as folder:
-        # The launcher runs what PATH finds under this name.
+        # The launcher runs what PATH finds under this name. It also starts a process by
+        # which ranks would find each other, and these have no use for it.
         python = Path(folder) / "python"
-        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python.write_text(
+            '#!/bin/sh\n[ "$MS_ROLE" = MS_SCHED ] && exit\n'
+            f'exec {shlex.quote(sys.executable)} "$@"\n'
+        )
         python.chmod(0o755)
         options = {
             "worker_num": n_ranks * workers.nodes,
@@ -286,7 +284,7 @@ def _launched(
         command += [f"--{name}={value}" for name, value in options.items()]
         command += ["python", "-m", f"stages.{job.stage}", "--stamp", str(_stamp(job))]
         path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        with (logs / f"launcher_{workers.node_rank}.log").open("wb") as log:
+        with _launcher(logs, workers).open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--rank"],
                 env={**os.environ, "PATH": path, N_LOCAL: str(n_ranks)},
@@ -306,6 +304,10 @@ def _launched(
                     process.wait()
 
 
+def _launcher(logs: Path, workers: cli.Workers) -> Path:
+    return logs / f"launcher_{workers.node_rank}.log"
+
+
 def _stamp(job: Job) -> Path:
     return stamp_path(job.run, job.stage)
 
@@ -318,9 +320,12 @@ def _error(
         if path in ours and (error := _told(job, n, n_all, path)):
             return error
     # The launcher has ended the others, whose logs do not say so.
-    failed = [path for path in ours if "Traceback" in text_of(path)]
-    failed += [path for path in ours if not path.exists()]
-    return _ended(job, (failed or ours)[0])
+    texts = {f"rank {n}": text_of(path) for n, path in paths.items() if path in ours}
+    short = {name: text for name, text in texts.items() if not has_ended(text)}
+    failed = {name: text for name, text in short.items() if "Traceback" in text}
+    if not any(texts.values()):
+        failed = {"the launcher": text_of(_launcher(logs, cli.workers()))}
+    return _ended(job, failed or short, logs)
 
 
 def _told(job: Job, n: int, n_all: int, path: Path) -> AuditError | None:
@@ -333,13 +338,25 @@ def _told(job: Job, n: int, n_all: int, path: Path) -> AuditError | None:
     return None
 
 
-def _ended(job: Job, path: Path) -> AuditError:
-    """Return the error of a rank that ended without telling one."""
-    lines = [line.strip() for line in text_of(path).splitlines() if line.strip()]
-    said = " / ".join(lines[-LAST:]) or "nothing"
-    problem = f"a rank ended before its work was done; it said last: {said}"
-    fix = f"see {path.parent}; make goes on from what is done"
-    return AuditError(job.stage, problem, fix)
+def _ended(job: Job, texts: Mapping[str, str], logs: Path) -> AuditError:
+    """Return the error of ranks one of which ended without telling one.
+
+    Args:
+        job: of the stage.
+        texts: what they have said, by name.
+        logs: where it stands.
+    """
+    said = []
+    for name, text in texts.items():
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        said.append(f"{name} said last: {' / '.join(lines[-LAST:]) or 'nothing'}")
+    problem = f"a rank ended before its work was done; {'; '.join(said)}"
+    return AuditError(job.stage, problem, f"see {logs}; make goes on from what is done")
+
+
+def has_ended(text: str) -> bool:
+    """Return whether a rank has said that it has finished its share."""
+    return f"\n{ENDED}\n" in text
 
 
 def _check_others(
@@ -352,8 +369,8 @@ def _check_others(
         last = path.stat().st_mtime if path.exists() else 0.0
         if last >= began and (error := _told(job, n, len(paths), path)):
             raise error
-        has_ended = f"\n{ENDED}\n" in text_of(path)
-        if time.time() - max(last, began) > SILENCE and not has_ended:
+        is_silent = time.time() - max(last, began) > SILENCE
+        if is_silent and not has_ended(text_of(path)):
             problem = f"has said nothing for {cli.duration(SILENCE)} in {path}"
             fix = "start its host anew; what it has done is kept"
             raise AuditError(f"{job.stage} (rank {n} of {len(paths)})", problem, fix)
