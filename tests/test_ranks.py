@@ -173,7 +173,7 @@ from pathlib import Path
 def train(network, records, seed):
     for weight in network.trainable_params():
         weight.set_data(weight.value() * 1.01)
-    if len(list(Path("artifacts/tiny/references").glob("*.json"))) == 2:
+    if len(list(Path("artifacts/tiny/references").glob("*.json"))) >= 2:
         raise ValueError("no more")
 """
 
@@ -191,7 +191,8 @@ def test_a_rank_that_fails_fails_the_stage_with_its_error(checkout: Checkout) ->
     assert line.startswith("error: references (rank ")
     assert " of 2): mine.py:train: fails (ValueError: no more" in line
     assert line.endswith("Fix: correct the recipe.")
-    assert len(list((checkout.run / "references").glob("*.ckpt"))) == 2
+    # Two ranks may each have been at work on another one when the second was done.
+    assert 2 <= len(list((checkout.run / "references").glob("*.ckpt"))) < 6
 
 
 def test_a_rank_that_ends_without_a_word_is_told_by_its_last_lines(
