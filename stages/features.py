@@ -90,7 +90,7 @@ def shared_out(
     missing: list[list[int]],
 ) -> list[list[int]]:
     """Have ranks extract what is missing, if there are any; return what is left."""
-    from pipeline.models import ranks
+    from pipeline.models import launch, ranks
 
     def left() -> list[list[int]]:
         return all_missing(models, len(blocks))
@@ -101,7 +101,7 @@ def shared_out(
     n_ranks = ranks.number(job.section(Features).device, n_items, seconds)
     if not ranks.are_used(n_ranks):
         return missing
-    ranks.run(job, n_ranks, total, lambda: any(left()))
+    launch.run(job, n_ranks, total, lambda: any(left()))
     return left()
 
 

@@ -239,13 +239,13 @@ def trained(
     left = missing.copy()
     if missing:
         # Here and below: signals made elsewhere need no MindSpore at all.
-        from pipeline.models import ranks
+        from pipeline.models import launch, ranks
 
         device = recipe_of(job, settings).device
         seconds = costs.seconds(job, len(missing) / len(member))
         n_ranks = ranks.number(device, len(missing), seconds)
         if ranks.are_used(n_ranks):
-            ranks.run(job, n_ranks, len(missing), is_left)
+            launch.run(job, n_ranks, len(missing), is_left)
         else:
             train(job, settings, records, member, missing)
     for model in missing:

@@ -64,7 +64,7 @@ def assist(goal: str, path: Path, data: str | None) -> None:
     The first host alone writes stamps and artifacts.
     """
     # It does not import MindSpore itself.
-    from pipeline.models import ranks
+    from pipeline.models import launch
 
     run, n_ranks = runs.folder(path), cli.workers().ranks or 1
     wanted = STAGES if goal == "audit" else stamps.chain(goal)
@@ -78,7 +78,7 @@ def assist(goal: str, path: Path, data: str | None) -> None:
                 break
             if all(held[:-1]) and is_written(run, name, present):
                 job = stamps.read(stamps.stamp_path(run, name))
-                ranks.run(job, n_ranks, 0, lambda: False)
+                launch.run(job, n_ranks, 0, lambda: False)
                 print(f"{name:10} {n_ranks} ranks of this host have done their share")
                 break
             if not is_told:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.errors import AuditError
-from pipeline.models import ranks
+from pipeline.models import launch, ranks
 from tests import interpreter, jobs
 from tests.conftest import Checkout, environment
 from tests.test_make import bytes_of
@@ -259,21 +259,21 @@ def test_the_first_host_does_not_wait_for_a_rank_that_has_failed_or_is_silent(
     paths[0].write_text("error: ours is told by the launcher\n")
     paths[1].write_text("done: 1\nended\n")
     paths[2].write_text("done: 2\n")
-    ranks._check_others(job, paths, ours, began)
+    launch.check_others(job, paths, ours, began)
 
-    monkeypatch.setattr(ranks, "SILENCE", 0.0)
+    monkeypatch.setattr(launch, "SILENCE", 0.0)
     with pytest.raises(AuditError) as caught:
-        ranks._check_others(job, paths, ours, began)
+        launch.check_others(job, paths, ours, began)
     assert str(caught.value) == (
         f"references (rank 2 of 3): has said nothing for 1 s in {paths[2]}. Fix: start "
         "its host anew; what it has done is kept."
     )
     paths[2].write_text("done: 2\nerror: mine.py:train: fails. Fix: correct it.\n")
     with pytest.raises(AuditError) as caught:
-        ranks._check_others(job, paths, ours, began)
+        launch.check_others(job, paths, ours, began)
     assert str(caught.value) == (
         "references (rank 2 of 3): mine.py:train: fails. Fix: correct it."
     )
     # What an earlier run has said is of no interest.
-    monkeypatch.setattr(ranks, "SILENCE", 600.0)
-    ranks._check_others(job, paths, ours, time.time() + 60)
+    monkeypatch.setattr(launch, "SILENCE", 600.0)
+    launch.check_others(job, paths, ours, time.time() + 60)
