@@ -24,7 +24,8 @@ NOTE = "note: "  # and that of something else that the user should know
 # Ranks for each worker of a cluster: few, as each compiles its graph anew, but workers
 # may differ in speed.
 PER_WORKER = 2
-POLL = 0.2  # seconds between looks at the logs
+POLL = 0.5  # seconds between looks at the logs
+PATIENCE = 2.0  # and between looks at what ranks of other hosts have left
 LAST = 3  # lines of a log that are shown of a rank that ended without an error
 
 
@@ -124,7 +125,7 @@ def _on_hosts(
         while workers.nodes > 1 and workers.node_rank == 0 and is_left():
             show()
             check_others(job, paths, ours, began)
-            time.sleep(POLL)
+            time.sleep(PATIENCE)
     return ours
 
 
@@ -149,7 +150,7 @@ def _launched(
             "master_addr": workers.master or "127.0.0.1",
             "log_dir": logs,
             "join": True,
-            "tail_worker_log": n_ranks,  # none of them
+            "tail_worker_log": n_ranks * workers.nodes,  # none of them
         }
         command = [sys.executable, "-m", "mindspore.parallel.cluster.run"]
         command += [f"--{name}={value}" for name, value in options.items()]
