@@ -33,7 +33,8 @@ Item = TypeVar("Item")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 
 # Progress and errors go to stderr, results to stdout.
-ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: of a function's name, as in mine.py:train, rich would draw a train.
+ERRORS = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 WIDE = 10_000  # columns of a table that a program reads
 HALF_MINUTE = 30.0  # seconds between lines where there is no bar
 SHOWN: list[Progress] = []  # the bars of this process, the innermost last
@@ -345,7 +346,7 @@ def size(n_bytes: float) -> str:
 
 def show(table: Table) -> None:
     """Print a table; where no terminal is, each row is one line, however long."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.width = console.width if console.is_terminal else WIDE
     console.print(table)
 

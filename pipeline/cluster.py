@@ -74,7 +74,7 @@ def check(client: Any, address: str, folder: Path) -> None:
             raise AuditError(WHERE, problem, "mount it there by the same path")
     try:
         programs = client.run(program)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # Dask tells of an import that fails by its text alone
         problem = f"a worker does not have this program ({error})"
         raise AuditError(WHERE, problem, fix) from error
     own = program()

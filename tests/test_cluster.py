@@ -183,7 +183,8 @@ def test_a_worker_without_this_program_is_told(scheduler: str, tmp_path: Path) -
     finally:
         without.kill()
         without.wait()
-    assert "a worker does not have this program (No module named 'pipeline" in error
+    assert error.startswith("SCHEDULER: a worker does not have this program (")
+    assert "No module named 'pipeline" in error
 
 
 class Told:

@@ -135,6 +135,13 @@ def test_a_bar_is_one_line_that_fits_the_terminal(title: str, width: int) -> Non
         assert line.rstrip().endswith("model 12 of 16, loss 0.123")
 
 
+def test_a_name_between_colons_stays_what_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli.note("mine.py:train: fails")
+    assert capsys.readouterr().err == "note: mine.py:train: fails\n"
+
+
 # Lines where there is no terminal
 
 

@@ -189,8 +189,10 @@ def test_a_rank_that_fails_fails_the_stage_with_its_error(checkout: Checkout) ->
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
     assert line.startswith("error: references (rank ")
-    assert " of 2): mine.py:train: fails (ValueError: no more" in line
-    assert line.endswith("Fix: correct the recipe.")
+    assert line.endswith(
+        " of 2): mine.py:train: fails (mine.py, line 9: ValueError: no more). Fix: "
+        "correct the recipe."
+    )
     # Two ranks may each have been at work on another one when the second was done.
     assert 2 <= len(list((checkout.run / "references").glob("*.ckpt"))) < 6
 
