@@ -88,6 +88,12 @@ def test_references_are_trained_on_halves_and_compile_once() -> None:
     assert cost.seconds == 3.0 + 2 * (2 * 4) * 0.5
 
 
+def test_a_part_of_a_stage_takes_its_share_of_the_whole() -> None:
+    assert costs.seconds(job("references"), 0.5) is None
+    rated()
+    assert costs.seconds(job("references"), 0.5) == (3.0 + 2 * 6 * 0.5) / 2
+
+
 def test_features_are_passes_of_all_models_and_views() -> None:
     rated()
     made = present(("shard_rows = 50", 'shard_rows = 50\nviews = ["identity", "flip"]'))
