@@ -1,7 +1,9 @@
 """The work of a stage shared out among processes."""
 
+import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from pipeline import cli
 from pipeline.errors import AuditError
 from pipeline.models import launch, ranks
 from tests import interpreter, jobs
-from tests.conftest import Checkout, environment
+from tests.conftest import PROJECT, Checkout, environment
 from tests.test_make import bytes_of
 
 VARIABLES = ("JOBS", "RANKS", "NODES", "NODE_RANK", "MASTER", "SCHEDULER")
@@ -279,3 +281,70 @@ def test_the_first_host_does_not_wait_for_a_rank_that_has_failed_or_is_silent(
     # What an earlier run has said is of no interest.
     monkeypatch.setattr(launch, "SILENCE", 600.0)
     launch.check_others(job, paths, ours, time.time() + 60)
+
+
+# A rank, and what became of it
+
+
+def test_a_rank_is_a_process_on_its_own_to_mindspore(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {
+        **{"RANK_ID": "1", "RANK_SIZE": "3", "MS_ROLE": "MS_WORKER", "MS_NODE_ID": "1"},
+        **{"MS_WORKER_NUM": "3", "MS_SCHED_HOST": "::1", "MS_SCHED_PORT": "8118"},
+        "MS_TOPO_TIMEOUT": "600",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with ranks.sharing() as rank:
+        assert rank == ranks.Rank(1, 3)
+        assert not {*told} & {*os.environ}
+        ranks.finished(7)
+    assert capsys.readouterr().out == "done: 7\nended\n"
+
+
+def test_a_rank_ends_with_the_process_that_started_it() -> None:
+    child = "import os; from pipeline.models import ranks; print('there', flush=True)"
+    child += "; ranks.end_with(os.getppid())"
+    code = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', sys.argv[1]])"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, child], stdout=subprocess.PIPE, cwd=PROJECT
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"there\n"
+    parent.kill()
+    # Nothing more comes when the last of both has closed it.
+    assert parent.stdout.read() == b""
+    parent.wait()
+
+
+@pytest.mark.parametrize(
+    ("logs", "said"),
+    [
+        (
+            {"worker_0": "done: 0\nended\n", "worker_1": "note: hm\ndone: 1\nKilled\n"},
+            "rank 1 said last: note: hm / done: 1 / Killed",
+        ),
+        (
+            {"worker_0": "done: 0\n", "worker_1": "Traceback\n\n  line 3\nKeyError\n"},
+            "rank 1 said last: Traceback / line 3 / KeyError",
+        ),
+        (
+            {"worker_0": "", "launcher_0": "No module named 'mindspore'\n"},
+            "the launcher said last: No module named 'mindspore'",
+        ),
+        ({"worker_0": "", "launcher_0": ""}, "the launcher said last: nothing"),
+    ],
+)
+def test_a_rank_that_told_no_error_is_known_by_its_last_lines(
+    logs: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    for name, text in logs.items():
+        (tmp_path / f"{name}.log").write_text(text)
+    paths = {n: tmp_path / f"worker_{n}.log" for n in range(2)}
+    job = jobs.job("features", tmp_path)
+    error = launch.error_of(job, paths, [*paths.values()], tmp_path)
+    assert str(error) == (
+        f"features: a rank ended before its work was done; {said}. Fix: see "
+        f"{tmp_path}; make goes on from what is done."
+    )

@@ -121,7 +121,7 @@ def _on_hosts(
                 show()
                 time.sleep(POLL)
         if launcher.returncode != 0:
-            raise _error(job, n_all, paths, ours, logs)
+            raise error_of(job, paths, ours, logs)
         while workers.nodes > 1 and workers.node_rank == 0 and is_left():
             show()
             check_others(job, paths, ours, began)
@@ -184,18 +184,25 @@ def _stamp(job: Job) -> Path:
     return stamp_path(job.run, job.stage)
 
 
-def _error(
-    job: Job, n_all: int, paths: dict[int, Path], ours: list[Path], logs: Path
+def error_of(
+    job: Job, paths: Mapping[int, Path], ours: list[Path], logs: Path
 ) -> AuditError:
-    """Return the error of the rank that failed: that which it told, if it did."""
+    """Return the error of the rank that failed: that which it told, if it did.
+
+    Args:
+        job: of the stage.
+        paths: logs of the ranks of all hosts.
+        ours: those of this host.
+        logs: their folder.
+    """
     for n, path in paths.items():
-        if path in ours and (error := _told(job, n, n_all, path)):
+        if path in ours and (error := _told(job, n, len(paths), path)):
             return error
     # The launcher has ended the others, whose logs do not say so.
     texts = {f"rank {n}": text_of(path) for n, path in paths.items() if path in ours}
     short = {name: text for name, text in texts.items() if not has_ended(text)}
     failed = {name: text for name, text in short.items() if "Traceback" in text}
-    if not any(texts.values()):
+    if not any(text.strip() for text in texts.values()):
         failed = {"the launcher": text_of(_launcher(logs, cli.workers()))}
     return _ended(job, failed or short, logs)
 

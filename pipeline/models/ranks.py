@@ -107,7 +107,7 @@ def accelerators() -> list[str]:
 @contextmanager
 def sharing() -> Iterator[Rank]:
     """Yield which rank this process is, held to its share of the processors."""
-    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     local, n_local = os.environ.get("DEVICE_ID"), os.environ.get(N_LOCAL)
     if local and n_local and hasattr(os, "sched_setaffinity"):
         # Small steps hand over between threads, which is slow where processes take the
@@ -122,7 +122,7 @@ def sharing() -> Iterator[Rank]:
     _say(ENDED)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process when the one that started it has ended, however it did."""
     while os.getppid() == parent:
         time.sleep(1.0)
