@@ -94,11 +94,11 @@ def program() -> dict[str, str]:
     return {"python": platform.python_version(), **versions, **kinds}
 
 
-def finished(futures: Iterable[Any]) -> Iterator[Any]:
-    """Yield futures as they are finished."""
+def finished(client: Any, futures: Iterable[Any]) -> Iterator[Any]:
+    """Yield futures of a client as they are finished."""
     import distributed
 
-    yield from distributed.as_completed(futures)
+    yield from distributed.as_completed(futures, loop=client.loop)
 
 
 def process(

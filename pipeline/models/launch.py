@@ -76,7 +76,7 @@ def _on_cluster(
             ): n
             for n in range(n_ranks)
         }
-        for future in cluster.finished(running):
+        for future in cluster.finished(client, running):
             n = running[future]
             status, text = future.result()
             paths[n].write_text(text, encoding="utf-8")
