@@ -77,10 +77,10 @@ def scheduler(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return address
 
 
-def test_references_features_and_fits_of_a_cluster_are_those_of_one_process(
+def test_references_and_fits_of_a_cluster_are_those_of_one_process(
     address: str, audited: Checkout, finished: Checkout
 ) -> None:
-    for stage in ("references", "features", "attack"):
+    for stage in ("references", "attack"):
         shutil.rmtree(audited.run / stage)
     done = audited.make("audit", f"SCHEDULER={address}", "RANKS=")
     assert done.returncode == 0, done.stderr
