@@ -79,7 +79,7 @@ def assist(goal: str, path: Path, data: str | None) -> None:
             if all(held[:-1]) and is_written(run, name, present):
                 job = stamps.read(stamps.stamp_path(run, name))
                 launch.run(job, n_ranks, 0, lambda: False)
-                print(f"{name:10} {n_ranks} ranks of this host have done their share")
+                print(f"{name:10} the share of this host is done by {n_ranks} ranks")
                 break
             if not is_told:
                 cli.note(f"{name}: waiting for the first host")

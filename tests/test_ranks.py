@@ -215,7 +215,7 @@ def test_two_hosts_share_a_folder(audited: Checkout, finished: Checkout) -> None
     said, _ = other.communicate()
     assert done.returncode == 0, done.stderr
     assert other.returncode == 0
-    assert said == "references 1 ranks of this host have done their share\n"
+    assert said == "references the share of this host is done by 1 ranks\n"
     assert made_by(audited) == made_by(finished)
     logs = audited.run / "ranks" / "references"
     for number in range(2):
