@@ -409,9 +409,11 @@ def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
     try:
         state = draws.integer(setting.seed, "attack.fit")
         classifier = learned.estimator(fit.method, fit.params, state)
-        prediction = learned.judge(
-            classifier, features[train], member[train], features[judged]
-        )
+        # On a cluster a forest would otherwise add up its trees as they come.
+        with joblib.parallel_config("sequential", n_jobs=1):
+            prediction = learned.judge(
+                classifier, features[train], member[train], features[judged]
+            )
     except AuditError:
         raise
     except Exception as error:
