@@ -592,7 +592,7 @@ def test_every_reference_starts_and_goes_by_draws_of_its_own(
             given.append((weights, seed, float(records.rng.random())))
 
     monkeypatch.setattr(recipes, "Trainer", Trainer)
-    monkeypatch.setattr(checkpoints, "save", lambda *_: None)
+    monkeypatch.setattr(checkpoints, "save", lambda _, path: files.write(path, b""))
     recipe = {"learning_rate": 0.1, "epochs": 1, "device": "CPU"}
     settings = config.References.model_validate({"count": 4, "training": recipe})
     sections = {"target": {"network": "cnn_digits"}, "data": {"source": "digits"}}
@@ -600,14 +600,16 @@ def test_every_reference_starts_and_goes_by_draws_of_its_own(
     content = sources.catalogue(config.Data(source="digits")).content[:4]
     half = np.array([[True, True, False, False]] * 4)
     records = told_records(content=content)
-    assert len(list(references.train(job, settings, records, half, [0, 1, 2, 3]))) == 4
+    done: list[int] = []
+    references.train(job, settings, records, half, [0, 1, 2, 3], done.append)
+    assert done == [0, 1, 2, 3]
     weights, seeds, orders = zip(*given, strict=True)
     assert len({*weights, *seeds}) == 8
     assert len({*orders}) == 4
     # Whatever others are trained, a reference is the same.
     before = given[2]
     given.clear()
-    list(references.train(job, settings, records, half, [2]))
+    references.train(job, settings, records, half, [2])
     assert given == [before]
 
 
