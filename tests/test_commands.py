@@ -118,6 +118,8 @@ DRY = {
     "DATA=path/to/cifar-100-binary": "takes half an hour",
     "make compare A=cifar100-small B=cifar100-defended": "of the audits before",
     "make verify REPORT=artifacts/mine/report/report.json": "of an audit named mine",
+    "make references features RANKS=2": "tests/test_ranks.py launches two ranks",
+    "make audit SCHEDULER=tcp://host:8786": "tests/test_cluster.py starts a cluster",
 }
 # Commands whose work is done by another test.
 ELSEWHERE = {
@@ -127,6 +129,9 @@ ELSEWHERE = {
     "-e 's/^weight_decay = 0.0/weight_decay = 0.001/' "
     "configs/cifar100-small.toml > configs/cifar100-defended.toml": "the same test",
     "make new NAME=mine": "tests/test_starts.py, as it trains a network",
+    "pip install -e '.cluster'": "installs a package; its name is in pyproject.toml",
+    "dask scheduler": "tests/test_cluster.py starts one",
+    "dask worker tcp://host:8786 --nthreads 1 --nworkers 8": "the same test, two",
     "python -m tests.golden": "tests/test_golden.py, and it would write golden.json",
 }
 BROKEN_LIMIT = 2  # the exit code of make gate, of a tiny audit
@@ -256,9 +261,8 @@ def goals() -> list[str]:
 
 def test_commands_within_sentences_have_goals_and_variables_of_make() -> None:
     known = goals()
-    (exported,) = re.findall(
-        r"^export (.*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE
-    )[-1:]
+    makefile = (PROJECT / "Makefile").read_text()
+    exported = " ".join(re.findall(r"^export ([A-Z_ ]+)$", makefile, re.MULTILINE))
     typed = [code for code in inline() if code.split()[0] == "make" and " " in code]
     assert len(typed) > 20
     for code in typed:
@@ -326,6 +330,14 @@ def test_every_fragment_of_python_compiles() -> None:
     assert len(fragments) > 4
     for block in fragments:
         compile(block.text, block.page, "exec")
+
+
+def test_every_script_of_a_shell_parses() -> None:
+    scripts = [block for block in blocks() if block.language == "bash"]
+    assert len(scripts) > 1
+    for block in scripts:
+        told = subprocess.run(["bash", "-n"], input=block.text, text=True, check=False)
+        assert told.returncode == 0, f"{block.page}:\n{block.text}"
 
 
 # Links
