@@ -119,7 +119,6 @@ DRY = {
     "make compare A=cifar100-small B=cifar100-defended": "of the audits before",
     "make verify REPORT=artifacts/mine/report/report.json": "of an audit named mine",
     "make references features RANKS=2": "tests/test_ranks.py launches two ranks",
-    "make audit SCHEDULER=tcp://host:8786": "tests/test_cluster.py starts a cluster",
 }
 # Commands whose work is done by another test.
 ELSEWHERE = {
@@ -130,6 +129,7 @@ ELSEWHERE = {
     "configs/cifar100-small.toml > configs/cifar100-defended.toml": "the same test",
     "make new NAME=mine": "tests/test_starts.py, as it trains a network",
     "pip install -e '.cluster'": "installs a package; its name is in pyproject.toml",
+    "make audit SCHEDULER=tcp://host:8786": "tests/test_cluster.py, stage by stage",
     "dask scheduler": "tests/test_cluster.py starts one",
     "dask worker tcp://host:8786 --nthreads 1 --nworkers 8": "the same test, two",
     "python -m tests.golden": "tests/test_golden.py, and it would write golden.json",
