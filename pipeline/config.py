@@ -451,6 +451,8 @@ class Attack(Section):
     """Decides folds and fits."""
     loss: Literal["exact", "clipped"] = "exact"
     """exact, or clipped as MindArmour computes it."""
+    max_fit: int = Field(default=catalogue.MAX_FIT, ge=100)
+    """Records that attacks are fitted to, at most, >= 100; all are scored."""
     growth: bool = True
     """Run a few attacks by 2, 4, 8 … references too, to see what more would change."""
     attacks: Literal["all"] | Annotated[tuple[str, ...], Field(strict=False)] = "all"
@@ -547,6 +549,8 @@ class Report(Section):
     """Share of the records flagged as members that may be none, in (0, 1)."""
     groups: str | None = Field(default=None, exclude=True)
     """A .npy file with the group of each record of the source."""
+    csv_scores: bool | None = None
+    """Scores in records.csv too, not in Parquet alone; unset, up to 100,000 records."""
     thumbnails: bool = True
     """Show the most exposed records on the page, or only their numbers."""
     seed: int = Field(default=1, ge=0)

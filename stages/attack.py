@@ -1,38 +1,47 @@
 """Run the attacks on the cached features."""
 
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import cli
-from pipeline.attacks import catalogue, coverage, growth, rmia
+from pipeline.attacks import catalogue, coverage, growth, rmia, thresholds
 from pipeline.attacks.division import Division, withholding
-from pipeline.attacks.evidence import blocks, evidence, together
+from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.view import View, unknown
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome
 from pipeline.cache import arrays, documents, kinds, shards, summaries
+from pipeline.cache.scratch import Scratch
 from pipeline.cache.stages import SEARCH, TIMINGS
 from pipeline.cache.stamps import Job
 from pipeline.config import Attack
 from pipeline.errors import AuditError
 from pipeline.findings import controls, exposure, figures, schema
 from pipeline.signals import margins, recalibration
+from pipeline.signals.stored import OfViews, Stored
 from pipeline.statistics import units
 from pipeline.statistics.units import Units
 
 
 def compute(job: Job) -> str:
     """Write search.json and timings.json, then every attack's scores."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return attacked(job, Path(scratch))
+
+
+def attacked(job: Job, scratch: Path) -> str:
+    """Run the attacks, with an empty folder for what is too large for memory."""
     settings = job.section(Attack)
     records = arrays.upstream(job, "records", kinds.Records)
     split = arrays.upstream(job, "split", kinds.Split)
-    shard = shards.target(job)
+    signals = target_signals(job, len(records.id), scratch)
     division, *others = (
         withholding(~records.population, evaluation, records.member)
         for evaluation in split.evaluation
@@ -45,10 +54,12 @@ def compute(job: Job) -> str:
     of_train = units.of(unit, division.attack_train)
     search.fold_sides(train, settings.folds, settings.seed, of_train)
     in_models = arrays.upstream(job, "references", kinds.References).member
-    lacking = unknown(shard.logits, shard.label)
+    lacking = unknown(signals.logits, records.label)
     experiment.check(settings, in_models[:, ~records.population], lacking)
     kept = kept_of(in_models, division, settings.seed, unit)
-    view = view_of(job, settings, shard, division, in_models, kept, unit)
+    view = view_of(
+        job, settings, signals, records.label, division, in_models, kept, unit, scratch
+    )
     memory = job.folder("attack") / "fits"
     outcome = experiment.run(settings, view, memory)
 
@@ -74,6 +85,7 @@ def compute(job: Job) -> str:
             chosen=outcome.strongest, auc_on_attack_train=outcome.auc
         ),
         rmia_slope=rmia.slope(view) if uses_slope else None,
+        fitted=int(view.fitted.sum()),
         null=null,
         repeats=tuple(repeats),
         methods=tuple(map(search.summary, outcome.learned)),
@@ -83,9 +95,9 @@ def compute(job: Job) -> str:
     timings = summaries.Timings(seconds=seconds)
     documents.write(folder / TIMINGS, timings, key=job.key)
     p_value = reference_p_values(view)
-    responses = responses_of(shard)
+    responses = responses_of(view)
     # A million records of many references leave little room for their scores.
-    del view, shard
+    del view
     scores = assembled(records, division, outcome, responses, p_value, points)
     arrays.write(job.artifact("attack"), scores, key=job.key, origin=job.origin)
     n_candidates = sum(len(choice.trials) for choice in outcome.learned)
@@ -176,26 +188,23 @@ class Responses(NamedTuple):
     confidence: NDArray[np.float64]
 
 
-def responses_of(shard: kinds.Shard) -> Responses:
+def responses_of(view: View) -> Responses:
     """Return how the target responds, from its signals."""
-    logits, margin = shard.logits[:, 0], shard.margin[:, 0]
-    confidence = np.full(len(logits), np.nan)
-    if logits.shape[1]:
-        for rows in blocks(len(logits)):
-            confidence[rows] = margins.confidence(logits[rows])
-    return Responses(
-        margins.right(logits, shard.label, margin), margins.loss(margin), confidence
-    )
+    margin = view.margin[:, 0]
+    if "logits" in view.unknown:
+        correct, confidence = margin > 0, np.full(len(margin), np.nan)
+    else:
+        correct = view.by_logits(thresholds.correctness) > 0
+        confidence = view.by_logits(lambda logits, _: margins.confidence(logits))
+    return Responses(correct, margins.loss(margin), confidence)
 
 
 def reference_p_values(view: View) -> NDArray[np.float64]:
     """Return the p-value of each record among models that were not trained on it."""
     references = view.references
-    # A mean of one view would be a copy of all signals.
-    one_view = references.shape[2] == 1
     return exposure.reference_p_values(
         view.phi[:, 0],
-        references[..., 0] if one_view else references.mean(axis=2),
+        OfViews(references, lambda margin: margin.mean(axis=-1), references.shape[:2]),
         view.out_models,
         view.attack_train & ~view.member,
     )
@@ -279,42 +288,67 @@ def kept_of(
     return kept
 
 
+class TargetSignals(NamedTuple):
+    """The target's signals, its logits in a file."""
+
+    logits: Stored  # (n_records, n_views, n_classes)
+    margin: NDArray[np.floating[Any]]  # (n_records, n_views) nats
+
+
+def target_signals(job: Job, n_records: int, scratch: Path) -> TargetSignals:
+    """Read the target's signals, block by block."""
+    logits: Scratch | None = None
+    margin = []
+    for rows, shard in shards.target_blocks(job):
+        if logits is None:
+            shape = n_records, *shard.logits.shape[1:]
+            logits = Scratch(scratch / "logits", shape, shard.logits.dtype)
+        logits.put(shard.logits, rows.start)
+        margin.append(shard.margin)
+    assert logits is not None, "an audit has records"
+    return TargetSignals(logits, np.concatenate(margin))
+
+
 def view_of(
     job: Job,
     settings: Attack,
-    shard: kinds.Shard,
+    signals: TargetSignals,
+    label: NDArray[np.int32],
     division: Division,
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     unit: Units,
+    scratch: Path,
 ) -> View:
-    """Return all that attacks may look at."""
-    shape = (*in_models.shape, shard.margin.shape[1])
-    references = np.empty(shape, dtype=shard.margin.dtype)
-    has_logits = bool(shard.logits.shape[2])
+    """Return all that attacks may look at; what is large lies in the folder."""
+    logits, margin = signals
+    shape = (*in_models.shape, margin.shape[1])
+    references = Scratch(scratch / "references", shape, margin.dtype)
+    has_logits = bool(logits.shape[2])
     used = has_logits and any(
         catalogue.ATTACKS[name].recalibrated for name in experiment.wanted(settings)
     )
-    recalibrated = np.empty(shape if used else (0, *shape[1:]), dtype=np.float32)
+    shape = shape if used else (0, *shape[1:])
+    recalibrated = Scratch(scratch / "recalibrated", shape, np.dtype(np.float32))
     of_blocks = []
-    # Block by block into one array: all blocks beside it would be as much again.
     for block in shards.reference_blocks(job):
-        references[:, block.rows] = block.margin
-        if used:
-            recalibrated[:, block.rows] = block.recalibrated
+        for model in range(len(in_models)):
+            references.put(block.margin[model], model, block.rows.start)
+            if used:
+                recalibrated.put(block.recalibrated[model], model, block.rows.start)
         counts = kept[:, block.rows]
         sides = block.member & counts, ~block.member & counts
         of_blocks.append(evidence(block.margin, *sides))
-    of_target = shard.margin
+    of_target = margin
     if has_logits:
         chosen = recalibration.sample(division.audited)
-        correction = recalibration.fitted(shard.logits[chosen], shard.label[chosen])
-        of_target = recalibration.margin(shard.logits, shard.label, correction)
+        correction = recalibration.fitted(logits[chosen], label[chosen])
+        of_target = recalibration.margin(logits, label, correction)
     return View(
-        logits=shard.logits,
-        margin=shard.margin,
+        logits=logits,
+        margin=margin,
         recalibrated=of_target,
-        label=shard.label,
+        label=label,
         audited=division.audited,
         division=division,
         references=references,
@@ -325,6 +359,7 @@ def view_of(
         seed=settings.seed,
         jobs=cli.workers().jobs or joblib.cpu_count(),
         unit=unit,
+        max_fit=settings.max_fit,
     )
 
 

@@ -507,7 +507,7 @@ def arrays_source(data: Data, records: kinds.Records) -> Source:
         signals = models()
         for rows in blocks:
             ids = records.id[rows]
-            block = signals.outputs[model, ids]
+            block = signals.outputs.of(model, ids)
             wrong = ~np.isfinite(block).all(axis=(1, 2))
             if wrong.any():
                 problem = (

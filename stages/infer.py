@@ -226,7 +226,7 @@ def of_population(job: Job, audit: Audit, row: int) -> float:
     blocks = shards.reference_blocks(job)
     block = next(b for b in blocks if b.rows.start <= row < b.rows.stop)
     signals = outside.Signals(
-        shards.target(job).margin[[row]],
+        shards.target_margin(job)[[row]],
         block.margin[:, [row - block.rows.start]],
         ~audit.in_models[:, [row]],
         audit.slope,
@@ -328,7 +328,7 @@ def p_values(job: Job, audit: Audit, outputs: Outputs) -> list[float]:
         return [np.nan] * len(outputs.target)
     blocks = list(shards.reference_blocks(job))
     references = np.concatenate([block.margin.mean(axis=2) for block in blocks], axis=1)
-    target = shards.target(job).margin.mean(axis=1, dtype=np.float64)
+    target = shards.target_margin(job).mean(axis=1, dtype=np.float64)
     out = ~audit.in_models & audit.kept
     division = audit.division
     nonmember = np.append(division.attack_train & ~division.member, False)

@@ -17,6 +17,7 @@ from pipeline.config import Report as Settings
 from pipeline.data import modules, sources
 from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
+from pipeline.findings.report import SCORE
 from pipeline.findings.schema import Report
 from pipeline.pages import thumbnails
 from pipeline.pages.card import card
@@ -80,9 +81,13 @@ def read(job: Job) -> Content:
 
 
 def table_of(job: Job, name: str) -> dict[str, NDArray[Any]]:
-    """Return the columns of a table of the report."""
+    """Return the columns of a table of the report, the attacks' scores left out."""
     return tables.read(
-        job.folder("report"), name, key=job.key_of("report"), fix=job.remake("report")
+        job.folder("report"),
+        name,
+        key=job.key_of("report"),
+        fix=job.remake("report"),
+        wanted=lambda column: not column.startswith(SCORE),
     )
 
 

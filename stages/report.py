@@ -23,10 +23,13 @@ from pipeline.config import About
 from pipeline.config import Report as Settings
 from pipeline.data import membership
 from pipeline.errors import AuditError
-from pipeline.findings.report import Audited, Inputs, Persons, findings
+from pipeline.findings.report import SCORE, Audited, Inputs, Persons, findings
 from pipeline.findings.schema import Blind, Search, Target
 
 WIDTH = 80  # columns of report.txt and full.txt
+# Records of which records.csv has scores unless the config says otherwise: of more it
+# would be too large for the programs that read CSV.
+MOST_CSV_SCORES = 100_000
 
 
 def compute(job: Job) -> str:
@@ -46,7 +49,17 @@ def compute(job: Job) -> str:
 
     if timings is not None:
         documents.write(folder / TIMINGS, timings, key=job.key)
-    tables.write(folder, tables.RECORDS, records, key=job.key)
+    scores = [name for name in records if name.startswith(SCORE)]
+    in_csv = settings.csv_scores
+    if in_csv is None:
+        in_csv = len(records["id"]) <= MOST_CSV_SCORES
+    tables.write(
+        folder,
+        tables.RECORDS,
+        records,
+        key=job.key,
+        not_in_csv=() if in_csv else scores,
+    )
     if units is None:
         tables.remove(folder, tables.UNITS)
     else:

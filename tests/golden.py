@@ -320,7 +320,7 @@ def of_fit() -> Golden:
         "gbm": {"max_iter": 10},
     }.items():
         classifier = learned.estimator(method, params, 1)
-        said = learned.judge(classifier, train, member[:100], others)
+        said = learned.judge(classifier, train, member[:100], [others])
         numbers += flat(said.score, said.decision, [said.converged])
     folds = search.fold_sides(member, 3, 1)
     candidates = search.sample([{"C": float(c)} for c in range(1, 9)], 3, 1)

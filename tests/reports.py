@@ -220,6 +220,7 @@ def counts(**changed: Any) -> Counts:
         "nonmembers": 4998,
         "population": 0,
         "attack_train": 7998,
+        "fitted": 7998,
         "attack_eval": 2000,
         "duplicates_dropped": 2,
         "copies_dropped": 0,

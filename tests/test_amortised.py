@@ -328,7 +328,7 @@ def test_evidence_is_summed_up_in_blocks_to_the_same_scores(
 ) -> None:
     bed = toy(4, 300)
     whole = scored(bed.signals, bed.in_models)
-    monkeypatch.setattr("pipeline.attacks.evidence.BLOCK_ROWS", 110)
+    monkeypatch.setattr("pipeline.attacks.evidence.BLOCK_VALUES", 660)
     assert np.array_equal(whole, scored(bed.signals, bed.in_models))
 
 

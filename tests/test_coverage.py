@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.attacks import coverage
+from pipeline import draws
+from pipeline.attacks import coverage, evidence
 from pipeline.attacks.division import withholding
 from pipeline.data import selection
 
@@ -142,3 +143,20 @@ def test_a_few_units_of_many_records_reveal_nothing_by_their_number() -> None:
     division = withholding(np.ones(300, dtype=bool), np.zeros(300, dtype=bool), member)
     assert not coverage.counting(in_models[None], division, 1).all()
     assert coverage.counting(in_models[None], division, 1, unit).all()
+
+
+def test_references_are_kept_alike_in_blocks_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_models = np.random.default_rng(3).random((6, 50)) < 0.4
+    whole = coverage.balanced(in_models, 1)
+    # As they were drawn at once.
+    draw = draws.rng(1, "attack.kept").random(in_models.shape)
+    fewest = np.minimum(in_models.sum(axis=0), (~in_models).sum(axis=0))
+    for record in range(50):
+        for side in (in_models[:, record], ~in_models[:, record]):
+            order = [m for m in np.argsort(draw[:, record]) if side[m]]
+            kept = np.flatnonzero(whole[:, record] & side)
+            assert set(kept) == set(order[: fewest[record]])
+    monkeypatch.setattr(evidence, "BLOCK_VALUES", 6 * 7)
+    assert np.array_equal(coverage.balanced(in_models, 1), whole)

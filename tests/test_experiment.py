@@ -179,6 +179,40 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def test_records_beyond_max_fit_are_scored_by_fits_without_them(
+    ran: Callable[[float], Run], tmp_path: Path
+) -> None:
+    drawn, _, first, _ = ran(2.0)
+    few = replace(drawn.view, max_fit=100)
+    assert (few.attack_train.sum(), few.fitted.sum()) == (150, 100)
+    how = settings(("margin", "qmia", "loss_per_class"), **LEARNED)
+    outcome = {
+        name: experiment.run(how, replace(few, seed=seed), tmp_path / name)
+        for name, seed in (("one", 1), ("again", 1), ("other", 9))
+    }
+    for method in ("knn", "stacked"):
+        score = outcome["one"].scored[method].score
+        assert np.array_equal(score, outcome["again"].scored[method].score)
+        assert not np.array_equal(score, outcome["other"].scored[method].score)
+        assert not np.array_equal(score, first.scored[method].score)
+    judged = drawn.division.attack_eval
+    score = outcome["one"].scored["knn"].score[judged]
+    assert metrics.auc(score, drawn.member[judged]) > 0.55
+    decisions = experiment.decisions(how, few, outcome["one"], tmp_path / "one")
+    assert {len(decision) for decision in decisions.values()} == {150}
+
+
+def test_max_fit_changes_nothing_where_there_are_no_more_records(
+    ran: Callable[[float], Run],
+) -> None:
+    drawn, how, first, memory = ran(2.0)
+    before = {*memory.rglob("*.json")}
+    again = experiment.run(how, replace(drawn.view, max_fit=150), memory)
+    assert {*memory.rglob("*.json")} == before
+    for name, scored in first.scored.items():
+        assert np.array_equal(again.scored[name].score, scored.score), name
+
+
 @pytest.mark.parametrize("leak", [0.0, 2.0])
 def test_the_null_control_passes_on_a_sound_audit(
     leak: float, ran: Callable[[float], Run]
@@ -210,7 +244,7 @@ def test_the_null_control_fails_where_eval_records_leak_into_fitting(
             judged = ~np.load(setting.folder / "attack_train.npy")
             features = np.load(search.features_path(setting.folder, fit.name))
             classifier = learned.estimator(fit.method, fit.params, setting.seed)
-            leaked = learned.judge(classifier, features, member, features[judged])
+            leaked = learned.judge(classifier, features, member, [features[judged]])
             assert isinstance(result, search.Predictions)
             text = search._text(leaked.score)
             result = result.model_copy(update={"score": text})

@@ -11,7 +11,7 @@ def test_learned_features_stand_in_the_order_asked_for() -> None:
     view = drawn()
     scored = {"entropy": roster.score("entropy", view)}
     names = ("margin", "views", "sorted", "loss", "references", "entropy", "logits")
-    columns = features.columns(names, view, scored)
+    columns = features.columns(names, view, scored)(slice(None))
     assert columns.shape == (200, 1 + 2 + 4 + 1 + 4 + 1 + 4)
     np.testing.assert_allclose(columns[:, 0], view.margin.mean(axis=1))
     np.testing.assert_allclose(columns[:, 1:3], view.margin)

@@ -67,6 +67,7 @@ def inputs(seed: int = 0, shift: float = 1.5, **changed: Any) -> Inputs:
             chosen="lira_online", auc_on_attack_train=dict.fromkeys(METHODS, 0.7)
         ),
         rmia_slope=None,
+        fitted=40,
         null=reports.null(),
         repeats=(division(0.7),),
         methods=(),
@@ -152,6 +153,7 @@ def test_the_counts_are_those_of_the_records() -> None:
     assert made.records.members == audited.member.sum()
     assert made.records.attack_eval == audited.evaluation.sum()
     assert made.records.attack_train == (~audited.evaluation).sum()
+    assert made.records.fitted == 40
     assert made.records.population == 7
     assert made.records.duplicates_dropped == 3
     assert made.records.copies_dropped == 2

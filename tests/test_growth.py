@@ -80,7 +80,7 @@ def test_the_seed_decides_the_order() -> None:
 def test_a_narrowed_view_has_all_that_follows_from_its_references(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evidence, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(evidence, "BLOCK_VALUES", 20)
     view = views.drawn(6, 60, population=15)
     models = np.array([1, 4])
     kept = np.arange(150).reshape(2, 75) % 7 > 0

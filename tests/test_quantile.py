@@ -17,7 +17,7 @@ def drawn(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 def test_non_members_exceed_their_quantile_at_the_rate(rate: float) -> None:
     signal, described = drawn()
     known = np.arange(4000) < 3000
-    limits = quantile.quantiles(signal, described, known, rate, 1)
+    limits = quantile.quantiles(signal, described.__getitem__, known, rate, 1)
     for side in (known, ~known):
         above = np.mean(signal[side] > limits[side])
         # Three standard errors, and a point for the regression's own error.
@@ -28,17 +28,19 @@ def test_non_members_exceed_their_quantile_at_the_rate(rate: float) -> None:
 
 def test_the_quantile_follows_the_description() -> None:
     signal, described = drawn()
-    limits = quantile.quantiles(signal, described, np.ones(4000, bool), 0.25, 1)
+    limits = quantile.quantiles(
+        signal, described.__getitem__, np.ones(4000, bool), 0.25, 1
+    )
     assert np.corrcoef(limits, described[:, 0])[0, 1] > 0.8
 
 
 def test_a_non_member_does_not_decide_its_own_quantile() -> None:
     signal, described = drawn(400)
     known = np.ones(400, bool)
-    before = quantile.quantiles(signal, described, known, 0.25, 1)
+    before = quantile.quantiles(signal, described.__getitem__, known, 0.25, 1)
     changed = signal.copy()
     changed[7] = 1e6
-    after = quantile.quantiles(changed, described, known, 0.25, 1)
+    after = quantile.quantiles(changed, described.__getitem__, known, 0.25, 1)
     assert after[7] == before[7]
     assert not np.array_equal(after, before)
 
@@ -46,7 +48,7 @@ def test_a_non_member_does_not_decide_its_own_quantile() -> None:
 def test_too_few_non_members_are_refused() -> None:
     signal, described = drawn(20)
     with pytest.raises(ValueError, match="needs 5 non-members, got 4"):
-        quantile.quantiles(signal, described, np.arange(20) < 4, 0.1, 1)
+        quantile.quantiles(signal, described.__getitem__, np.arange(20) < 4, 0.1, 1)
 
 
 def test_the_description_ignores_the_own_class_and_a_constant() -> None:

@@ -1,12 +1,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.attacks import catalogue, folds, roster
+from pipeline.attacks import amortised, catalogue, folds, roster
 from pipeline.attacks.division import Division
 from pipeline.attacks.evidence import evidence
+from pipeline.cache.scratch import Scratch
 from pipeline.errors import LacksError
 from pipeline.signals.margins import UNLABELLED
 from pipeline.statistics import metrics
@@ -142,6 +144,28 @@ def test_huge_logits_and_ties_give_finite_scores(name: str) -> None:
         evidence=evidence(references, view.in_models, ~view.in_models),
     )
     assert np.isfinite(roster.score(name, other).score).all()
+
+
+@pytest.mark.parametrize("n_models", [2, 6])
+def test_scores_are_the_same_out_of_files_and_in_small_blocks(
+    n_models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amortised, "NETWORKS", 1)
+    view = drawn(n_models, n_records=150, population=20)
+    whole = {name: roster.score(name, view).score for name in ALL}
+    arrays = {}
+    for name in ("logits", "references", "references_recalibrated"):
+        array = getattr(view, name)
+        arrays[name] = Scratch(tmp_path / name, array.shape, array.dtype)
+        arrays[name].put(array)
+    monkeypatch.setattr("pipeline.attacks.evidence.BLOCK_VALUES", 100)
+    monkeypatch.setattr(amortised, "JUDGED_ROWS", 40)
+    stored = replace(view, **arrays)
+    for name, score in whole.items():
+        again = roster.score(name, stored).score
+        # Networks sum in another order over other numbers of rows, in float32.
+        tolerance = 1e-4 if name == "amortised" else 0.0
+        np.testing.assert_allclose(again, score, tolerance, tolerance, err_msg=name)
 
 
 def test_a_population_is_what_attack_p_compares_with() -> None:

@@ -70,6 +70,7 @@ def search() -> Search:
         ),
         strongest=Strongest(chosen="loss", auc_on_attack_train={"loss": 0.7}),
         rmia_slope=None,
+        fitted=100,
         null=reports.null(),
         repeats=(Division(strongest="loss", attacks={"loss": figures}),),
         methods=(

@@ -303,7 +303,7 @@ def test_standardised_features_have_the_scale_of_attack_train() -> None:
     features = np.column_stack((rng.normal(5, 100, 500), np.full(500, 3.0)))
     train = np.arange(500) < 400
     features[450, 0] = 1e9
-    ready = learned.standardised(features, train)
+    ready = learned.scale(features[train]).of(features)
     np.testing.assert_allclose(ready[train, 0].mean(), 0, atol=1e-12)
     np.testing.assert_allclose(ready[train, 0].std(), 1)
     assert (ready[:, 1] == 0).all()

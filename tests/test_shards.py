@@ -9,7 +9,7 @@ from pipeline.cache import arrays, documents, kinds, shards, summaries
 from pipeline.cache.stamps import Job
 from pipeline.errors import AuditError
 from tests import jobs
-from tests.test_arrays import FIX, SHARD, SPLIT
+from tests.test_arrays import SHARD, SPLIT
 
 
 @pytest.mark.parametrize(
@@ -39,20 +39,6 @@ def numbered(folder: Path, index: int, key: str = "k") -> Path:
     shard = replace(SHARD, id=SHARD.id + 10 * index, margin=SHARD.margin + index)
     arrays.write(path, shard, key=key, origin={})
     return path
-
-
-def test_shards_are_read_as_one_in_their_order(tmp_path: Path) -> None:
-    paths = [numbered(tmp_path, index) for index in range(3)]
-    found = shards.joined(paths, key="k", fix=FIX)
-    assert found.id.tolist() == [2, 5, 12, 15, 22, 25]
-    assert found.logits.shape == (6, 1, 3)
-    assert np.array_equal(found.margin[2:4], SHARD.margin + 1)
-
-
-def test_a_shard_of_other_inputs_is_refused_by_name(tmp_path: Path) -> None:
-    paths = [numbered(tmp_path, 0), numbered(tmp_path, 1, key="other")]
-    with pytest.raises(AuditError, match=r"00001\.h5: was made from other inputs"):
-        shards.joined(paths, key="k", fix=FIX)
 
 
 def complete(n_references: int = 0, **more: Any) -> summaries.Complete:
@@ -86,11 +72,22 @@ def finished_features(run: Path, document: summaries.Complete) -> Job:
     return job
 
 
-def test_all_shards_of_the_target_are_read(tmp_path: Path) -> None:
+def test_all_shards_of_the_target_are_read_in_their_order(tmp_path: Path) -> None:
     job = finished_features(tmp_path, complete())
     for index in range(2):
         numbered(job.folder("features") / "target", index)
-    assert shards.target(job).id.tolist() == [2, 5, 12, 15]
+    blocks = [(rows, shard.id.tolist()) for rows, shard in shards.target_blocks(job)]
+    assert blocks == [(slice(0, 2), [2, 5]), (slice(2, 4), [12, 15])]
+    expected = np.concatenate((SHARD.margin, SHARD.margin + 1))
+    assert np.array_equal(shards.target_margin(job), expected)
+
+
+def test_a_shard_of_other_inputs_is_refused_by_name(tmp_path: Path) -> None:
+    job = finished_features(tmp_path, complete())
+    for index, key in enumerate(("k", "other")):
+        numbered(job.folder("features") / "target", index, key)
+    with pytest.raises(AuditError, match=r"00001\.h5: was made from other inputs"):
+        list(shards.target_blocks(job))
 
 
 def test_blocks_of_references_hold_each_record_at_its_own_row(tmp_path: Path) -> None:

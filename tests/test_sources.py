@@ -683,12 +683,11 @@ def test_signals_of_each_shape_have_the_target_first(
     arrays: dict[str, Any], save: Save
 ) -> None:
     found = sources.signals(save(arrays))
-    assert found.outputs.ndim == 4
-    assert np.array_equal(found.outputs[0, :, 0], LOGITS)
+    assert np.array_equal(found.outputs.of(0, slice(None))[:, 0], LOGITS)
     assert np.array_equal(found.label, SIGNALS["label"])
     assert found.label.dtype == np.int32
     assert np.array_equal(found.member[0], MEMBER)
-    assert len(found.member) == len(found.outputs)
+    assert found.outputs.shape[:2] == found.member.shape
     assert found.train is None
 
 
@@ -779,8 +778,8 @@ def test_margins_of_each_shape_have_the_target_first(
 ) -> None:
     found = sources.signals(save({"margin": margin, "member": member}))
     assert found.kind == "margins"
-    assert found.outputs.ndim == 4
-    assert np.array_equal(found.outputs[0, :, 0, 0], MARGIN[0, :, 0])
+    assert found.outputs.shape == (*found.member.shape, found.outputs.shape[2], 1)
+    assert np.array_equal(found.outputs.of(0, slice(None))[:, 0, 0], MARGIN[0, :, 0])
     assert np.array_equal(found.member[0], MEMBER)
     assert (found.label == UNLABELLED).all()
 
@@ -1011,10 +1010,36 @@ def test_a_single_logit_of_two_classes_is_read_beside_a_zero(
     given = {"logits": single, "label": np.arange(N) % 2, "member": member}
     found = sources.signals(save(given))
     assert found.outputs.shape[-1] == 2
-    assert not found.outputs[..., 0].any()
-    assert np.array_equal(found.outputs[..., 1].ravel(), single.ravel())
+    whole = np.stack(
+        [found.outputs.of(m, slice(None)) for m in range(len(found.member))]
+    )
+    assert not whole[..., 0].any()
+    assert np.array_equal(whole[..., 1].ravel(), single.ravel())
     with pytest.raises(AuditError, match=r"has the label 2 outside \[0, 2\)"):
         sources.signals(save({**given, "label": np.arange(N) % 3}))
+
+
+def test_some_records_of_a_model_are_read_alone(save: Save) -> None:
+    outputs = sources.signals(
+        save({**SIGNALS, "logits": VIEWS, "member": SIDES})
+    ).outputs
+    rows = np.array([1, 2, 5])
+    for model in range(2):
+        assert np.array_equal(outputs.of(model, rows), VIEWS[model, rows])
+        assert np.array_equal(outputs.of(model, slice(2, 4)), VIEWS[model, 2:4])
+    assert outputs.of(1, rows[:0]).shape == (0, *VIEWS.shape[2:])
+
+
+def test_a_catalogue_is_the_same_in_small_blocks(
+    save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.array([0, 1, 2, 3, 4, 5, 0, 4, 2])
+    logits = TWO[:, rows].copy()
+    logits[1, 7, 1] += 1
+    data = save({"logits": logits, "label": rows % CLASSES, "member": SIDES[:, rows]})
+    whole = sources.catalogue(data)
+    monkeypatch.setattr(sources, "READ_VALUES", 2 * CLASSES)
+    assert np.array_equal(sources.catalogue(data).content, whole.content)
 
 
 def test_a_single_probability_of_two_classes_is_refused(save: Save) -> None:

@@ -180,3 +180,29 @@ def test_no_text_reaches_csv_as_a_formula_or_an_escape(tmp_path: Path) -> None:
         tables.read(tmp_path, tables.RECORDS, key="k", fix="")["group"].tolist()
         == groups
     )
+
+
+def test_a_table_is_the_same_in_blocks_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables.write(tmp_path, "whole", COLUMNS, key="k")
+    monkeypatch.setattr(tables, "BLOCK_ROWS", 2)
+    tables.write(tmp_path, "parts", COLUMNS, key="k")
+    one, other = (
+        pq.read_table(tmp_path / f"{name}.parquet") for name in ("whole", "parts")
+    )
+    assert one.equals(other)
+    assert one.schema.metadata == other.schema.metadata
+    csvs = [(tmp_path / f"{name}.csv").read_bytes() for name in ("whole", "parts")]
+    assert csvs[0] == csvs[1]
+
+
+def test_columns_may_be_left_to_parquet_and_unread(tmp_path: Path) -> None:
+    tables.write(tmp_path, "records", COLUMNS, key="k", not_in_csv=("score", "margin"))
+    with (tmp_path / "records.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.reader(file)) == ["id", "label", "member", "name", "word"]
+    assert pq.read_table(tmp_path / "records.parquet").column_names == [*COLUMNS]
+    read = tables.read(
+        tmp_path, "records", key="k", fix="", wanted=lambda name: name != "score"
+    )
+    assert [*read] == [name for name in COLUMNS if name != "score"]

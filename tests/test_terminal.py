@@ -156,6 +156,11 @@ def test_the_text_tells_the_counts_the_accuracies_and_the_verdict() -> None:
     assert "5000 members and 4998 non-members; 7998 to learn from, 2000 to jud" in text
     assert "Duplicates of members dropped: 2. Mislabelled canaries: 0." in text
     assert "Copies within" not in text
+    assert "drawn at random" not in text
+    assert (
+        "Learned attacks were fitted to 5000 of the 7998 records to learn from, drawn "
+        "at random."
+    ) in " ".join(shown(report(attack(), records=counts(fitted=5000))).split())
     assert "Copies within a side dropped: 9." in shown(
         report(attack(), records=counts(copies_dropped=9))
     )

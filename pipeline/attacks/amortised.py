@@ -26,19 +26,27 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline import draws
-from pipeline.attacks import actors, folds, lira
+from pipeline.attacks import actors, catalogue, folds, lira
 from pipeline.attacks.evidence import (
     Evidence,
     Side,
     blocks,
     evidence,
+    in_blocks,
     together,
     view_spread,
 )
-from pipeline.attacks.moments import Moments, along, mean_axis, with_both_sides
+from pipeline.attacks.moments import (
+    Moments,
+    along,
+    mean_axis,
+    part,
+    with_both_sides,
+)
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
 from pipeline.signals import margins
+from pipeline.signals.stored import OfViews, Stored
 from pipeline.statistics import units
 from pipeline.statistics.units import Units
 
@@ -53,6 +61,8 @@ RATE = 2e-3
 FARTHEST = 6.0  # standard deviations at which features are clipped
 # More rows than these do not improve the fit; a million records have 64 times as many.
 MOST_ROWS = 200_000
+WIDTH = 64  # numbers of each record that are at hand while its features are computed
+JUDGED_ROWS = 50_000  # scored at once
 LABEL_FOLDS = 5
 # Inverse strength, for each labelled record, of the ridge on some eighty features: from
 # few labels little can be learned beyond the direction of each feature.
@@ -63,7 +73,7 @@ class Signal(NamedTuple):
     """A kind of margin, in nats."""
 
     target: NDArray[np.floating[Any]]  # (n_records, n_views)
-    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views)
+    references: Stored  # (n_models, n_records, n_views)
 
 
 class Scale(NamedTuple):
@@ -73,7 +83,7 @@ class Scale(NamedTuple):
     spread: NDArray[np.float64]  # (n_models,)
 
 
-def scale_of(margin: NDArray[np.floating[Any]], audited: NDArray[np.bool_]) -> Scale:
+def scale_of(margin: Stored, audited: NDArray[np.bool_]) -> Scale:
     """Return how each model's margins are spread.
 
     Args:
@@ -123,29 +133,35 @@ def features(
     Returns:
         (n_records, n_features).
     """
-    n_views = target.shape[1]
-    phi = np.asarray(target, dtype=np.float64).mean(axis=1)
-    basis = mean_axis(n_views)
     in_side, out_side = of_references.in_side, of_references.out_side
+    basis = mean_axis(target.shape[1])
     sides = [along(side.margin, basis) for side in (in_side, out_side)]
     filled = with_both_sides(*sides)
-    log_p = margins.log_mean_confidence(target)
-    log_in, log_out = _both_confidences(in_side, out_side)
-    log_prior = np.logaddexp(log_in, log_out) - np.log(2)
-    columns = [phi, log_p, log_in, log_out]
-    columns += [log_p - log_prior, log_p - log_in, log_p - log_out]
-    for side in filled:
-        columns += [side.mean[:, 0], phi - side.mean[:, 0]]
-    if prior is not None:
-        centre, variance = lira.posterior(prior, sides[0], sides[1])
-        z = (phi - centre) / np.sqrt(variance)
-        ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(variance[1] / variance[0]))
-        shrunk = np.logaddexp(*margins.log_confidence(centre)) - np.log(2)
-        columns += [ratio, *centre, *(phi - centre), *z, log_p - shrunk]
-    if n_views > 1:
-        columns += [view_spread(target), target.min(axis=1), target.max(axis=1)]
-        columns += [in_side.view_spread, out_side.view_spread]
-    return np.asarray(np.stack(columns, axis=1), dtype=np.float32)
+    confidences = _both_confidences(in_side, out_side)
+
+    def columns(rows: slice) -> NDArray[np.float32]:
+        own = target[rows]
+        phi = np.asarray(own, dtype=np.float64).mean(axis=1)
+        log_p = margins.log_mean_confidence(own)
+        log_in, log_out = (log_confidence[rows] for log_confidence in confidences)
+        log_prior = np.logaddexp(log_in, log_out) - np.log(2)
+        columns = [phi, log_p, log_in, log_out]
+        columns += [log_p - log_prior, log_p - log_in, log_p - log_out]
+        for side in filled:
+            columns += [side.mean[rows, 0], phi - side.mean[rows, 0]]
+        if prior is not None:
+            of_rows = (part(side, rows) for side in sides)
+            centre, variance = lira.posterior(prior, *of_rows)
+            z = (phi - centre) / np.sqrt(variance)
+            ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(variance[1] / variance[0]))
+            shrunk = np.logaddexp(*margins.log_confidence(centre)) - np.log(2)
+            columns += [ratio, *centre, *(phi - centre), *z, log_p - shrunk]
+        if own.shape[1] > 1:
+            columns += [view_spread(own), own.min(axis=1), own.max(axis=1)]
+            columns += [in_side.view_spread[rows], out_side.view_spread[rows]]
+        return np.asarray(np.stack(columns, axis=1), dtype=np.float32)
+
+    return np.concatenate([columns(rows) for rows in blocks(len(target), WIDTH)])
 
 
 def _both_confidences(
@@ -273,7 +289,7 @@ def _standard(
 class Prepared(NamedTuple):
     """A signal on a common scale, and the target's features from it."""
 
-    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) not rescaled
+    references: Stored  # (n_models, n_records, n_views) not rescaled
     scale: Scale  # of the references
     prior: lira.Hierarchy | None
     features: NDArray[np.float32]  # (n_records, n_features) of the target
@@ -296,7 +312,7 @@ def prepared(
                 in_models[:, block] & kept[:, block],
                 ~in_models[:, block] & kept[:, block],
             )
-            for block in blocks(len(phi))
+            for block in blocks(len(phi), len(references) * phi.shape[1])
         ]
     )
     prior = hierarchy_of(phi, of_references, audited)
@@ -311,6 +327,7 @@ def scores(
     seed: int,
     jobs: int = 1,
     unit: Units = None,
+    max_fit: int = catalogue.MAX_FIT,
 ) -> NDArray[np.float64]:
     """Score every record of the target; no membership of the target is used.
 
@@ -323,6 +340,7 @@ def scores(
         seed: of the config, for folds, samples and networks.
         jobs: worker processes that train networks. The scores do not depend on it.
         unit: (n_records,) or None.
+        max_fit: records that networks are fitted to, at most.
 
     Returns:
         (n_records,) log-odds of membership.
@@ -334,17 +352,16 @@ def scores(
         msg = f"{len(in_models)} references are too few to attack one another"
         raise LacksError(msg)
     ready = [prepared(signal, in_models, kept, audited) for signal in signals]
-    of_target = np.hstack([signal.features for signal in ready])
-
-    place = draws.rng(seed, "amortised.order").permutation(len(of_target))
+    n_records = len(audited)
+    place = draws.rng(seed, "amortised.order").permutation(n_records)
     groups = units.grouped(unit, len(place))
     folds_of_records = place[groups.first][groups.place] % FOLDS
     # Few enough records for MOST_ROWS, of those from which something can be learned.
     useful = np.flatnonzero(actors.divided(in_models))
-    first = np.argsort(place[useful])[: max(MOST_ROWS // len(in_models), FOLDS)]
-    sampled = np.zeros(len(of_target), dtype=bool)
-    sampled[useful[first]] = True
-    out = np.empty(len(of_target))
+    most = max(min(MOST_ROWS // len(in_models), max_fit), FOLDS)
+    sampled = np.zeros(n_records, dtype=bool)
+    sampled[useful[np.argsort(place[useful])[:most]]] = True
+    out = np.empty(n_records)
     pool = joblib.Parallel(jobs)
     for fold in range(FOLDS):
         own = folds_of_records == fold
@@ -365,8 +382,16 @@ def scores(
         )
         inputs = of_actors.reshape(-1, of_actors.shape[-1])
         judge = fitted(inputs, in_models[:, train].ravel(), seed, fold, pool)
-        out[own] = judged(judge, of_target[own])
+        for rows_judged in _in_parts(own):
+            of_target = [signal.features[rows_judged] for signal in ready]
+            out[rows_judged] = judged(judge, np.hstack(of_target))
     return out
+
+
+def _in_parts(chosen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Return the positions of chosen records, so many at a time as are scored."""
+    rows = np.flatnonzero(chosen)
+    return np.split(rows, range(JUDGED_ROWS, len(rows), JUDGED_ROWS))
 
 
 def hierarchy_of(
@@ -398,6 +423,7 @@ def scores_by_labels(
     member: NDArray[np.bool_],
     seed: int,
     unit: Units = None,
+    fitted_to: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Score every record where references are too few to attack one another.
 
@@ -411,16 +437,20 @@ def scores_by_labels(
             not looked at.
         seed: of the config, for the folds.
         unit: (n_records,) or None.
+        fitted_to: (n_records,) records of attack-train to learn from; None: all.
 
     Returns:
         (n_records,) log-odds; of a record in attack-train from a fit without it.
     """
-    described = np.hstack(
+    ready = np.hstack(
         [_described(signal, in_models, kept, audited) for signal in signals]
     )
-    spread = described.std(axis=0)
-    ready = (described - described.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    ready = np.clip(ready, -FARTHEST, FARTHEST)
+    spread = ready.std(axis=0)
+    # In place: of a million records it is large.
+    ready -= ready.mean(axis=0)
+    ready /= np.where(spread > 0, spread, 1.0)
+    np.clip(ready, -FARTHEST, FARTHEST, out=ready)
+    known = attack_train if fitted_to is None else fitted_to
     sides = attack_train & member, attack_train & ~member
     folds_of_records = folds.drawn(sides, LABEL_FOLDS, seed, "amortised.folds", unit)
     out = np.empty(len(ready))
@@ -428,7 +458,7 @@ def scores_by_labels(
         own = folds_of_records == fold
         if not own.any():
             continue
-        train = attack_train & ~own
+        train = known & ~own
         judge = LogisticRegression(C=LABEL_WEIGHT * train.sum(), max_iter=1000)
         with threadpool_limits(1):
             judge.fit(ready[train], member[train])
@@ -444,7 +474,7 @@ def _described(
 ) -> NDArray[np.float64]:
     """Return the features of every record, on whichever sides it has references."""
     target, references = signal
-    of_references = evidence(references, in_models & kept, ~in_models & kept)
+    of_references = in_blocks(references, in_models & kept, ~in_models & kept)
     in_side, out_side = of_references.in_side, of_references.out_side
     prior = hierarchy_of(target, of_references, audited)
     has_in, has_out = in_side.margin.count > 0, out_side.margin.count > 0
@@ -476,13 +506,20 @@ def score(view: View) -> Scored:
     if "logits" not in view.unknown:
         signals.append(Signal(view.recalibrated, view.references_recalibrated))
     if view.margin.shape[1] > 1:
-        pair = _first_view_excess(view.margin), _first_view_excess(view.references)
-        signals.append(Signal(*pair))
+        shape = *view.references.shape[:2], 1
+        excesses = OfViews(view.references, _first_view_excess, shape)
+        signals.append(Signal(_first_view_excess(view.margin), excesses))
     arrays = view.in_models, view.kept, view.audited
     if needs_labels(view):
         known = view.attack_train, view.member
-        return Scored(scores_by_labels(signals, *arrays, *known, view.seed, view.unit))
-    return Scored(scores(signals, *arrays, view.seed, view.jobs, view.unit))
+        return Scored(
+            scores_by_labels(
+                signals, *arrays, *known, view.seed, view.unit, view.fitted
+            )
+        )
+    return Scored(
+        scores(signals, *arrays, view.seed, view.jobs, view.unit, view.max_fit)
+    )
 
 
 def needs_labels(view: View) -> bool:

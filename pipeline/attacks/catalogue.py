@@ -113,6 +113,9 @@ RMIA = ("rmia_online", "rmia_offline")
 # Chosen among all on attack-train: the favourite, unless it is clearly beaten there.
 STRONGEST = "strongest"
 FAVOURITE = "amortised"
+# Records that attacks are fitted to, at most, unless the config says otherwise: more
+# hardly improve a fit, and take time and room.
+MAX_FIT = 50_000
 
 # The features of a learned attack, besides the scores of the attacks above.
 TUTORIAL = ("loss", "logits")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline import draws
 from pipeline.attacks.division import Division
+from pipeline.attacks.evidence import blocks
 from pipeline.statistics import metrics, units
 from pipeline.statistics.units import Units
 
@@ -116,13 +117,21 @@ def balanced(in_models: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
     Returns:
         (n_models, n_records).
     """
-    draw = draws.rng(seed, "attack.kept").random(in_models.shape)
-    fewest = np.minimum(in_models.sum(axis=0), (~in_models).sum(axis=0))
+    n_models, n_records = in_models.shape
     kept = np.zeros_like(in_models)
-    for side in (in_models, ~in_models):
-        # Those of the other side come last, and so rank above all of this side.
-        rank = np.where(side, draw, 2.0).argsort(axis=0).argsort(axis=0)
-        kept |= side & (rank < fewest)
+    for rows in blocks(n_records, n_models):
+        own = in_models[:, rows]
+        draw = np.empty(own.shape)
+        for model in range(n_models):
+            # The numbers that one draw for all models and records has here.
+            rng = draws.rng(seed, "attack.kept")
+            rng.bit_generator.advance(model * n_records + rows.start)  # type: ignore[attr-defined]
+            rng.random(out=draw[model])
+        fewest = np.minimum(own.sum(axis=0), (~own).sum(axis=0))
+        for side in (own, ~own):
+            # Those of the other side come last, and so rank above all of this side.
+            rank = np.where(side, draw, 2.0).argsort(axis=0).argsort(axis=0)
+            kept[:, rows] |= side & (rank < fewest)
     return kept
 
 

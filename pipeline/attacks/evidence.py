@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from pipeline.attacks.moments import Moments, joined, moments
 from pipeline.signals import margins
+from pipeline.signals.stored import Stored
 
-BLOCK_ROWS = 32_768  # records summed up at once, so that a million need little memory
+# Numbers held at once, such as the margins of many models on few records: blocks of
+# them stay in a processor's cache, and a million records need little memory.
+BLOCK_VALUES = 2**18
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def evidence(
 
 
 def in_blocks(
-    margin: NDArray[np.floating[Any]],
+    margin: Stored,
     in_models: NDArray[np.bool_],
     out_models: NDArray[np.bool_],
 ) -> Evidence:
@@ -65,14 +68,20 @@ def in_blocks(
     return together(
         [
             evidence(margin[:, block], in_models[:, block], out_models[:, block])
-            for block in blocks(margin.shape[1])
+            for block in blocks(margin.shape[1], margin.shape[0] * margin.shape[2])
         ]
     )
 
 
-def blocks(n_records: int) -> list[slice]:
-    """Return the records in successive blocks."""
-    return [slice(i, i + BLOCK_ROWS) for i in range(0, n_records, BLOCK_ROWS)]
+def blocks(n_records: int, width: int = 1) -> list[slice]:
+    """Return the records in successive blocks.
+
+    Args:
+        n_records: in all.
+        width: numbers of each record.
+    """
+    n_rows = max(BLOCK_VALUES // max(width, 1), 1)
+    return [slice(i, i + n_rows) for i in range(0, n_records, n_rows)]
 
 
 def view_spread(margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

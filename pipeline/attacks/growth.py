@@ -15,6 +15,7 @@ from pipeline.attacks import catalogue, coverage, roster
 from pipeline.attacks.evidence import in_blocks
 from pipeline.attacks.view import View
 from pipeline.errors import LacksError
+from pipeline.signals.stored import OfModels
 
 # The usual attack of each kind, besides the one that is chosen.
 ATTACKS = ("lira_online_fixed", "rmia_online", catalogue.FAVOURITE)
@@ -86,12 +87,12 @@ def narrowed(view: View, models: NDArray[np.int64], kept: NDArray[np.bool_]) -> 
         models: (n_kept_models,) positions of those that stay.
         kept: (n_kept_models, n_records) whether one counts on a record.
     """
-    references, in_models = view.references[models], view.in_models[models]
+    references, in_models = OfModels(view.references, models), view.in_models[models]
     recalibrated = view.references_recalibrated
     return replace(
         view,
         references=references,
-        references_recalibrated=recalibrated[models]
+        references_recalibrated=OfModels(recalibrated, models)
         if len(recalibrated)
         else recalibrated,
         in_models=in_models,

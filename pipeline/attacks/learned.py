@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,21 +35,28 @@ class Prediction(NamedTuple):
     converged: bool  # False if the fit stopped at its limit of iterations
 
 
-def standardised(
-    features: NDArray[np.float64], attack_train: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return features of mean 0 and deviation 1 on attack-train, clipped far out.
+class Scale(NamedTuple):
+    """Location and scale of features."""
+
+    centre: NDArray[np.float64]  # (n_features,)
+    spread: NDArray[np.float64]  # (n_features,)
+
+    def of(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return features less their location, in units of their scale, clipped."""
+        away = (features - self.centre) / self.spread
+        return np.asarray(np.clip(away, -FARTHEST, FARTHEST))
+
+
+def scale(features: NDArray[np.float64]) -> Scale:
+    """Return the means and deviations by which features are standardised.
 
     Scores of attacks differ in scale by orders of magnitude.
 
     Args:
-        features: (n_records, n_features).
-        attack_train: (n_records,).
+        features: (n_records, n_features) of the records that are fitted to.
     """
-    spread = features[attack_train].std(axis=0)
-    centred = features - features[attack_train].mean(axis=0)
-    ready = centred / np.where(spread > 0, spread, 1.0)
-    return np.asarray(np.clip(ready, -FARTHEST, FARTHEST))
+    spread = features.std(axis=0)
+    return Scale(features.mean(axis=0), np.where(spread > 0, spread, 1.0))
 
 
 def estimator(method: str, params: Mapping[str, Any], seed: int) -> ClassifierMixin:
@@ -82,7 +89,7 @@ def judge(
     classifier: ClassifierMixin,
     train: NDArray[np.float64],
     member: NDArray[np.bool_],
-    others: NDArray[np.float64],
+    others: Iterable[NDArray[np.float64]],
 ) -> Prediction:
     """Fit a classifier on records of known membership and predict that of others.
 
@@ -90,14 +97,16 @@ def judge(
         classifier: unfitted.
         train: (n_train, n_features).
         member: (n_train,) whether each is a member.
-        others: (n_others, n_features); there may be none.
+        others: (n_rows, n_features) each; there may be none.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         classifier.fit(train, member.astype(np.int64))
-        score, decision = np.empty(0), np.empty(0, dtype=bool)
-        if len(others):
-            score = classifier.predict_proba(others)[:, 1]
-            decision = classifier.predict(others) == 1
+        scores, decisions = [np.empty(0)], [np.empty(0, dtype=bool)]
+        for rows in others:
+            if len(rows):
+                scores.append(classifier.predict_proba(rows)[:, 1])
+                decisions.append(classifier.predict(rows) == 1)
     stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    return Prediction(np.asarray(score, dtype=np.float64), decision, not stopped)
+    score = np.concatenate(scores, dtype=np.float64)
+    return Prediction(score, np.concatenate(decisions), not stopped)

@@ -59,6 +59,11 @@ def joined(blocks: list[Moments]) -> Moments:
     )
 
 
+def part(side: Moments, rows: slice) -> Moments:
+    """Return the moments of a block of records."""
+    return Moments(side.count[rows], side.mean[rows], side.scatter[rows])
+
+
 def mean_axis(n_axes: int) -> NDArray[np.float64]:
     """Return the (n_axes, 1) basis that averages the views."""
     return np.full((n_axes, 1), 1.0 / n_axes)

@@ -1,5 +1,6 @@
 """Quantile: a record's signal compared with the signals of similar non-members."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from pipeline import draws
-from pipeline.attacks import folds
+from pipeline.attacks import catalogue, folds, sample
+from pipeline.attacks.evidence import blocks
 from pipeline.attacks.view import Scored, View
 from pipeline.errors import LacksError
 from pipeline.statistics.units import Units
@@ -46,11 +48,12 @@ def description(
 
 def quantiles(
     signal: NDArray[np.floating[Any]],
-    described: NDArray[np.floating[Any]],
+    describe: Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]],
     nonmember: NDArray[np.bool_],
     rate: float,
     seed: int,
     unit: Units = None,
+    max_fit: int = catalogue.MAX_FIT,
 ) -> NDArray[np.float64]:
     """Return for each record the signal that similar non-members exceed at a rate.
 
@@ -59,11 +62,13 @@ def quantiles(
 
     Args:
         signal: (n_records,) higher for a likelier member.
-        described: (n_records, n_features) what the quantile may depend on.
+        describe: returns of (n_rows,) positions the (n_rows, n_features) that the
+            quantile may depend on.
         nonmember: (n_records,) known not to be members.
         rate: share of non-members above the quantile, in (0, 1).
         seed: of the config, for folds and trees.
         unit: (n_records,) or None.
+        max_fit: known non-members that regressions are fitted to, at most.
 
     Raises:
         LacksError: if there are fewer known non-members than folds.
@@ -75,9 +80,12 @@ def quantiles(
         msg = f"quantile regression needs {FOLDS} non-members, got {n_known}"
         raise LacksError(msg)
     fold = folds.drawn((nonmember, ~nonmember), FOLDS, seed, "qmia.folds", unit)
+    known = sample.drawn((nonmember,), max_fit, seed, "qmia.fitted", unit)
     out = np.empty(len(signal))
     for number in range(FOLDS):
-        train, judged = nonmember & (fold != number), fold == number
+        train, judged = (
+            np.flatnonzero(side) for side in (known & (fold != number), fold == number)
+        )
         model = HistGradientBoostingRegressor(
             loss="quantile",
             quantile=1 - rate,
@@ -89,8 +97,10 @@ def quantiles(
         )
         # Threads wait for one another where other programs run.
         with threadpool_limits(1):
-            model.fit(described[train], signal[train])
-            out[judged] = model.predict(described[judged])
+            described = describe(train)
+            model.fit(described, signal[train])
+            for block in blocks(len(judged), described.shape[1]):
+                out[judged[block]] = model.predict(describe(judged[block]))
     return out
 
 
@@ -103,7 +113,14 @@ def score(view: View) -> Scored:
         LacksError: as `quantiles`.
     """
     phi = view.phi[:, 0]
-    described = description(view.logits[:, 0], view.label)
     nonmember = view.population | (view.attack_train & ~view.member)
-    usual = quantiles(phi, described, nonmember, TAIL, view.seed, view.unit)
+    usual = quantiles(
+        phi,
+        lambda rows: description(view.logits[rows, 0], view.label[rows]),
+        nonmember,
+        TAIL,
+        view.seed,
+        view.unit,
+        view.max_fit,
+    )
     return Scored(phi - usual)

@@ -18,6 +18,7 @@ from pipeline.attacks.evidence import evidence
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
 from pipeline.signals import margins
+from pipeline.signals.stored import Stored
 from pipeline.statistics import metrics
 
 # The slope a where references do not determine it: Privacy Meter's.
@@ -135,7 +136,7 @@ def share(
 
 
 def tuned_slope(
-    margin: NDArray[np.floating[Any]],
+    references: Stored,
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     seed: int,
@@ -146,7 +147,7 @@ def tuned_slope(
     target is used.
 
     Args:
-        margin: (n_models, n_records, n_views) of the references.
+        references: (n_models, n_records, n_views) their margins.
         in_models: (n_models, n_records) whether a reference was trained on a record.
         kept: (n_models, n_records) whether it counts there.
         seed: of the config, for the sample of records.
@@ -158,7 +159,8 @@ def tuned_slope(
     """
     order = draws.rng(seed, "rmia.records").permutation(in_models.shape[1])
     rows = np.sort(order[:TUNING_RECORDS])
-    margin, in_models, kept = margin[:, rows], in_models[:, rows], kept[:, rows]
+    margin = references[:, rows]
+    in_models, kept = in_models[:, rows], kept[:, rows]
     total = np.zeros(len(SLOPES))
     for actor in range(min(len(margin), TUNING_ACTORS)):
         rng = draws.rng(seed, "rmia.stand_ins", actor)

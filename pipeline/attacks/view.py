@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.attacks import actors, catalogue
+from pipeline.attacks import actors, catalogue, sample
 from pipeline.attacks.division import Division
-from pipeline.attacks.evidence import Evidence
+from pipeline.attacks.evidence import Evidence, blocks
 from pipeline.attacks.moments import Moments, along, mean_axis
 from pipeline.signals.margins import UNLABELLED
+from pipeline.signals.stored import Stored
 from pipeline.statistics.units import Units
 
 Quantity = TypeVar("Quantity")
@@ -32,16 +33,16 @@ class View:
 
     # (n_records, n_views, n_classes) the target's; no classes where margins alone are
     # known
-    logits: NDArray[np.floating[Any]]
+    logits: Stored
     margin: NDArray[np.floating[Any]]  # (n_records, n_views) the target's, nats
     recalibrated: NDArray[np.floating[Any]]  # (n_records, n_views) logits corrected
     label: NDArray[np.integer[Any]]  # (n_records,) or UNLABELLED for all
     audited: NDArray[np.bool_]  # (n_records,) the others are a population
     division: Division | None  # None: memberships of the target are withheld
-    references: NDArray[np.floating[Any]]  # (n_models, n_records, n_views) margins
+    references: Stored  # (n_models, n_records, n_views) margins
     # (n_models, n_records, n_views) the same of the corrected logits; no models unless
     # an attack runs that reads them
-    references_recalibrated: NDArray[np.floating[Any]]
+    references_recalibrated: Stored
     in_models: NDArray[np.bool_]  # (n_models, n_records) trained on a record
     kept: NDArray[np.bool_]  # (n_models, n_records) counts there: `coverage.balanced`
     evidence: Evidence  # of the references that are kept
@@ -49,6 +50,7 @@ class View:
     jobs: int = 1  # worker processes
     # (n_records,) the same for records of one unit; None: each stands for itself
     unit: Units = None
+    max_fit: int = catalogue.MAX_FIT  # records that attacks are fitted to, at most
     _shared: dict[Callable[["View"], Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -70,6 +72,17 @@ class View:
             RuntimeError: if memberships are withheld.
         """
         return self.disclosed.member
+
+    @property
+    def fitted(self) -> NDArray[np.bool_]:
+        """(n_records,) records of attack-train that learned attacks are fitted to.
+
+        Raises:
+            RuntimeError: if memberships are withheld.
+        """
+        train, member = self.attack_train, self.member
+        sides = train & member, train & ~member
+        return sample.drawn(sides, self.max_fit, self.seed, "attack.fitted", self.unit)
 
     @property
     def disclosed(self) -> Division:
@@ -107,6 +120,24 @@ class View:
             self._shared[quantity] = quantity(self.withheld)
         value: Quantity = self._shared[quantity]
         return value
+
+    def by_logits(
+        self,
+        function: Callable[
+            [NDArray[np.floating[Any]], NDArray[np.integer[Any]]], NDArray[Any]
+        ],
+    ) -> NDArray[Any]:
+        """Return what a function says of the first view's logits, block by block.
+
+        Args:
+            function: of (n_rows, n_classes) logits and (n_rows,) labels; of each record
+                by itself.
+        """
+        parts = [
+            function(self.logits[rows, 0], self.label[rows])
+            for rows in blocks(len(self.label), self.logits.shape[2])
+        ]
+        return np.concatenate(parts)
 
     @property
     def unknown(self) -> frozenset[catalogue.Part]:
@@ -146,7 +177,7 @@ class View:
 
 
 def unknown(
-    logits: NDArray[np.floating[Any]], label: NDArray[np.integer[Any]]
+    logits: Stored, label: NDArray[np.integer[Any]]
 ) -> frozenset[catalogue.Part]:
     """Return what signals made elsewhere come without.
 

@@ -20,13 +20,13 @@ from pipeline.attacks import (
     roster,
     thresholds,
 )
+from pipeline.attacks.evidence import blocks
 from pipeline.attacks.view import Scored, View
 from pipeline.audit import pool, search
 from pipeline.cache import files, keys
 from pipeline.config import Attack, AttackMethod
 from pipeline.errors import AuditError, LacksError
 from pipeline.findings.schema import AttackChoice
-from pipeline.signals import margins
 from pipeline.statistics import metrics, units
 
 # Standard errors of the difference by which the favourite must be beaten.
@@ -145,7 +145,8 @@ def decisions(
     """
     with _prepared(settings, view, outcome.scored, memory) as setting:
         predicted = search.predicted(outcome.learned, setting, jobs=view.jobs)
-    return {name: decision for name, (_, decision) in predicted.items()}
+    others = ~view.attack_train[~view.fitted]
+    return {name: decision[others] for name, (_, decision) in predicted.items()}
 
 
 def strongest(
@@ -295,7 +296,9 @@ def _prepared(
     with tempfile.TemporaryDirectory(dir=pool.place(memory.parent)) as scratch:
         folder = Path(scratch)
         attack_train, member = folder / "attack_train.npy", folder / "member.npy"
-        np.save(attack_train, view.attack_train)
+        # To the search, what is not fitted to is judged by the fits, known or not.
+        fitted = view.fitted
+        np.save(attack_train, fitted)
         np.save(member, view.member)
         division = [attack_train, member]
         if view.unit is not None:
@@ -304,7 +307,7 @@ def _prepared(
         data = {}
         for method in settings.methods:
             path = search.features_path(folder, method.title)
-            np.save(path, _features_of(method, settings.loss, view, scored))
+            _write_features(path, method, settings.loss, view, scored)
             # Without their names: an attack that is renamed keeps its fits.
             digests = [files.sha256(file) for file in (path, *division)]
             data[method.title] = keys.digest({"features and division": digests})
@@ -335,30 +338,37 @@ def _searched(
     return choices
 
 
-def _features_of(
-    method: AttackMethod, loss: str, view: View, scored: Mapping[str, Scored]
-) -> NDArray[np.float64]:
-    """Return the features of a learned attack.
+def _write_features(
+    path: Path,
+    method: AttackMethod,
+    loss: str,
+    view: View,
+    scored: Mapping[str, Scored],
+) -> None:
+    """Write the features of a learned attack, block by block.
 
     Args:
+        path: of a .npy file.
         method: the attack.
         loss: "exact", or "clipped" as MindArmour's.
         view: what there is to look at.
         scored: by the attacks that have run.
     """
-    names = method.features
     try:
-        columns = features.columns(names, view, scored)
+        columns = features.columns(method.features, view, scored, loss)
     except LacksError as error:
         where = f"attack.methods.{method.title}.features"
         raise AuditError(where, str(error), LACKING) from error
-    if loss == "clipped" and "loss" in names:
-        before = features.columns(names[: names.index("loss")], view, scored)
-        clipped = margins.clipped_loss(view.logits[:, 0], view.label)
-        columns[:, before.shape[1]] = clipped
-    if names != catalogue.TUTORIAL:
-        columns = learned.standardised(columns, view.attack_train)
-    return columns
+    scale = None
+    if method.features != catalogue.TUTORIAL:
+        scale = learned.scale(columns(np.flatnonzero(view.fitted)))
+    shape = len(view.label), columns(slice(0)).shape[1]
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+        for rows in blocks(*shape):
+            block = columns(rows)
+            file.write((block if scale is None else scale.of(block)).tobytes())
 
 
 def _grids_of(settings: Attack) -> dict[str, search.Grid]:

@@ -33,6 +33,7 @@ from pipeline.statistics.units import Units
 DIGITS = 12  # of mean accuracies that are compared
 KIND = "fit"  # of `keys.KINDS`
 UNITS = "unit.npy"  # beside the features, where records have units
+JUDGED_ROWS, READ_ROWS = 50_000, 8192  # predicted, and read, at once
 # The slowest methods first, so that none of their fits is left for the end.
 SLOWEST_FIRST = ("mlp", "gbm", "rf", "knn", "lr")
 
@@ -401,7 +402,7 @@ def _read(path: Path, fit: Fit, key: str) -> Result:
 def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
     """Fit one candidate in a worker; all it needs is read from disk."""
     where = f"attack.methods.{fit.name} {json.dumps(fit.params)}"
-    features = np.load(features_path(setting.folder, fit.name), mmap_mode="r")
+    path = features_path(setting.folder, fit.name)
     attack_train, member = _division(setting)
     train, judged = np.flatnonzero(attack_train), np.flatnonzero(~attack_train)
     if fit.fold is not None:
@@ -412,7 +413,10 @@ def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
         # On a cluster a forest would otherwise add up its trees as they come.
         with joblib.parallel_config("sequential", n_jobs=1):
             prediction = learned.judge(
-                classifier, features[train], member[train], features[judged]
+                classifier,
+                _rows(path, train),
+                member[train],
+                (_rows(path, part) for part in _parts(judged, JUDGED_ROWS)),
             )
     except AuditError:
         raise
@@ -433,6 +437,19 @@ def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
         accuracy=metrics.accuracy(prediction.decision, member[judged]),
         auc=metrics.auc(prediction.score, member[judged]),
     )
+
+
+def _rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Read some rows of features."""
+    # Mapped anew for each part, so that what was read does not stay in the process.
+    return np.concatenate(
+        [np.load(path, mmap_mode="r")[part] for part in _parts(rows, READ_ROWS)]
+    )
+
+
+def _parts(rows: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+    """Return rows in parts of so many, of which there is one at least."""
+    return np.split(rows, range(most, len(rows), most))
 
 
 def _text(array: NDArray[Any]) -> str:

@@ -155,6 +155,7 @@ def _about(report: Report) -> list[str]:
         f"Duplicates of members dropped: {records.duplicates_dropped}. "
         f"Mislabelled canaries: {records.canaries}.",
         *copies,
+        *_about_fitted(report),
         *_about_units(report),
         *_about_target(report),
         _about_references(report.references.models),
@@ -178,6 +179,17 @@ def _about_target(report: Report) -> list[str]:
         f"{target.test_accuracy:.4f} on non-members."
     )
     return [accuracy, BY_MARGINS] if target.accuracy_by == "margins" else [accuracy]
+
+
+def _about_fitted(report: Report) -> list[str]:
+    """Say to how many records attacks were fitted, if not to all there are."""
+    records = report.records
+    if records.fitted == records.attack_train:
+        return []
+    return [
+        f"Learned attacks were fitted to {records.fitted} of the "
+        f"{records.attack_train} records to learn from, drawn at random."
+    ]
 
 
 def _about_units(report: Report) -> list[str]:

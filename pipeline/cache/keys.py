@@ -33,8 +33,8 @@ KINDS = {
     "target": Kind(2, ()),
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
-    "attack": Kind(6, ("numpy", "scipy", "scikit-learn")),
-    "report": Kind(14, ("numpy", "scipy", "scikit-learn")),
+    "attack": Kind(7, ("numpy", "scipy", "scikit-learn")),
+    "report": Kind(15, ("numpy", "scipy", "scikit-learn")),
     "page": Kind(2, ("numpy", "scipy", "matplotlib", "jinja2")),
     # What they are made of, cached one by one.
     "checkpoint": Kind(2, ("numpy",)),

@@ -1,7 +1,7 @@
 """Shards: the signals of target and references, block of records by block."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,28 @@ def row_blocks(n_records: int, n_rows: int) -> list[NDArray[np.int64]]:
     ]
 
 
-def target(job: Job) -> Shard:
-    """Read all shards of the target's signals as one, in the order of their rows.
+def target_blocks(job: Job) -> Iterator[tuple[slice, Shard]]:
+    """Yield the target's signals, block by block, and the rows of each, in order.
 
     Raises:
         AuditError: as `arrays.read`, for the first bad shard.
     """
     complete = documents.upstream(job, "features", Complete)
-    folder = job.folder("features") / TARGET
-    paths = [shard_path(folder, index) for index in range(complete.shards)]
-    return joined(paths, key=complete.folders[TARGET], fix=job.remake("features"))
+    folder, fix = job.folder("features") / TARGET, job.remake("features")
+    for index in range(complete.shards):
+        path = shard_path(folder, index)
+        shard = arrays.read(path, Shard, key=complete.folders[TARGET], fix=fix)
+        first = index * complete.shard_rows
+        yield slice(first, first + len(shard.id)), shard
+
+
+def target_margin(job: Job) -> NDArray[np.floating[Any]]:
+    """Read the target's (n_records, n_views) margins, in nats.
+
+    Raises:
+        AuditError: as `arrays.read`, for the first bad shard.
+    """
+    return np.concatenate([shard.margin for _, shard in target_blocks(job)])
 
 
 def reference_blocks(job: Job) -> Iterator[ReferenceBlock]:
@@ -92,17 +104,3 @@ def reference_name(model: int) -> str:
 def reference_path(job: Job, file: str) -> Path:
     """Return where the checkpoint of a reference lies, trained here or a user's own."""
     return Path(job.paths.get("folder", job.folder("references"))) / file
-
-
-def joined(paths: Sequence[Path], *, key: str, fix: str) -> Shard:
-    """Read the target's shards as one, in the order given.
-
-    Raises:
-        AuditError: as `arrays.read`, for the first bad shard.
-    """
-    shards = [arrays.read(path, Shard, key=key, fix=fix) for path in paths]
-    columns = {
-        field.name: np.concatenate([getattr(shard, field.name) for shard in shards])
-        for field in fields(Shard)
-    }
-    return Shard(**columns)

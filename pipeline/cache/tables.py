@@ -1,6 +1,7 @@
 """Tables: one row per record, or per unit, for programs and for people."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,30 @@ from pipeline.texts import cell
 
 RECORDS, UNITS = "records", "units"
 SUFFIXES = ("parquet", "csv")
+BLOCK_ROWS = 65_536  # written at once
 
 
 def write(
-    folder: Path, name: str, columns: Mapping[str, NDArray[Any]], *, key: str
+    folder: Path,
+    name: str,
+    columns: Mapping[str, NDArray[Any]],
+    *,
+    key: str,
+    not_in_csv: Collection[str] = (),
 ) -> None:
     """Write a table as .parquet and .csv, one column per array, in order.
 
     NaN becomes null: an empty field in CSV. Byte strings become text. In CSV, text that
     a spreadsheet would compute or a terminal obey is made safe; see `texts.cell`.
     Parquet holds the `key` in the metadata of its schema; CSV has no place for it.
-    Equal columns give equal bytes.
+    Equal columns give equal bytes. Both are written block by block of rows.
 
     Args:
         folder: where the two files go.
         name: of the files, without suffix.
         columns: (n_rows,) each, by name.
         key: the digest of all that the columns were computed from.
+        not_in_csv: names of columns that only Parquet has.
 
     Raises:
         AuditError: if the disk is full or cannot be written.
@@ -44,11 +52,23 @@ def write(
     ):
         msg = f"columns must have one axis of one length, got {shapes}"
         raise ValueError(msg)
-    table = pa.table({name: _column(column) for name, column in columns.items()})
-    table = table.replace_schema_metadata({"key": key})
-    # Made in memory, so that only `files.write` meets a full disk.
-    for suffix, to_bytes in zip(SUFFIXES, (_parquet, _csv), strict=True):
-        files.write(folder / f"{name}.{suffix}", to_bytes(table))
+    in_csv = {k: column for k, column in columns.items() if k not in not_in_csv}
+    metadata = {"key": key}
+    # Written to a file of Python's, whose errors say what the system says.
+    with files.replacing(folder / f"{name}.parquet") as path, path.open("wb") as file:
+        blocks = _blocks(columns)
+        first = next(blocks).replace_schema_metadata(metadata)
+        with pa.parquet.ParquetWriter(
+            file, first.schema, compression="zstd"
+        ) as parquet:
+            for table in chain([first], blocks):
+                parquet.write_table(table.replace_schema_metadata(metadata))
+    with files.replacing(folder / f"{name}.csv") as path, path.open("wb") as file:
+        blocks = _blocks(in_csv)
+        first = next(blocks)
+        with pa.csv.CSVWriter(file, first.schema) as csv:
+            for table in chain([first], blocks):
+                csv.write_table(_safe(table))
 
 
 def remove(folder: Path, name: str) -> None:
@@ -57,12 +77,20 @@ def remove(folder: Path, name: str) -> None:
         (folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
-def read(folder: Path, name: str, *, key: str, fix: str) -> dict[str, NDArray[Any]]:
+def read(
+    folder: Path,
+    name: str,
+    *,
+    key: str,
+    fix: str,
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> dict[str, NDArray[Any]]:
     """Read the columns of a table's .parquet, null as NaN.
 
     Args:
         folder: where it lies.
         name: of the file, without suffix.
+        wanted: whether a column is read, by its name.
         key: of the inputs it must have been made from.
         fix: what mends it, for the error.
 
@@ -71,7 +99,8 @@ def read(folder: Path, name: str, *, key: str, fix: str) -> dict[str, NDArray[An
     """
     path = folder / f"{name}.parquet"
     try:
-        table = pa.parquet.read_table(path)
+        names = pa.parquet.read_schema(path).names
+        table = pa.parquet.read_table(path, columns=[*filter(wanted, names)])
     except FileNotFoundError:
         raise AuditError(path, "is missing", fix) from None
     except (OSError, pa.ArrowException):
@@ -84,23 +113,24 @@ def read(folder: Path, name: str, *, key: str, fix: str) -> dict[str, NDArray[An
     }
 
 
+def _blocks(columns: Mapping[str, NDArray[Any]]) -> Iterator[pa.Table]:
+    """Yield the rows of columns in blocks; one of no rows if there are none."""
+    n_rows = len(next(iter(columns.values())))
+    for start in range(0, max(n_rows, 1), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        yield pa.table({name: _column(whole[rows]) for name, whole in columns.items()})
+
+
 def _column(values: NDArray[Any]) -> pa.Array:
     text = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
     # NaN is null there.
     return pa.array(text, from_pandas=True)
 
 
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pa.parquet.write_table(table, sink, compression="zstd")
-    return bytes(sink.getvalue())
-
-
-def _csv(table: pa.Table) -> bytes:
+def _safe(table: pa.Table) -> pa.Table:
+    """Return a table whose text is made safe to show."""
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             shown = [cell(text) for text in table.column(place).to_pylist()]
             table = table.set_column(place, field, pa.array(shown))
-    sink = pa.BufferOutputStream()
-    pa.csv.write_csv(table, sink)
-    return bytes(sink.getvalue())
+    return table

@@ -38,6 +38,7 @@ COARSE_VALUES = 1000
 # with a record of another class; copies have one class, but for errors of labelling.
 COARSE_MIXED = 0.05
 READ_ROWS = 1024  # images held in memory at once while a file is read through
+READ_VALUES = 2**22  # the same of a model's outputs, in numbers
 # What the arrays of signals made elsewhere hold, by their names.
 ARRAYS = {
     "logits": "floats",
@@ -62,6 +63,7 @@ PAD = (
     "pad or resize all records to one shape (mindspore.dataset.transforms.PadEnd, or "
     "dataset.padded_batch in place of batch)"
 )
+LARGE = ("logits", "margin")
 # The axes of what models say of the records.
 AXES = {
     "logits": "([n_models,] n_records, [n_views,] n_classes)",
@@ -102,13 +104,98 @@ class Catalogue:
     narrowed: tuple[str, ...] = ()
 
 
+class Dataset:
+    """An array of an .h5 file, read when it is asked for.
+
+    Args:
+        path: of the file.
+        name: of the array.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        with h5py.File(path, "r") as file:
+            self.shape: tuple[int, ...] = file[name].shape
+            self.dtype: np.dtype[Any] = file[name].dtype
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        try:
+            with h5py.File(self._path, "r") as file:
+                return np.asarray(file[self._name][key])
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Models' logits, or their margins in nats as if of a single class."""
+
+    # with the axes that `AXES` tells
+    stored: NDArray[np.floating[Any]] | Dataset
+    kind: Literal["logits", "margins"]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """The numbers of models, records, views and classes."""
+        shape = self.stored.shape + ((1,) if self.kind == "margins" else ())
+        n_models, n_records = (1, *shape[:1]) if len(shape) == 2 else shape[:2]
+        n_views = shape[2] if len(shape) == 4 else 1
+        is_single = self.kind == "logits" and shape[-1] == 1
+        return n_models, n_records, n_views, 2 if is_single else shape[-1]
+
+    @property
+    def has_models(self) -> bool:
+        """Whether what is stored has an axis of models."""
+        return self.stored.ndim > (2 if self.kind == "logits" else 1)
+
+    def of(
+        self, model: int, rows: slice | NDArray[np.int64]
+    ) -> NDArray[np.floating[Any]]:
+        """Return the (n_rows, n_views, n_classes) outputs of a model on some records.
+
+        Args:
+            model: its place.
+            rows: of the records, ascending.
+        """
+        near = rows
+        if not isinstance(rows, slice):
+            near = slice(rows[0], rows[-1] + 1) if len(rows) else slice(0)
+        block = self.stored[(model, near) if self.has_models else (near,)]
+        if not isinstance(rows, slice) and len(rows):
+            block = block[rows - rows[0]]
+        n_views, n_classes = self.shape[2:]
+        block = block.reshape(len(block), n_views, -1)
+        if block.shape[2] < n_classes:  # the single logit of two classes
+            block = np.concatenate((np.zeros_like(block), block), axis=2)
+        return block
+
+    def blocks(self) -> list[slice]:
+        """Return the records in successive blocks that are small enough to be held."""
+        _, n_records, *widths = self.shape
+        n_rows = max(READ_VALUES // int(np.prod(widths)), 1)
+        return [slice(i, i + n_rows) for i in range(0, n_records, n_rows)]
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """The outputs of one model."""
+
+    outputs: Outputs
+    model: int
+
+    def __len__(self) -> int:
+        return self.outputs.shape[1]
+
+    def __getitem__(self, rows: slice) -> NDArray[np.floating[Any]]:
+        return self.outputs.of(self.model, rows)
+
+
 @dataclass(frozen=True)
 class Signals:
     """Models' outputs, made elsewhere; the first model is the target."""
 
-    # (n_models, n_records, n_views, n_classes), or margins, (n_models, n_records,
-    # n_views, 1) in nats
-    outputs: NDArray[np.floating[Any]]
+    outputs: Outputs
     kind: Literal["logits", "margins"]
     label: NDArray[np.int32]  # (n_records,) UNLABELLED where there are none
     member: NDArray[np.bool_]  # (n_models, n_records)
@@ -134,7 +221,7 @@ def catalogue(data: Data) -> Catalogue:
             n_classes = max(int(models.label.max(initial=0)) + 1, 2)
         else:
             _check_outputs(path, models.outputs)
-            content, n_classes = _outputs_content(models), models.outputs.shape[-1]
+            content, n_classes = _outputs_content(models), models.outputs.shape[3]
         return Catalogue(models.label, member, content, n_classes, population)
     if modules.is_function(data.source):
         return _users_catalogue(data)
@@ -507,30 +594,25 @@ def signals(data: Data) -> Signals:
     """
     path = Path(str(data.path))
     arrays = _arrays(path, [name for name in ARRAYS if name not in BESIDE])
-    kind, outputs = _models_outputs(path, arrays)
-    shape = outputs.shape
-    if kind == "logits" and shape[-1] == 1:  # the single logit of two classes
-        outputs = np.concatenate((np.zeros_like(outputs), outputs), axis=-1)
-    lead = shape[:1] if outputs.ndim == 2 else shape[:2]
+    outputs = _models_outputs(path, arrays)
+    kind, lead = outputs.kind, outputs.shape[:2]
+    of_file = lead if outputs.has_models else lead[1:]
     member, train = arrays["member"], arrays.get("train")
-    label = arrays.get("label", np.full(lead[-1], UNLABELLED))
-    population = arrays.get("population", np.zeros(lead[-1], dtype=bool))
-    _check_axes(path, kind, shape, lead[-1], label, member)
-    _check_array(path, "label", label, lead[-1:], np.integer)
-    _check_array(path, "member", member, lead, np.bool_)
+    label = arrays.get("label", np.full(lead[1], UNLABELLED))
+    population = arrays.get("population", np.zeros(lead[1], dtype=bool))
+    _check_axes(path, outputs, label, member)
+    _check_array(path, "label", label, lead[1:], np.integer)
+    _check_array(path, "member", member, of_file, np.bool_)
     if train is not None:
-        _check_array(path, "train", train, lead[-1:], np.bool_)
-    _check_array(path, "population", population, lead[-1:], np.bool_)
+        _check_array(path, "train", train, lead[1:], np.bool_)
+    _check_array(path, "population", population, lead[1:], np.bool_)
     if "label" in arrays:
-        n_classes = outputs.shape[-1] if kind == "logits" else MOST_LABEL + 1
+        n_classes = outputs.shape[3] if kind == "logits" else MOST_LABEL + 1
         _check_labels(path, label, n_classes)
-    if outputs.ndim == 2:
-        outputs, member = outputs[None], member[None]
+    member = member.reshape(lead)
     if (population & member[0]).any():
         problem = "has members of the target in its population"
         raise AuditError(path, problem, "give records that it was not trained on")
-    if outputs.ndim == 3:
-        outputs = outputs[:, :, None]
     return Signals(outputs, kind, label.astype(np.int32), member, train, population)
 
 
@@ -539,10 +621,8 @@ def model_name(model: int) -> str:
     return f"model {model}" if model else "the target"
 
 
-def _models_outputs(
-    path: Path, arrays: Mapping[str, NDArray[Any]]
-) -> tuple[Literal["logits", "margins"], NDArray[np.floating[Any]]]:
-    """Return logits as they are, or margins with a last axis in place of classes.
+def _models_outputs(path: Path, arrays: Mapping[str, Any]) -> Outputs:
+    """Return the models' logits or margins.
 
     Raises:
         AuditError: if an array is missing, or has another number of axes or type.
@@ -567,7 +647,7 @@ def _models_outputs(
         problem = f"has {name} of type {array.dtype} and shape {array.shape}"
         fix = f"give floats {AXES['margins' if by_margin else 'logits']}"
         raise AuditError(path, problem, fix)
-    return ("margins", array[..., None]) if by_margin else ("logits", array)
+    return Outputs(array, "margins" if by_margin else "logits")
 
 
 def _outputs_content(models: Signals) -> NDArray[np.bytes_]:
@@ -576,29 +656,42 @@ def _outputs_content(models: Signals) -> NDArray[np.bytes_]:
     Copies of a record have the same outputs. Other records may have them too where the
     outputs are coarse, as classes without probabilities are: nothing is known then.
     """
-    logits, label = models.outputs, models.label
-    outputs = hashes(logits[0])
-    content = hashes(_joined(logits[:1], label, np.arange(len(label))))
-    _, group, size = np.unique(outputs, return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(size[group] > 1)
-    if not len(repeated):
+    outputs, label = models.outputs, models.label
+    blocks = outputs.blocks()
+    of_target = np.concatenate([hashes(outputs.of(0, rows)) for rows in blocks])
+    everything = np.arange(len(label))
+    content = np.concatenate(
+        [hashes(_joined(outputs, label, everything[rows], 1)) for rows in blocks]
+    )
+    _, group, size = np.unique(of_target, return_inverse=True, return_counts=True)
+    is_repeated = size[group] > 1
+    if not is_repeated.any():
         return content
+    repeated = np.flatnonzero(is_repeated)
     labels = np.unique(np.stack((group[repeated], label[repeated])), axis=1)
     n_labels = np.bincount(labels[0], minlength=len(size))
     mixed = float((n_labels[group[repeated]] > 1).mean())
-    n_values = len(np.unique(logits[0]))
-    if n_values <= min(len(size), COARSE_VALUES) or mixed > COARSE_MIXED:
+    values: NDArray[np.floating[Any]] = np.empty(0)
+    for rows in blocks:
+        values = np.union1d(values, outputs.of(0, rows))
+        if len(values) > COARSE_VALUES:
+            break
+    if len(values) <= min(len(size), COARSE_VALUES) or mixed > COARSE_MIXED:
         return np.zeros_like(content)
-    content[repeated] = hashes(_joined(logits, label, repeated))
+    for rows in blocks:
+        own = everything[rows][is_repeated[rows]]
+        content[own] = hashes(_joined(outputs, label, own, len(models.member)))
     return content
 
 
 def _joined(
-    logits: NDArray[np.floating[Any]], label: NDArray[np.int32], rows: NDArray[np.int64]
+    outputs: Outputs, label: NDArray[np.int32], rows: NDArray[np.int64], n_models: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the bytes of each row's outputs and label."""
-    for row in rows:
-        whole = logits[:, row].tobytes() + label[row].tobytes()
+    """Yield the bytes of each row's outputs, by the first models, and its label."""
+    of_models = [outputs.of(model, rows) for model in range(n_models)]
+    for place, row in enumerate(rows):
+        parts = [of_model[place].tobytes() for of_model in of_models]
+        whole = b"".join((*parts, label[row].tobytes()))
         yield np.frombuffer(whole, np.uint8)
 
 
@@ -670,50 +763,45 @@ def _check_array(
 
 
 def _check_axes(
-    path: Path,
-    kind: Literal["logits", "margins"],
-    shape: tuple[int, ...],
-    n_records: int,
-    label: NDArray[Any],
-    member: NDArray[Any],
+    path: Path, outputs: Outputs, label: NDArray[Any], member: NDArray[Any]
 ) -> None:
     """Refuse outputs whose axes are in another order than label and member show."""
-    n = len(label) if label.ndim == 1 else None
-    if n is None or n == n_records or member.shape[-1:] != (n,):
+    n, own = len(label) if label.ndim == 1 else None, outputs.stored.shape
+    if n is None or n == outputs.shape[1] or member.shape[-1:] != (n,):
         return
-    own = shape if kind == "logits" else shape[:-1]
+    kind = outputs.kind
     problem = f"has {kind} of shape {own}, but label and member have {n} records"
     to = f"transpose the {kind} to" if n in own else "give"
     fix = f"{to} {AXES[kind]}"
     raise AuditError(path, problem, fix)
 
 
-def _check_outputs(
-    path: Path,
-    logits: NDArray[np.floating[Any]],  # (n_models, n_records, n_views, n_classes)
-) -> None:
-    for model, of_model in enumerate(logits):
-        if (fault := outputs.fault(of_model)) is not None:
+def _check_outputs(path: Path, logits: Outputs) -> None:
+    for model in range(logits.shape[0]):
+        if (fault := outputs.fault(OfModel(logits, model))) is not None:
             problem = f"array logits: {model_name(model)} {outputs.WORDS[fault]}"
             raise AuditError(path, problem, FAULT_FIXES[fault])
 
 
-def _check_margins(
-    path: Path,
-    margin: NDArray[np.floating[Any]],  # (n_models, n_records, n_views, 1)
-) -> None:
-    for model, of_model in enumerate(margin):
+def _check_margins(path: Path, margin: Outputs) -> None:
+    for model in range(margin.shape[0]):
         name = model_name(model)
-        finite = of_model[np.isfinite(of_model)]
-        if finite.size and finite.min() == finite.max():
+        low, high = np.inf, -np.inf
+        for rows in margin.blocks():
+            block = margin.of(model, rows)
+            finite = block[np.isfinite(block)]
+            low = min(low, float(finite.min(initial=np.inf)))
+            high = max(high, float(finite.max(initial=-np.inf)))
+        if low == high:
             problem = f"array margin: {name} {outputs.WORDS['constant']}"
             raise AuditError(path, problem, FAULT_FIXES["constant"])
-        if finite.size and finite.min() >= 0 and finite.max() <= 1:
+        if 0 <= low <= high <= 1:
             problem = f"array margin: {name} gives values in [0, 1], as confidences are"
             raise AuditError(path, problem, "give log(p / (1 - p))")
 
 
-def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Read arrays of a file by their names; those of `LARGE` of an .h5 only later."""
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
@@ -725,8 +813,12 @@ def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     except AuditError:
         raise
     except Exception as error:  # a damaged archive may raise anything
-        problem = f"cannot be read ({modules.summary(error)})"
-        raise AuditError(path, problem, "give an .npz or .h5 file") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> AuditError:
+    problem = f"cannot be read ({modules.summary(error)})"
+    return AuditError(path, problem, "give an .npz or .h5 file")
 
 
 def _of_npz(path: Path, file: Any, name: str) -> NDArray[Any]:
@@ -739,7 +831,7 @@ def _of_npz(path: Path, file: Any, name: str) -> NDArray[Any]:
         raise _objects(path, name) from error
 
 
-def _of_h5(path: Path, file: h5py.File, name: str) -> NDArray[Any]:
+def _of_h5(path: Path, file: h5py.File, name: str) -> NDArray[Any] | Dataset:
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
         problem = f"has a group {name!r} where an array is expected"
@@ -750,7 +842,7 @@ def _of_h5(path: Path, file: h5py.File, name: str) -> NDArray[Any]:
         raise AuditError(path, problem, f"store {ARRAYS[name]} in it")
     if dataset.dtype == object:
         raise _objects(path, name)
-    return np.asarray(dataset[()])
+    return Dataset(path, name) if name in LARGE else np.asarray(dataset[()])
 
 
 def _objects(path: Path, name: str) -> AuditError:

@@ -13,6 +13,7 @@ from sklearn.isotonic import isotonic_regression
 
 from pipeline.attacks import lira, percentiles
 from pipeline.attacks.moments import Moments
+from pipeline.signals.stored import Stored
 from pipeline.statistics import metrics
 
 # Of a model with fewer records, an alignment does more harm than good.
@@ -40,7 +41,7 @@ AS_IT_IS = Alignment(0.0, 1.0)
 
 def reference_p_values(
     target: NDArray[np.floating[Any]],
-    references: NDArray[np.floating[Any]],
+    references: Stored,
     outside: NDArray[np.bool_],
     nonmember: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
@@ -81,11 +82,10 @@ def reference_p_values(
     of_target, *of_references = [AS_IT_IS] * (1 + len(references))
     if nonmember is not None:
         of_target, of_references = _alignments(target, references, outside, nonmember)
-    models = list(zip(references, outside, of_references, strict=True))
     count, mean = outside.sum(axis=0), _mean(references, outside, of_references)
     scatter = np.zeros(len(target))
     # Model by model: all together need as much room again as their signals.
-    for margin, out, alignment in models:
+    for margin, out, alignment in zip(references, outside, of_references, strict=True):
         scatter += np.where(out, alignment.aligned(margin) - mean, 0.0) ** 2
     seen, several = count > 0, count > 1
     p_values = np.full(len(target), np.nan)
@@ -99,7 +99,7 @@ def reference_p_values(
     ascending = np.sort(z)
     # How many of the pool lie at or above just so many of the targets.
     reached = np.zeros(len(z) + 1, dtype=np.int64)
-    for margin, out, alignment in models:
+    for margin, out, alignment in zip(references, outside, of_references, strict=True):
         rows = out & several
         n = count[rows]
         # Its distance d from the mean of all is d·n/(n − 1) from that of the others,
@@ -117,7 +117,7 @@ def reference_p_values(
 
 def _alignments(
     target: NDArray[np.floating[Any]],
-    references: NDArray[np.floating[Any]],
+    references: Stored,
     outside: NDArray[np.bool_],
     nonmember: NDArray[np.bool_],
 ) -> tuple[Alignment, list[Alignment]]:
@@ -172,7 +172,7 @@ def _alignment(
 
 
 def _mean(
-    references: NDArray[np.floating[Any]],
+    references: Stored,
     outside: NDArray[np.bool_],
     alignments: list[Alignment],
 ) -> NDArray[np.float64]:

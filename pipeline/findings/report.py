@@ -92,6 +92,7 @@ GAUSSIAN = ("f_dp_one_run", "gaussian")
 # Attacks that rank by the loss alone, any of which shows how the sides compare.
 LOSSES = ("loss", "confidence", "margin")
 TAIL = "loss"  # the attack whose true-negative rates are reported
+SCORE = "score_"  # before an attack's name, the name of its column in the table
 # What the numbers ran on, in the report's order; other libraries follow.
 VERSIONS = ("mindspore", "device", "scikit-learn", "numpy")
 
@@ -191,6 +192,7 @@ def findings(inputs: Inputs, settings: Settings) -> Findings:
         nonmembers=int((~audited.member).sum()),
         population=inputs.n_population,
         attack_train=len(audited.id) - n_eval,
+        fitted=search.fitted,
         attack_eval=n_eval,
         duplicates_dropped=inputs.n_duplicates_dropped,
         copies_dropped=inputs.n_copies_dropped,
@@ -567,5 +569,5 @@ def _by_record(
         score, member, evaluation, settings.false_discoveries
     )
     for method, own in zip(audited.method, audited.score, strict=True):
-        columns[f"score_{method}"] = own
+        columns[f"{SCORE}{method}"] = own
     return columns

@@ -201,6 +201,7 @@ class Counts(Record):
     nonmembers: int
     population: int
     attack_train: int
+    fitted: int  # of attack-train, that learned attacks were fitted to
     attack_eval: int
     duplicates_dropped: int  # non-members that equal a member
     copies_dropped: int  # records that equal another one of their side
@@ -554,6 +555,7 @@ class Search(Record):
     attacks: tuple[AttackChoice, ...]
     strongest: Strongest
     rmia_slope: float | None  # None: RMIA did not run
+    fitted: int  # records of attack-train that learned attacks were fitted to
     null: Null
     repeats: tuple[Division, ...]  # the first is the audit's own
     methods: tuple[Learned, ...]

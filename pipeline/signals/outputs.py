@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.signals.stored import Rows
+
 Fault = Literal["constant", "decisions", "probabilities", "sigmoids", "negated"]
 
 # What is wrong with the outputs, to be read after the name of what returns them.
@@ -36,7 +38,7 @@ LAST_BITS = 4
 ROWS = 4096  # looked at together; logits show themselves in the first of them
 
 
-def fault(outputs: NDArray[np.floating[Any]]) -> Fault | None:
+def fault(outputs: Rows) -> Fault | None:
     """Return why these outputs of a model cannot be logits; None if they can.
 
     Records with outputs that are not finite are left aside.
@@ -44,37 +46,46 @@ def fault(outputs: NDArray[np.floating[Any]]) -> Fault | None:
     Args:
         outputs: (n_records, ..., n_classes) of one model.
     """
-    rows = outputs[np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))]
-    if len(rows) < FEWEST:
+    first = _first(outputs)
+    if len(first) < FEWEST:
         return None
-    if _all_rows(rows, lambda part: _equal(part, rows[:1])):
+    if _all_rows(outputs, lambda part: _equal(part, first[:1])):
         return "constant"
-    tolerance = _sum_tolerance(rows[:ROWS])
-    if _all_rows(rows, lambda part: _are_probabilities(part, tolerance)):
-        decided = _all_rows(rows, lambda part: np.isin(part, (0, 1)))
+    tolerance = _sum_tolerance(first)
+    if _all_rows(outputs, lambda part: _are_probabilities(part, tolerance)):
+        decided = _all_rows(outputs, lambda part: np.isin(part, (0, 1)))
         return "decisions" if decided else "probabilities"
-    if _all_rows(rows, _are_sigmoids):
+    if _all_rows(outputs, _are_sigmoids):
         return "sigmoids"
     if _all_rows(
-        rows, lambda part: _are_probabilities(_exponentials(-part), SUM_TOLERANCE)
+        outputs, lambda part: _are_probabilities(_exponentials(-part), SUM_TOLERANCE)
     ):
         return "negated"
     return None
 
 
+def _first(outputs: Rows) -> NDArray[np.floating[Any]]:
+    """Return the first rows, so many parts of them that there are enough."""
+    rows = outputs[:0]
+    for part in _parts(outputs):
+        rows = np.concatenate((rows, part))
+        if len(rows) >= FEWEST:
+            break
+    return rows
+
+
 def _all_rows(
-    rows: NDArray[np.floating[Any]],
-    test: Callable[[NDArray[np.floating[Any]]], NDArray[np.bool_]],
+    outputs: Rows, test: Callable[[NDArray[np.floating[Any]]], NDArray[np.bool_]]
 ) -> bool:
     """Return whether a test holds for all rows, tried until it fails."""
-    return all(test(part).all() for part in _parts(rows))
+    return all(test(part).all() for part in _parts(outputs))
 
 
-def _parts(
-    rows: NDArray[np.floating[Any]],
-) -> Iterator[NDArray[np.floating[Any]]]:
-    for start in range(0, len(rows), ROWS):
-        yield rows[start : start + ROWS]
+def _parts(outputs: Rows) -> Iterator[NDArray[np.floating[Any]]]:
+    """Yield the rows that are finite, few at a time."""
+    for start in range(0, len(outputs), ROWS):
+        part = outputs[start : start + ROWS]
+        yield part[np.isfinite(part).all(axis=tuple(range(1, part.ndim)))]
 
 
 def _equal(

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline import draws
 from pipeline.signals import margins
+from pipeline.signals.stored import Stored
 
 # Inverse prior variance of a weight between logits of unit size.
 PRECISION = 100.0
@@ -103,7 +104,7 @@ def fitted(
 
 
 def margin(
-    logits: NDArray[np.floating[Any]],
+    logits: Stored,
     label: NDArray[np.integer[Any]],
     correction: Correction,
 ) -> NDArray[np.float32]:
