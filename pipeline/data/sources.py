@@ -158,12 +158,11 @@ class Outputs:
             model: its place.
             rows: of the records, ascending.
         """
-        near = rows
-        if not isinstance(rows, slice):
-            near = slice(rows[0], rows[-1] + 1) if len(rows) else slice(0)
+        # Those between are read too, as a file is read faster so.
+        near = rows if isinstance(rows, slice) else slice(*_ends(rows))
         block = self.stored[(model, near) if self.has_models else (near,)]
-        if not isinstance(rows, slice) and len(rows):
-            block = block[rows - rows[0]]
+        if not isinstance(rows, slice):
+            block = block[rows - near.start]
         n_views, n_classes = self.shape[2:]
         block = block.reshape(len(block), n_views, -1)
         if block.shape[2] < n_classes:  # the single logit of two classes
@@ -175,6 +174,11 @@ class Outputs:
         _, n_records, *widths = self.shape
         n_rows = max(READ_VALUES // int(np.prod(widths)), 1)
         return [slice(i, i + n_rows) for i in range(0, n_records, n_rows)]
+
+
+def _ends(rows: NDArray[np.int64]) -> tuple[int, int]:
+    """Return between what ascending rows lie."""
+    return (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
 
 
 @dataclass(frozen=True)
@@ -710,7 +714,7 @@ def inputs(data: Data, n_records: int) -> NDArray[Any] | None:
             empty, or not finite.
     """
     path = Path(str(data.path))
-    array = _arrays(path, ("inputs",)).get("inputs")
+    array: NDArray[Any] | None = _arrays(path, ("inputs",)).get("inputs")
     if array is None:
         return None
     is_number = any(np.issubdtype(array.dtype, k) for k in (np.floating, np.integer))
@@ -741,7 +745,7 @@ def units(data: Data, n_records: int) -> NDArray[Any] | None:
     Raises:
         AuditError: if both tell it, or what tells it cannot be read or holds no ids.
     """
-    array = None
+    array: NDArray[Any] | None = None
     if data.source == "arrays":
         array = _arrays(Path(str(data.path)), ("unit",)).get("unit")
     if data.units is None:

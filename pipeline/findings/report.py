@@ -1,6 +1,7 @@
 """Report: all findings of an audit, and the table of its records."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -320,14 +321,15 @@ def provenance(origins: Mapping[str, Mapping[str, str]]) -> Provenance:
     )
 
 
-def alike(rows: NDArray[Any]) -> NDArray[np.int64]:
+def alike(rows: Iterable[NDArray[Any]]) -> NDArray[np.int64]:
     """Return a number for each row, the same for equal rows.
 
     Args:
-        rows: (n_rows, n_columns).
+        rows: (n_columns,) each, of one type.
     """
-    _, number = np.unique(rows, axis=0, return_inverse=True)
-    return np.asarray(number, dtype=np.int64).ravel()
+    number: dict[bytes, int] = {}
+    digests = (hashlib.sha256(row.tobytes()).digest() for row in rows)
+    return np.array([number.setdefault(each, len(number)) for each in digests])
 
 
 def _attacks(
@@ -342,9 +344,9 @@ def _attacks(
     unit = units.of(audited.unit, judged)
     p = np.array([metrics.p_value(own, member, unit) for own in score])
     # Attacks of one ranking are one test; those that decide alike too, one attack.
-    ranking = alike(rankdata(score, axis=1))
+    ranking = alike(map(rankdata, score))
     corrected = corrections.chosen_first(p, of_chosen, ranking, CHOSEN_SHARE)
-    attack_of = alike(np.column_stack((ranking, decision)))
+    attack_of = alike(map(np.append, ranking, decision))
     n_others = len(np.unique(attack_of)) - 1
     confidence = np.where(
         attack_of == attack_of[of_chosen],

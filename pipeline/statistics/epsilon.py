@@ -469,9 +469,18 @@ def _limits(
     tail = (1 - confidence) / 2
     # The upper limit of the flagged share is 1 less the lower one of the spared share.
     spared = n_nonmembers - np.asarray(alarms, dtype=np.float64)
-    return lower_limit(hits, n_members, tail), 1 - lower_limit(
-        spared, n_nonmembers, tail
+    return (
+        _lower_limits(hits, n_members, tail),
+        1 - _lower_limits(spared, n_nonmembers, tail),
     )
+
+
+def _lower_limits(
+    hits: float | NDArray[np.float64], n_trials: int, tail: float
+) -> NDArray[np.float64]:
+    """Return `lower_limit` of each, computed once where several are equal."""
+    numbers, place = np.unique(hits, return_inverse=True)
+    return lower_limit(numbers, n_trials, tail)[place].reshape(np.shape(hits))
 
 
 def _log_ratio(
