@@ -33,11 +33,18 @@ from pipeline.statistics.units import Units
 def compute(job: Job) -> str:
     """Write search.json and timings.json, then every attack's scores."""
     with tempfile.TemporaryDirectory() as scratch:
-        return attacked(job, Path(scratch))
+        scores, line = attacked(job, Path(scratch))
+    arrays.write(job.artifact("attack"), scores, key=job.key, origin=job.origin)
+    return line
 
 
-def attacked(job: Job, scratch: Path) -> str:
-    """Run the attacks, with an empty folder for what is too large for memory."""
+def attacked(job: Job, scratch: Path) -> tuple[kinds.Scores, str]:
+    """Run the attacks, and return what they say, and a line about it.
+
+    Args:
+        job: of the stage.
+        scratch: an empty folder for what is too large for memory.
+    """
     settings = job.section(Attack)
     records = arrays.upstream(job, "records", kinds.Records)
     split = arrays.upstream(job, "split", kinds.Split)
@@ -99,12 +106,12 @@ def attacked(job: Job, scratch: Path) -> str:
     # A million records of many references leave little room for their scores.
     del view
     scores = assembled(records, division, outcome, responses, p_value, points)
-    arrays.write(job.artifact("attack"), scores, key=job.key, origin=job.origin)
     n_candidates = sum(len(choice.trials) for choice in outcome.learned)
-    return (
+    line = (
         f"{len(outcome.scored)} attacks, {n_candidates} candidates of "
         f"{len(outcome.learned)} learned"
     )
+    return scores, line
 
 
 def null_control(
@@ -220,12 +227,15 @@ def assembled(
 ) -> kinds.Scores:
     """Return what is kept of the attacks: the scores of the audited records."""
     audited = division.audited
-    shape = len(outcome.scored), int(audited.sum())
-    score, reading = np.empty(shape), np.full(shape, np.nan)
+    n_audited = int(audited.sum())
+    score = np.empty((len(outcome.scored), n_audited))
     for row, scored in enumerate(outcome.scored.values()):
         score[row] = scored.score[audited]
-        if scored.reading is not None:
-            reading[row] = scored.reading[audited]
+    readings = {
+        name: scored.reading[audited]
+        for name, scored in outcome.scored.items()
+        if scored.reading is not None
+    }
     decided = outcome.decided
     return kinds.Scores(
         id=records.id[audited],
@@ -239,7 +249,8 @@ def assembled(
         method=np.array(list(outcome.scored), dtype="S"),
         score=score,
         decision=np.stack([decided[name].decision[audited] for name in outcome.scored]),
-        reading=reading,
+        reading_method=np.array(list(readings), dtype="S"),
+        reading=np.array(list(readings.values())).reshape(len(readings), n_audited),
         growth_method=np.array([point.attack for point in points], dtype="S"),
         growth_references=np.array(
             [point.references for point in points], dtype=np.int64

@@ -25,6 +25,13 @@ def test_each_side_is_drawn_in_its_share() -> None:
         assert chosen[side].sum() == side.sum() * 100 // 300
 
 
+def test_a_rare_side_is_drawn_whole() -> None:
+    rare = np.arange(400) % 50 == 0
+    chosen = sample.drawn((rare, KNOWN & ~rare), 100, 1, "attack.fitted")
+    assert chosen[rare].all()
+    assert chosen.sum() == 100
+
+
 def test_the_seed_decides_the_draw() -> None:
     assert np.array_equal(drawn(100), drawn(100))
     assert not np.array_equal(drawn(100), drawn(100, seed=2))

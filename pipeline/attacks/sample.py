@@ -1,6 +1,5 @@
 """Sample: the records that attacks are fitted to, where there are very many."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,8 @@ from pipeline import draws
 from pipeline.statistics import units
 from pipeline.statistics.units import Units
 
+FEW = 10  # a side has this part of the draw at least, if it has so many records
+
 
 def drawn(
     sides: Sequence[NDArray[np.bool_]],
@@ -18,7 +19,7 @@ def drawn(
     purpose: str,
     unit: Units = None,
 ) -> NDArray[np.bool_]:
-    """Draw at most so many records, of each side its share.
+    """Draw at most so many records, of each side its share, of a rare one more.
 
     Units are drawn whole: those on the same sides together. Of a set of units the first
     is taken even if it has more records than are due.
@@ -43,11 +44,15 @@ def drawn(
     sides_of = sum(
         (units.totals(groups, side) > 0) * 2**power for power, side in enumerate(sides)
     )
+    of_records = np.where(chosen, sides_of[groups.place], 0)
+    numbers, counts = np.unique(of_records[chosen], return_counts=True)
+    due = np.maximum(most * counts // n_records, np.minimum(counts, most // FEW))
+    largest = int(counts.argmax())
+    due[largest] = min(due[largest], most - np.delete(due, largest).sum())
     out = np.zeros(len(chosen), dtype=bool)
-    for number in np.unique(sides_of[sides_of > 0]):
-        own = chosen & (sides_of == number)[groups.place]
+    for number, n_own, n_due in zip(numbers, counts, due, strict=True):
+        own = of_records == number
         of_own = units.of(unit, own)
-        n_own = int(own.sum())
-        order = rng.permutation(len(units.grouped(of_own, n_own).first))
-        out[own] = units.whole(of_own, order, math.floor(most * n_own / n_records))
+        order = rng.permutation(len(units.grouped(of_own, int(n_own)).first))
+        out[own] = units.whole(of_own, order, int(n_due))
     return out

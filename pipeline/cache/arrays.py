@@ -1,6 +1,7 @@
 """Arrays: artifacts as HDF5 files, each array with its checksums."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import fields
@@ -26,6 +27,7 @@ from pipeline.errors import AuditError
 FORMAT = "membership-audit"
 # Small enough that one checksum covers little, large enough that reading stays fast.
 CHUNK_ROWS = 1024
+CHUNK_BYTES = 2**23  # unless a row is larger: a chunk is copied when it is read
 
 Artifact = TypeVar(
     "Artifact", Records, Split, References, Shard, ReferenceShard, Scores
@@ -37,7 +39,7 @@ VERSIONS = {
     References: 3,
     Shard: 3,
     ReferenceShard: 3,
-    Scores: 5,
+    Scores: 6,
 }
 
 
@@ -58,7 +60,8 @@ def write(
         AuditError: if the disk is full or cannot be written.
     """
     # Made in memory: where the disk is full, HDF5 does not fail, it crashes.
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
         kind = type(artifact)
         attributes = {
             "format": _format(kind),
@@ -70,9 +73,7 @@ def write(
         arrays = _arrays_of(artifact)
         file.attrs["sha256"] = _digest(attributes, arrays)
         _fill(file, arrays)
-        file.flush()
-        image = file.id.get_file_image()
-    files.write(path, image)
+    files.write(path, image.getbuffer())
 
 
 def read(path: Path, kind: type[Artifact], *, key: str, fix: str) -> Artifact:
@@ -142,7 +143,8 @@ def _fill(file: h5py.File, arrays: Mapping[str, NDArray[Any]]) -> None:
         options: dict[str, Any] = {}
         # HDF5 checks sums by chunk, and scalars and empty arrays have none.
         if array.ndim and array.size:
-            chunk = (min(CHUNK_ROWS, len(array)), *array.shape[1:])
+            rows = min(CHUNK_ROWS, CHUNK_BYTES * len(array) // array.nbytes, len(array))
+            chunk = (max(rows, 1), *array.shape[1:])
             options = {"chunks": chunk, "fletcher32": True}
         # Times would make equal artifacts differ in their bytes.
         file.create_dataset(name, data=array, track_times=False, **options)

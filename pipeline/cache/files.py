@@ -59,7 +59,7 @@ def write_text(path: Path, text: str) -> None:
     write(path, text.encode())
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | memoryview) -> None:
     """Write a file that is complete or absent.
 
     Raises:

@@ -114,9 +114,10 @@ class Scores:
     method: NDArray[np.bytes_]  # (n_methods,)
     score: NDArray[np.float64]  # (n_methods, n_records) higher for a likelier member
     decision: NDArray[np.bool_]  # (n_methods, n_records) taken for a member
-    # (n_methods, n_records) what the score means, in [0, 1], where it means something:
-    # a p-value, or RMIA's share; else NaN.
-    reading: NDArray[np.float64]
+    # What scores mean, in [0, 1], of attacks whose scores mean something: a p-value, or
+    # RMIA's share.
+    reading_method: NDArray[np.bytes_]  # (n_readings,)
+    reading: NDArray[np.float64]  # (n_readings, n_records)
     # What some attacks say by fewer references, in points: attack and number.
     growth_method: NDArray[np.bytes_]  # (n_points,)
     growth_references: NDArray[np.int64]  # (n_points,)
