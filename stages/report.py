@@ -1,5 +1,6 @@
 """Report what the attacks found, with a verdict."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +50,8 @@ def compute(job: Job) -> str:
 
     if timings is not None:
         documents.write(folder / TIMINGS, timings, key=job.key)
-    scores = [name for name in records if name.startswith(SCORE)]
-    in_csv = settings.csv_scores
-    if in_csv is None:
-        in_csv = len(records["id"]) <= MOST_CSV_SCORES
-    tables.write(
-        folder,
-        tables.RECORDS,
-        records,
-        key=job.key,
-        not_in_csv=() if in_csv else scores,
-    )
+    apart = not_in_csv(records, settings)
+    tables.write(folder, tables.RECORDS, records, key=job.key, not_in_csv=apart)
     if units is None:
         tables.remove(folder, tables.UNITS)
     else:
@@ -69,6 +61,21 @@ def compute(job: Job) -> str:
     documents.write(job.artifact("report"), report, key=job.key, origin=job.origin)
     print(text)
     return terminal.outcome(report.verdict)
+
+
+def not_in_csv(
+    records: Mapping[str, NDArray[Any]], settings: Settings
+) -> tuple[str, ...]:
+    """Return the columns of the table of records that only Parquet has.
+
+    Args:
+        records: (n_records,) each column by its name.
+        settings: of the report.
+    """
+    in_csv = settings.csv_scores
+    if in_csv is None:
+        in_csv = len(records["id"]) <= MOST_CSV_SCORES
+    return () if in_csv else tuple(n for n in records if n.startswith(SCORE))
 
 
 def read(job: Job, settings: Settings) -> Inputs:

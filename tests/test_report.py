@@ -14,10 +14,12 @@ import pytest
 from scipy.stats import rankdata
 
 from pipeline.cache import documents, stamps
+from pipeline.config import Report as Settings
 from pipeline.findings import exposure
 from pipeline.findings.report import CHOICES, CHOSEN_SHARE, alike
 from pipeline.findings.schema import Report, Search
 from pipeline.statistics import corrections, metrics
+from stages import report as report_stage
 from tests.conftest import Checkout
 
 # Of the report's numbers these were counted, measured or configured; nothing that they
@@ -328,3 +330,21 @@ def test_the_report_writes_what_it_says(finished: Checkout) -> None:
         "report.txt",
         "timings.json",
     ]
+
+
+@pytest.mark.parametrize(
+    ("csv_scores", "n_records", "kept"),
+    [
+        (None, 100_000, True),
+        (None, 100_001, False),
+        (True, 100_001, True),
+        (False, 3, False),
+    ],
+)
+def test_records_csv_has_scores_unless_there_are_very_many_records(
+    csv_scores: bool | None, n_records: int, kept: bool
+) -> None:
+    columns = {name: np.zeros(n_records) for name in ("id", "score_loss", "rank")}
+    settings = Settings(csv_scores=csv_scores)
+    left = () if kept else ("score_loss",)
+    assert report_stage.not_in_csv(columns, settings) == left
