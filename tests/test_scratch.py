@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.cache import scratch
 from pipeline.cache.scratch import Scratch
 from pipeline.signals.stored import OfModels, OfViews
 
@@ -29,12 +30,16 @@ def stored(tmp_path: Path) -> Scratch:
         (slice(None), ROWS, 0),
         slice(1),
         np.array([True, False]),
+        np.array([1, 0]),
+        (np.array([1, 0]), 2),
+        (slice(None), np.array([True, False, False, True])),
     ],
     ids=str,
 )
 def test_an_array_in_a_file_is_read_as_one_in_memory(
-    key: object, stored: Scratch
+    key: object, stored: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scratch, "PLACES", 1)
     assert np.array_equal(stored[key], WHOLE[key])  # type: ignore[call-overload]
     assert type(stored[key]) is np.ndarray
     assert (stored.shape, stored.dtype, len(stored)) == (WHOLE.shape, WHOLE.dtype, 2)

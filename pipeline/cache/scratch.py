@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+PLACES = 8192  # read at once, if they are not one after another
+
 
 class Scratch:
     """An array in a file, to be read as `signals.stored` tells.
+
+    What was read does not stay in the process.
 
     Args:
         path: of the file, which is made anew.
@@ -45,7 +49,19 @@ class Scratch:
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
         if not np.prod(self.shape):
             return np.empty(self.shape, self.dtype)[key]  # no file so small is mapped
-        # Mapped for this reading alone: what was read does not stay in the process.
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        # Places far apart take many pages of a file: few of them at a time.
+        if isinstance(first, np.ndarray):
+            places = np.flatnonzero(first) if first.dtype == bool else first
+            parts = np.split(places, range(PLACES, len(places), PLACES))
+            return np.concatenate([self._read((part, *rest)) for part in parts])
+        if isinstance(first, slice) and rest and isinstance(rest[0], np.ndarray):
+            along = range(*first.indices(len(self)))
+            return np.stack([self._read((place, *rest)) for place in along])
+        return self._read(key)
+
+    def _read(self, key: Any) -> NDArray[Any]:
+        """Read what stands at a key, by a mapping that ends with it."""
         whole = np.memmap(self._path, self.dtype, "r", shape=self.shape)
         read: NDArray[Any] = np.array(whole[key])
         return read
