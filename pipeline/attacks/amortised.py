@@ -145,21 +145,21 @@ def features(
         log_p = margins.log_mean_confidence(own)
         log_in, log_out = (log_confidence[rows] for log_confidence in confidences)
         log_prior = np.logaddexp(log_in, log_out) - np.log(2)
-        columns = [phi, log_p, log_in, log_out]
-        columns += [log_p - log_prior, log_p - log_in, log_p - log_out]
+        each = [phi, log_p, log_in, log_out]
+        each += [log_p - log_prior, log_p - log_in, log_p - log_out]
         for side in filled:
-            columns += [side.mean[rows, 0], phi - side.mean[rows, 0]]
+            each += [side.mean[rows, 0], phi - side.mean[rows, 0]]
         if prior is not None:
             of_rows = (part(side, rows) for side in sides)
             centre, variance = lira.posterior(prior, *of_rows)
             z = (phi - centre) / np.sqrt(variance)
             ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(variance[1] / variance[0]))
             shrunk = np.logaddexp(*margins.log_confidence(centre)) - np.log(2)
-            columns += [ratio, *centre, *(phi - centre), *z, log_p - shrunk]
+            each += [ratio, *centre, *(phi - centre), *z, log_p - shrunk]
         if own.shape[1] > 1:
-            columns += [view_spread(own), own.min(axis=1), own.max(axis=1)]
-            columns += [in_side.view_spread[rows], out_side.view_spread[rows]]
-        return np.asarray(np.stack(columns, axis=1), dtype=np.float32)
+            each += [view_spread(own), own.min(axis=1), own.max(axis=1)]
+            each += [in_side.view_spread[rows], out_side.view_spread[rows]]
+        return np.asarray(np.stack(each, axis=1), dtype=np.float32)
 
     return np.concatenate([columns(rows) for rows in blocks(len(target), WIDTH)])
 
