@@ -47,8 +47,9 @@ class Scratch:
         return self.shape[0]
 
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
-        if not np.prod(self.shape):
-            return np.empty(self.shape, self.dtype)[key]  # no file so small is mapped
+        if not np.prod(self.shape):  # no file so small is mapped
+            nothing: NDArray[Any] = np.empty(self.shape, self.dtype)[key]
+            return nothing
         first, *rest = key if isinstance(key, tuple) else (key,)
         # Places far apart take many pages of a file: few of them at a time.
         if isinstance(first, np.ndarray):

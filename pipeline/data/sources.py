@@ -164,8 +164,9 @@ class Outputs:
         if not isinstance(rows, slice):
             block = block[rows - near.start]
         n_views, n_classes = self.shape[2:]
-        block = block.reshape(len(block), n_views, -1)
-        if block.shape[2] < n_classes:  # the single logit of two classes
+        n_stored = self.stored.shape[-1] if self.kind == "logits" else 1
+        block = block.reshape(len(block), n_views, n_stored)
+        if n_stored < n_classes:  # the single logit of two classes
             block = np.concatenate((np.zeros_like(block), block), axis=2)
         return block
 
