@@ -152,7 +152,8 @@ def test_scores_are_the_same_out_of_files_and_in_small_blocks(
 ) -> None:
     monkeypatch.setattr(amortised, "NETWORKS", 1)
     view = drawn(n_models, n_records=150, population=20)
-    whole = {name: roster.score(name, view).score for name in ALL}
+    names = [name for name in ALL if not roster.lack(name, view.in_models)]
+    whole = {name: roster.score(name, view).score for name in names}
     arrays = {}
     for name in ("logits", "references", "references_recalibrated"):
         array = getattr(view, name)
