@@ -184,7 +184,8 @@ def test_records_beyond_max_fit_are_scored_by_fits_without_them(
 ) -> None:
     drawn, _, first, _ = ran(2.0)
     few = replace(drawn.view, max_fit=100)
-    assert (few.attack_train.sum(), few.fitted.sum()) == (150, 100)
+    # Of either side the share that is due, rounded down.
+    assert (few.attack_train.sum(), few.fitted.sum()) == (150, 99)
     how = settings(("margin", "qmia", "loss_per_class"), **LEARNED)
     outcome = {
         name: experiment.run(how, replace(few, seed=seed), tmp_path / name)
@@ -207,7 +208,7 @@ def test_max_fit_changes_nothing_where_there_are_no_more_records(
 ) -> None:
     drawn, how, first, memory = ran(2.0)
     before = {*memory.rglob("*.json")}
-    again = experiment.run(how, replace(drawn.view, max_fit=150), memory)
+    again = experiment.run(how, replace(drawn.view, max_fit=300), memory)
     assert {*memory.rglob("*.json")} == before
     for name, scored in first.scored.items():
         assert np.array_equal(again.scored[name].score, scored.score), name
