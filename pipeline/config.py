@@ -387,6 +387,8 @@ class Features(Section):
     """Records per file of the cache, >= 1: what a stopped run loses at most."""
     views: Views = ("identity",)
     """What models are shown of a record: identity first, then flip or shift(dy,dx)."""
+    store: Literal["exact", "float16"] = "exact"
+    """How logits are kept: exact as they are, float16 in half of float32's space."""
     member_augmentation: Literal["none", "tutorial"] = "none"
     """tutorial crops and flips the members, which attacks see: for comparison only."""
     augmentation_seed: int = Field(default=1, ge=0)

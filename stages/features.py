@@ -34,6 +34,7 @@ Source = Callable[
     Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]],
 ]
 
+LARGEST_HALF = float(np.finfo(np.float16).max)
 # The way out of outputs made elsewhere that are not finite.
 NOT_FINITE_FIXES = {
     "logits": "correct them; log-probabilities stay finite by log-softmax",
@@ -74,7 +75,6 @@ def compute(job: Job) -> str:
     for _ in cli.tracked("features", done, sum(map(len, missing))):
         pass
 
-    origin = origin_of(job, settings)
     complete, origin = summed_up(job, models, len(blocks), records, member)
     documents.write(job.artifact("features"), complete, key=job.key, origin=origin)
     device = f" on {origin[keys.DEVICE]}" if keys.DEVICE in origin else ""
@@ -164,7 +164,8 @@ def extracted(
         outputs = source(place, [blocks[index] for index in wanted])
         for index, output in zip(wanted, outputs, strict=True):
             path = shards.shard_path(model.outputs, index)
-            shard = shard_of(records, blocks[index], *output)
+            logits = kept(output[0], settings.store, model.title)
+            shard = shard_of(records, blocks[index], logits, output[1])
             arrays.write(path, shard, key=model.outputs_key, origin=origin)
             yield
         if not model.is_target:
@@ -295,6 +296,31 @@ def condense(
         )
         path = shards.shard_path(model.signals, index)
         arrays.write(path, signals, key=model.signals_key, origin=origin)
+
+
+def kept(
+    logits: NDArray[np.floating[Any]], store: str, title: str
+) -> NDArray[np.floating[Any]]:
+    """Return logits as they are kept; margins are computed before, and kept exactly.
+
+    Args:
+        logits: finite, of any shape.
+        store: "exact" or "float16".
+        title: of the model, for errors.
+
+    Raises:
+        AuditError: if float16 cannot hold one of them.
+    """
+    if store == "exact":
+        return logits
+    largest = np.abs(logits).max(initial=0.0)
+    if largest > LARGEST_HALF:
+        problem = (
+            f"has a logit of size {largest:.6g}, and float16 holds none above "
+            f"{LARGEST_HALF:.0f}"
+        )
+        raise AuditError(title, problem, 'set features.store = "exact"')
+    return logits.astype(np.float16)
 
 
 def shard_of(

@@ -22,7 +22,7 @@ from pipeline.cache import (
 from pipeline.cache.stages import REFERENCES
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, OwnTraining, References, Target, Training
-from pipeline.data import membership, modules, own, selection, sources
+from pipeline.data import membership, modules, own, selection, sources, spool
 from pipeline.errors import AuditError
 from pipeline.findings import controls
 from pipeline.findings.schema import Agreement
@@ -305,7 +305,8 @@ def train(
     if devices.start(recipe.device) == "CPU":
         devices.by_one_thread()
     trainer = recipes.trainer(target, recipe, n_classes)
-    stored = next(sources.blocks(data, [records.id], [records.content]))
+    folder = job.folder("references")
+    stored = spool.stored(data, records.id, records.content, folder)
     with cli.progress() as bar:
         trainings = cli.Trainings(bar, "references", len(models))
         for model in models:

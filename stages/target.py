@@ -20,7 +20,7 @@ from pipeline.cache import (
 from pipeline.cache.stages import CHECKPOINT
 from pipeline.cache.stamps import Job
 from pipeline.config import Data, Features, OwnTraining, Target, Training
-from pipeline.data import sources
+from pipeline.data import spool
 
 # For the accuracy of a target trained here; it changes no artifact but its last bits.
 BATCH_SIZE = 256
@@ -120,7 +120,8 @@ def train(
     trainer = recipes.trainer(settings, recipe, n_classes)
     rows = np.flatnonzero(records.member)
     ids = records.id[rows]
-    stored = next(sources.blocks(data, [ids], [records.content[rows]]))
+    folder = job.folder("target")
+    stored = spool.stored(data, ids, records.content[rows], folder)
     with cli.progress() as bar:
         trainings = cli.Trainings(bar, "target", 1)
         training_set = TrainingSet(
@@ -145,7 +146,7 @@ def train(
     # A recipe may have changed more of its network than the parameters.
     network = networks.of_target(settings, n_classes)
     checkpoints.load(network, path)
-    extractor = inference.extractor(
+    extractor = inference.Extractor(
         Logits(network, n_classes, settings.output),
         precision="float32",
         batch_size=BATCH_SIZE,

@@ -192,7 +192,7 @@ def of_outputs() -> Golden:
     for precision in ("float32", "float16"):
         network = nn.SequentialCell(nn.Flatten(), nn.Dense(64, 10, has_bias=False))
         network[1].weight.set_data(ms.Tensor(weights))
-        extractor = inference.extractor(
+        extractor = inference.Extractor(
             Logits(network, 10), precision=precision, batch_size=16
         )
         blocks = [ids[:25], ids[25:]]

@@ -104,6 +104,14 @@ def test_features_are_passes_of_all_models_and_views() -> None:
     # Three shards of at most 50 rows of each of three models.
     assert cost.n_bytes == of_target + 2 * of_reference + 9 * costs.FILE
     assert estimate("features", made, n_classes=None).n_bytes is None
+    half = present(
+        (
+            "shard_rows = 50",
+            'shard_rows = 50\nviews = ["identity", "flip"]\nstore = "float16"',
+        )
+    )
+    n_halves = 120 * 2 * 10
+    assert estimate("features", half).n_bytes == cost.n_bytes - 2 * n_halves
 
 
 def test_the_size_of_the_features_is_that_of_the_arrays(tmp_path: Path) -> None:

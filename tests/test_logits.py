@@ -87,7 +87,7 @@ def extracted(
 ) -> inference.Outputs:
     logits = Logits(network, int(label.max()) + 1, output)
     given = {"precision": "float32", "batch_size": 16} | more
-    return inference.extractor(logits, **given)(inputs or (TABLE,), label)
+    return inference.Extractor(logits, **given)(inputs or (TABLE,), label)
 
 
 def refused(network: nn.Cell, *inputs: NDArray[Any], **more: Any) -> str:

@@ -49,7 +49,7 @@ def drawn(n: int = 41) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 def extractor(network: nn.Cell, **more: Any) -> Any:
     """Return what extracts the outputs of a network of one input."""
     given = {"precision": "float32", "batch_size": 16} | more
-    extract = inference.extractor(Logits(network, 5), **given)
+    extract = inference.Extractor(Logits(network, 5), **given)
     return lambda images, label: extract((images,), label)
 
 

@@ -129,7 +129,9 @@ def test_views_of_what_is_no_image_are_refused_before_training(
 
     table = np.random.default_rng(2).normal(size=(96, 64)).astype(np.float32)
     chosen = records.choose(DATA, sources.catalogue(DATA))
-    monkeypatch.setattr(sources, "blocks", lambda *_: iter([(table,)]))
+    monkeypatch.setattr(
+        sources, "blocks", lambda _, ids, __: iter([(table[: len(b)],) for b in ids])
+    )
     text = NETWORK.replace("KIND", "logits").replace("BEFORE", "")
     (tmp_path / "net.py").write_text(text, encoding="utf-8")
     settings = config.Target(network="net.py:build")

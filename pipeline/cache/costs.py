@@ -28,7 +28,7 @@ NOT_OF_A_STEP = (
     *("weight_decay", "label_smoothing", "start_allow_missing"),
 )
 TRAINED = ("target", "references")  # sections that may have a recipe
-FLOAT = 4  # bytes
+FLOAT, HALF_FLOAT = 4, 2  # bytes
 FILE = 30_000  # bytes of a shard without its arrays
 
 
@@ -346,7 +346,9 @@ def _of_features(present: Stamps, numbers: Sizes, a_pass: Pass | None) -> Cost:
     if numbers.n_classes is None:
         return Cost(seconds, None)
     # As artifacts/README.md has the shards: of the target with all logits.
-    of_target = n * (8 + FLOAT + n_views * (numbers.n_classes + 1) * FLOAT)
+    half = _settings(present, "features")["store"] == "float16"
+    of_logits = numbers.n_classes * (HALF_FLOAT if half else FLOAT)
+    of_target = n * (8 + FLOAT + n_views * (of_logits + FLOAT))
     of_reference = n * (8 + 1 + 2 * n_views * FLOAT)
     n_shards = math.ceil(n / _settings(present, "features")["shard_rows"])
     n_files = n_shards * (1 + n_references)

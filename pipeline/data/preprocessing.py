@@ -29,6 +29,14 @@ class Draw:
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> "Draw":
         return Draw(self.offset[rows], self.mirror[rows])
 
+    @property
+    def is_one(self) -> bool:
+        """Whether all images are treated alike, as by a view."""
+        same_place = (self.offset == self.offset[:1]).all()
+        return bool(
+            len(self.mirror) and same_place and (self.mirror == self.mirror[0]).all()
+        )
+
     def only(self, chosen: NDArray[np.bool_]) -> "Draw":
         """Return the draw with all other images left as they are."""
         offset = np.where(chosen[:, None], self.offset, PADDING)
@@ -84,6 +92,10 @@ def augmented(images: NDArray[Any], how: Draw) -> NDArray[Any]:
     n, height, width = images.shape[:3]
     around = (PADDING, PADDING)
     padded = np.pad(images, ((0, 0), around, around, (0, 0)))
+    if how.is_one:
+        top, left = how.offset[0]
+        window = padded[:, top : top + height, left : left + width]
+        return np.ascontiguousarray(window[:, :, ::-1] if how.mirror[0] else window)
     rows = how.offset[:, 0, None] + np.arange(height)
     columns = how.offset[:, 1, None] + np.arange(width)
     columns = np.where(how.mirror[:, None], columns[:, ::-1], columns)
@@ -205,6 +217,9 @@ def normalised(
     """
     if size is not None and images.shape[1:3] != (size, size):
         images = resize(images, size)
-    scaled = images.astype(np.float32) / np.float32(255)
-    centred = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
-    return np.ascontiguousarray(centred.transpose(0, 3, 1, 2))
+    # Channels first: over the last axis, of three, NumPy takes twenty times as long.
+    ready = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    ready /= np.float32(255)
+    ready -= np.array(mean, np.float32)[:, None, None]
+    ready /= np.array(std, np.float32)[:, None, None]
+    return ready

@@ -242,25 +242,32 @@ def blocks(
     ids: Sequence[NDArray[np.int64]],
     content: Sequence[NDArray[np.bytes_]],
 ) -> Iterator[Inputs]:
-    """Yield the inputs of records, block by block.
+    """Return the inputs of records, block by block.
+
+    The source is opened at once, and read when a block is asked for.
 
     Args:
         data: the source.
         ids: of the records of each block, ascending within and over the blocks.
         content: the hashes that the records must have.
 
-    Yields:
-        An array for each of `data.inputs`: (n_rows, height, width, n_channels) bytes
-        for images of known sources; (n_rows, ...) of their own type for a user's, but
-        float32 for float64.
+    Returns:
+        Of each block an array for each of `data.inputs`: (n_rows, height, width,
+        n_channels) bytes for images of known sources; (n_rows, ...) of their own type
+        for a user's, but float32 for float64.
 
     Raises:
         AuditError: if a record is not the one it was when the audit chose it.
     """
-    for block, expected in zip(_raw_blocks(data, ids), content, strict=True):
-        if not np.array_equal(hashes(*block), expected):
-            raise _unrepeatable(data.source)
-        yield block
+    raw = _raw_blocks(data, ids)
+
+    def checked() -> Iterator[Inputs]:
+        for block, expected in zip(raw, content, strict=True):
+            if not np.array_equal(hashes(*block), expected):
+                raise _unrepeatable(data.source)
+            yield block
+
+    return checked()
 
 
 def hashes(*columns: Iterable[NDArray[Any]]) -> NDArray[np.bytes_]:
@@ -311,11 +318,9 @@ def channels_normalised_by(data: Data) -> tuple[tuple[float, ...], tuple[float, 
 
 def _raw_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[Inputs]:
     if modules.is_function(data.source):
-        yield from _users_blocks(data, ids)
-        return
+        return _users_blocks(data, _users_datasets(data), ids)
     images = _digits()[0] if data.source == "digits" else _cifar(data)[0]
-    for block in ids:
-        yield (images[block],)
+    return ((images[block],) for block in ids)
 
 
 def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -556,14 +561,16 @@ def _users_scan(data: Data) -> Catalogue:
     )
 
 
-def _users_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[Inputs]:
+def _users_blocks(
+    data: Data, datasets: Sequence[Any], ids: Sequence[NDArray[np.int64]]
+) -> Iterator[Inputs]:
     """Yield blocks of ascending ids from one pass over a user's datasets."""
     waiting = iter(ids)
     wanted = next(waiting, None)
     kept: list[Inputs] = []
     start = 0
     reader = _UsersBatches(data.source, data.inputs)
-    for dataset in _users_datasets(data):
+    for dataset in datasets:
         for inputs, label in reader.of(dataset):
             end = start + len(label)
             while wanted is not None:

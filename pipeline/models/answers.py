@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pipeline.data import sources
 from pipeline.errors import AuditError
 from pipeline.models import inference
-from pipeline.models.extraction import Extractor
 from pipeline.models.logits import Logits
 
 BATCH = 256  # records per inference step
@@ -50,12 +49,12 @@ def answers(network: nn.Cell, name: str, dataset: Any) -> Answers:
         AuditError: if the dataset has no records or is not as it should be, or the
             network's outputs are no logits.
     """
-    extract: Extractor | None = None
+    extract: inference.Extractor | None = None
     parts = []
     for inputs, label in _blocks(sources.batches(name, dataset)):
         if extract is None:
             logits = Logits(network, n_classes=int(label.max()) + 1)
-            extract = inference.extractor(logits, precision="float32", batch_size=BATCH)
+            extract = inference.Extractor(logits, precision="float32", batch_size=BATCH)
         parts.append(Answers(extract(inputs, label).logits, label))
     if not parts:
         raise AuditError(name, "has no records", "give a dataset that is not empty")

@@ -25,7 +25,7 @@ class Ensemble:
         devices.start(settings.device)
         n_classes = self._target.n_classes or n_classes
         self._network = networks.of_target(self._target, n_classes)
-        self.extractor = inference.extractor(
+        self.extractor = inference.Extractor(
             Logits(self._network, n_classes, self._target.output),
             precision=settings.precision,
             batch_size=settings.batch_size,

@@ -1,6 +1,6 @@
 """Inference: what a network says of records, in one compiled graph."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import mindspore as ms
@@ -35,10 +35,18 @@ UNTRAINED: tuple[scale.Fault, ...] = ("constant", "sigmoids")
 
 
 class Outputs(NamedTuple):
-    """What the target says of a batch of records."""
+    """What a network says of records."""
 
     logits: NDArray[np.float32]  # (n_records, [n_views,] n_classes)
     margin: NDArray[np.float32]  # (n_records, [n_views]) nats
+
+
+class Batch(NamedTuple):
+    """Records that are read at once."""
+
+    shown: tuple[Inputs, ...]  # of each view, as the network takes it
+    label: NDArray[np.int32]  # (batch_size,)
+    n_own: int  # the others come last, and fill it up
 
 
 class Extraction(nn.Cell):  # type: ignore[misc]
@@ -64,14 +72,10 @@ class Extraction(nn.Cell):  # type: ignore[misc]
         return logits, of_own - largest[:, 0] - spread
 
 
-def extractor(
-    logits: Logits, *, precision: str, batch_size: int, mode: Mode = "auto"
-) -> Callable[[Inputs, NDArray[np.int32]], Outputs]:
-    """Return a function from records to what the network says of them.
+class Extractor:
+    """Reads records in batches of one size, so that the graph is compiled once.
 
-    The function cuts its records into batches of one size, the last one filled up with
-    other records, so that the graph is compiled once and no record is dropped. At its
-    first call it reads some records again in other batches.
+    At its first reading it reads some records again in other batches.
 
     Args:
         logits: of the network, which is put into evaluation mode.
@@ -79,53 +83,123 @@ def extractor(
         batch_size: in records.
         mode: "graph", "pynative", or "auto": graph mode, and PyNative mode where the
             network cannot be compiled.
-
-    The function raises:
-        AuditError: if the network does not run, does not give finite logits, or what it
-            gives is not a function of the record alone.
     """
-    if precision == "float16":
-        logits.network.to_float(ms.float16)
-    cell = Extraction(logits)
-    cell.set_train(False)
-    is_first = True
 
-    def outputs(inputs: Inputs, label: NDArray[np.int32]) -> Outputs:
-        nonlocal is_first
-        if is_first:
-            if mode == "pynative":
+    def __init__(
+        self, logits: Logits, *, precision: str, batch_size: int, mode: Mode = "auto"
+    ) -> None:
+        if precision == "float16":
+            logits.network.to_float(ms.float16)
+        self.batch_size = batch_size
+        self._logits, self._mode = logits, mode
+        self._tolerance = COMPANY_TOLERANCE[precision]
+        self._cell = Extraction(logits)
+        self._cell.set_train(False)
+        self._is_tried = False
+
+    def __call__(self, inputs: Inputs, label: NDArray[np.int32]) -> Outputs:
+        """Return what the network says of one view of records; see `read`.
+
+        Args:
+            inputs: (n_records, ...) of each input of the network.
+            label: (n_records,) classes.
+        """
+
+        def batches() -> Iterator[Batch]:
+            for first in range(0, len(label), self.batch_size):
+                # Past the end it goes on with the first records.
+                rows = np.arange(first, first + self.batch_size) % len(label)
+                n_own = min(self.batch_size, len(label) - first)
+                yield Batch((sources.at(inputs, rows),), label[rows], n_own)
+
+        outputs = self.read(batches(), len(label))
+        return Outputs(outputs.logits[:, 0], outputs.margin[:, 0])
+
+    def read(self, batches: Iterable[Batch], n_records: int) -> Outputs:
+        """Return what the network says of every view of records.
+
+        Args:
+            batches: of `batch_size` records, the last one filled up with others.
+            n_records: in all of them.
+
+        Raises:
+            AuditError: if the network does not run, does not give finite logits, or
+                what it gives is not a function of the record alone.
+        """
+        company = None if self._is_tried else Company(n_records, self.batch_size)
+        outputs: Outputs | None = None
+        first = 0
+        for batch in batches:
+            said = [self._run(shown, batch.label) for shown in batch.shown]
+            if outputs is None:
+                shape = n_records, len(said)
+                n_classes = said[0].logits.shape[1]
+                outputs = Outputs(
+                    np.empty((*shape, n_classes), np.float32),
+                    np.empty(shape, np.float32),
+                )
+            rows = slice(first, first + batch.n_own)
+            for view, (logits, margin) in enumerate(said):
+                outputs.logits[rows, view] = logits[: batch.n_own]
+                outputs.margin[rows, view] = margin[: batch.n_own]
+            if company is not None:
+                company.keep(batch)
+            first += batch.n_own
+        assert outputs is not None  # nobody reads nothing
+        if company is not None:
+            self._is_tried = True
+            for rows_again, inputs, label in company.groups():
+                again = self(inputs, label).logits
+                _check_company(outputs.logits[rows_again, 0], again, self._tolerance)
+        return outputs
+
+    def _run(self, inputs: Inputs, label: NDArray[np.int32]) -> Outputs:
+        """Return what the network says of one batch."""
+        if not self._logits.is_known:
+            if self._mode == "pynative":
                 ms.set_context(mode=ms.PYNATIVE_MODE)
-            logits.find(inputs)
-        said = read(inputs, label)
-        if is_first:
-            for rows in other_company(len(label), batch_size):
-                again = read(sources.at(inputs, rows), label[rows])
-                tolerance = COMPANY_TOLERANCE[precision]
-                _check_company(said.logits[rows], again.logits, tolerance)
-            is_first = False
+            self._logits.find(inputs)
+        tensors = map(ms.Tensor, (*inputs, label))
+        outputs = run(
+            self._cell,
+            *tensors,
+            network=self._logits.network,
+            only_graph=self._mode == "graph",
+        )
+        said = Outputs(*(tensor.asnumpy() for tensor in outputs))
+        _check_logits(said.logits, label)
         return said
 
-    def read(inputs: Inputs, label: NDArray[np.int32]) -> Outputs:
-        parts = zip(*batches(inputs, label), strict=True)
-        return Outputs(*map(np.concatenate, parts))
 
-    def batches(inputs: Inputs, label: NDArray[np.int32]) -> Iterator[Outputs]:
-        for first in range(0, len(label), batch_size):
-            n_own = min(batch_size, len(label) - first)
-            # Past the end it goes on with the first records.
-            rows = np.arange(first, first + batch_size) % len(label)
-            batch = (*sources.at(inputs, rows), label[rows])
-            outputs = run(
-                cell,
-                *map(ms.Tensor, batch),
-                network=logits.network,
-                only_graph=mode == "graph",
-            )
-            block = Outputs(*(tensor.asnumpy()[:n_own] for tensor in outputs))
-            _check_logits(block.logits, label[rows][:n_own])
-            yield block
+class Company:
+    """Records that are kept of batches, to be read again in other batches.
 
-    return outputs
+    Args:
+        n_records: that are read in all.
+        batch_size: in records.
+    """
+
+    def __init__(self, n_records: int, batch_size: int) -> None:
+        self._groups = other_company(n_records, batch_size)
+        self._wanted = np.unique(np.concatenate(self._groups))
+        self._kept: list[Inputs] = []
+        self._labels: list[NDArray[np.int32]] = []
+        self._first = 0
+
+    def keep(self, batch: Batch) -> None:
+        """Keep what is wanted of the next batch, by its first view."""
+        places = self._wanted - self._first
+        own = places[(places >= 0) & (places < batch.n_own)]
+        self._kept.append(sources.at(batch.shown[0], own))
+        self._labels.append(batch.label[own])
+        self._first += batch.n_own
+
+    def groups(self) -> Iterator[tuple[NDArray[np.int64], Inputs, NDArray[np.int32]]]:
+        """Yield the rows, inputs and labels of each batch to be read again."""
+        inputs, label = sources.together(self._kept), np.concatenate(self._labels)
+        for rows in self._groups:
+            places = np.searchsorted(self._wanted, rows)
+            yield rows, sources.at(inputs, places), label[places]
 
 
 def other_company(n_records: int, batch_size: int) -> Sequence[NDArray[np.int64]]:

@@ -6,6 +6,7 @@ docs/recipes.md.
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import mindspore as ms
@@ -14,6 +15,7 @@ from mindspore import nn, ops
 from numpy.typing import NDArray
 
 from pipeline.config import Training
+from pipeline.data import readahead
 from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
 from pipeline.models.inference import run
@@ -204,11 +206,15 @@ class BuiltIn:
         graph = self._graph(network, records, size, seed)
         for _ in range(settings.epochs):
             order = records.rng.permutation(len(records))[: n_steps * size]
+            batches = (
+                records.batch(rows, settings.augmentation)
+                for rows in order.reshape(n_steps, size)
+            )
             losses = []
-            for rows in order.reshape(n_steps, size):
-                batch = records.batch(rows, settings.augmentation)
-                losses.append(graph.step(batch))
-                records.advance(float(np.mean(losses)), n_steps * settings.epochs)
+            with closing(readahead.ahead(batches)) as ready:
+                for batch in ready:
+                    losses.append(graph.step(batch))
+                    records.advance(float(np.mean(losses)), n_steps * settings.epochs)
             if not math.isfinite(losses[-1]):
                 problem = f"gives a loss of {losses[-1]} in training"
                 fix = f"lower {self._section}.learning_rate"

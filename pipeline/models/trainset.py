@@ -27,7 +27,7 @@ class TrainingSet:
 
     Args:
         data: where the records come from.
-        stored: inputs as `sources.blocks` yields them, of more records than these.
+        stored: inputs as `spool.stored` returns them, of more records than these.
         rows: (n_records,) of `stored`, ascending.
         ids: as above.
         label: as above.

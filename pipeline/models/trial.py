@@ -2,15 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.cache.costs import Pass
 from pipeline.cache.kinds import Records
 from pipeline.config import Data, Features, Target
-from pipeline.data import preprocessing, sources
+from pipeline.data import preprocessing
 from pipeline.models import checkpoints, devices, extraction, inference, networks
 from pipeline.models.logits import Logits
 
@@ -50,21 +48,18 @@ def tried(
     if is_trained:
         path = Path(str(settings.checkpoint))
         checkpoints.load(network, path, prefix=settings.prefix)
-    extractor = inference.extractor(
+    extractor = inference.Extractor(
         Logits(network, n_classes, settings.output),
         precision=features.precision,
         batch_size=TRIED_BATCH_SIZE,
         mode=features.mode,
     )
     rows = np.arange(min(N_TRIED, len(records.id)))
-    inputs: list[tuple[sources.Inputs, NDArray[np.int32]]] = []
-
-    def kept(*given: Any) -> inference.Outputs:
-        inputs.append(given)
-        return extractor(*given)
-
     how = preprocessing.member_augmentation(features, records.member)
-    (outputs,) = extraction.outputs(kept, data, records, [rows], features.views, how)
+    batches = list(
+        extraction.batches(data, records, [rows], features.views, TRIED_BATCH_SIZE, how)
+    )
+    outputs = extractor.read(batches, len(rows))
     _, distinct = np.unique(records.content[rows], return_index=True)
     inference.check_scale(
         outputs.logits[distinct],
@@ -72,7 +67,7 @@ def tried(
         is_trained=is_trained,
     )
     compiled = time.perf_counter()
-    extractor(*inputs[-1])
-    seconds = time.perf_counter() - compiled
+    extractor.read(batches, len(rows))
+    seconds = (time.perf_counter() - compiled) / len(features.views)
     n_bytes = sum(weights.nbytes for weights in network.get_parameters())
     return Pass(compiled - started, seconds / len(rows), n_bytes)
