@@ -393,6 +393,25 @@ def test_blocks_of_a_users_records_are_those_asked_for(
         assert np.array_equal(block, IMAGES[expected])
 
 
+def test_a_users_datasets_are_opened_at_once_and_read_no_further_than_asked(
+    returns: Returns,
+) -> None:
+    """A pipeline may start processes when it is opened, which a thread must not."""
+    told: list[str] = []
+
+    class Telling(Fake):
+        def create_dict_iterator(self, **more: Any) -> Iterator[dict[str, Any]]:
+            told.append("opened")
+            rows = super().create_dict_iterator(**more)
+            return (told.append("read") or row for row in rows)
+
+    returns(lambda: (Telling(IMAGES[:7], LABELS[:7]), Telling(IMAGES[7:], LABELS[7:])))
+    found = sources.blocks(MINE, [np.array([1, 2])], [hashed(IMAGES[1:3])])
+    assert told == ["opened", "opened"]
+    assert len(list(found)) == 1
+    assert told[2:] == ["read"] * 3
+
+
 def test_a_users_record_that_changed_since_it_was_chosen_is_refused(
     returns: Returns,
 ) -> None:

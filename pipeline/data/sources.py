@@ -2,8 +2,10 @@
 
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -318,7 +320,11 @@ def channels_normalised_by(data: Data) -> tuple[tuple[float, ...], tuple[float, 
 
 def _raw_blocks(data: Data, ids: Sequence[NDArray[np.int64]]) -> Iterator[Inputs]:
     if modules.is_function(data.source):
-        return _users_blocks(data, _users_datasets(data), ids)
+        reader = _UsersBatches(data.source, data.inputs)
+        # Opened here, not where they are read: a pipeline may start processes, which
+        # must not begin as copies of one in which a network is running.
+        readings = [reader.of(dataset) for dataset in _users_datasets(data)]
+        return _users_blocks(data, chain(*readings), ids)
     images = _digits()[0] if data.source == "digits" else _cifar(data)[0]
     return ((images[block],) for block in ids)
 
@@ -473,11 +479,23 @@ class _UsersBatches:
         )
 
     def of(self, dataset: Any) -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
-        """Yield inputs and labels of one of the datasets."""
-        source = self._source
-        try:
-            for row in dataset.create_dict_iterator(output_numpy=True, num_epochs=1):
+        """Return inputs and labels of one of the datasets, which is opened at once."""
+        with self._named():
+            rows = dataset.create_dict_iterator(output_numpy=True, num_epochs=1)
+        return self._read(rows)
+
+    def _read(
+        self, rows: Iterable[dict[str, Any]]
+    ) -> Iterator[tuple[Inputs, NDArray[np.int32]]]:
+        with self._named():
+            for row in rows:
                 yield self._batch(row)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Tell what a pipeline raises as the source's."""
+        try:
+            yield
         except AuditError:
             raise
         except Exception as error:
@@ -485,7 +503,7 @@ class _UsersBatches:
             fix = "make its pipeline run"
             if UNEVEN in str(error):
                 problem, fix = "batches records of different shapes", PAD
-            raise AuditError(source, problem, fix) from error
+            raise AuditError(self._source, problem, fix) from error
 
     def _batch(self, row: dict[str, Any]) -> tuple[Inputs, NDArray[np.int32]]:
         source, label = self._source, np.asarray(row["label"])
@@ -562,25 +580,27 @@ def _users_scan(data: Data) -> Catalogue:
 
 
 def _users_blocks(
-    data: Data, datasets: Sequence[Any], ids: Sequence[NDArray[np.int64]]
+    data: Data,
+    batches: Iterator[tuple[Inputs, NDArray[np.int32]]],
+    ids: Sequence[NDArray[np.int64]],
 ) -> Iterator[Inputs]:
     """Yield blocks of ascending ids from one pass over a user's datasets."""
     waiting = iter(ids)
     wanted = next(waiting, None)
     kept: list[Inputs] = []
     start = 0
-    reader = _UsersBatches(data.source, data.inputs)
-    for dataset in datasets:
-        for inputs, label in reader.of(dataset):
-            end = start + len(label)
-            while wanted is not None:
-                own = wanted[(wanted >= start) & (wanted < end)] - start
-                kept.append(at(inputs, own))
-                if wanted[-1] >= end:
-                    break
-                yield together(kept)
-                kept, wanted = [], next(waiting, None)
-            start = end
+    for inputs, label in batches:
+        end = start + len(label)
+        while wanted is not None:
+            own = wanted[(wanted >= start) & (wanted < end)] - start
+            kept.append(at(inputs, own))
+            if wanted[-1] >= end:
+                break
+            yield together(kept)
+            kept, wanted = [], next(waiting, None)
+        if wanted is None:
+            return  # the rest of a long pipeline is not read
+        start = end
     if wanted is not None:
         raise _unrepeatable(data.source)
 

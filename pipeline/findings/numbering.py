@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import norm
 
 # At most about this share of sound models shows another numbering in either half of the
 # records. Both halves must show it.
@@ -56,7 +56,7 @@ def renumbering(
     gains = []
     for chosen_by, judged_by in (tables, tables[::-1]):
         gain, error = _gain(judged_by, _assignment(chosen_by))
-        if gain <= norm.isf(LEVEL) * error:
+        if gain <= -special.ndtri(LEVEL) * error:
             return None
         gains.append(gain)
     whole = tables[0] + tables[1]

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy import special
 
 # At most this share of sound sets of references is refused by either test.
 LEVEL = 1e-4
@@ -71,7 +71,7 @@ def pairing(correct: NDArray[np.bool_], member: NDArray[np.bool_]) -> Pairing:
         clearness = np.nan_to_num(exchanged.difference / exchanged.error, nan=-np.inf)
     np.fill_diagonal(clearness, -np.inf)
     model, fits = np.unravel_index(clearness.argmax(), clearness.shape)
-    if clearness[model, fits] > norm.isf(LEVEL / (n_models * (n_models - 1))):
+    if clearness[model, fits] > -special.ndtri(LEVEL / (n_models * (n_models - 1))):
         return Pairing(Mispaired(int(model), int(fits)), ())
     fitting = np.array([_fits(*each) for each in zip(correct, member, strict=True)])
     shortfall = _shortfalls(own, fitting)
@@ -105,7 +105,7 @@ def _shortfalls(own: _Comparison, fitting: NDArray[np.bool_]) -> dict[int, float
         By reference, how far it falls short, in standard deviations.
     """
     there = np.flatnonzero(np.isfinite(own.difference))
-    far = norm.isf(LEVEL / max(len(there), 1))
+    far = -special.ndtri(LEVEL / max(len(there), 1))
     shortfall: dict[int, float] = {}
     for model in there:
         sisters = np.setdiff1d(there, [model])
@@ -128,7 +128,7 @@ def _surpluses(rest: _Comparison, own: _Comparison, models: list[int]) -> set[in
     own records better. A weak one does not.
     """
     there = np.flatnonzero(np.isfinite(rest.difference))
-    far = norm.isf(SURPLUS_LEVEL)
+    far = -special.ndtri(SURPLUS_LEVEL)
     surplus = set()
     for model in models:
         sisters = np.setdiff1d(there, [model])
