@@ -30,7 +30,7 @@ class Draw:
         return Draw(self.offset[rows], self.mirror[rows])
 
     @property
-    def is_one(self) -> bool:
+    def is_uniform(self) -> bool:
         """Whether all images are treated alike, as by a view."""
         same_place = (self.offset == self.offset[:1]).all()
         return bool(
@@ -92,7 +92,7 @@ def augmented(images: NDArray[Any], how: Draw) -> NDArray[Any]:
     n, height, width = images.shape[:3]
     around = (PADDING, PADDING)
     padded = np.pad(images, ((0, 0), around, around, (0, 0)))
-    if how.is_one:
+    if how.is_uniform:
         top, left = how.offset[0]
         window = padded[:, top : top + height, left : left + width]
         return np.ascontiguousarray(window[:, :, ::-1] if how.mirror[0] else window)

@@ -26,7 +26,7 @@ def outputs(
     """Yield what a model says of each view of each block of records.
 
     The next batch is read, checked and normalised while the device runs one, so that
-    the inputs of three batches are in memory at once, however large a block is.
+    the inputs of a few batches are in memory at once, however large a block is.
 
     Args:
         extractor: of the model.
