@@ -1,7 +1,7 @@
 """Readahead: the next items of an iterator are made while one of them is used."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Empty, Queue
 from typing import NamedTuple, TypeVar
 
@@ -14,7 +14,7 @@ class _Ended(NamedTuple):
     error: BaseException | None = None
 
 
-def ahead(items: Iterator[Item], depth: int = 1) -> Iterator[Item]:
+def ahead(items: Iterator[Item], depth: int = 1) -> Generator[Item, None, None]:
     """Yield the items in their order, the next ones made by a thread meanwhile.
 
     The thread begins when the first item is asked for, and ends when the last one is
