@@ -6,6 +6,7 @@ from queue import Empty, Queue
 from typing import NamedTuple, TypeVar
 
 Item = TypeVar("Item")
+THREAD = "readahead"  # name of the threads
 
 
 class _Ended(NamedTuple):
@@ -40,7 +41,7 @@ def ahead(items: Iterator[Item], depth: int = 1) -> Generator[Item, None, None]:
         except BaseException as error:
             waiting.put(_Ended(error))
 
-    thread = threading.Thread(target=make, daemon=True)
+    thread = threading.Thread(target=make, name=THREAD, daemon=True)
     thread.start()
     try:
         while not isinstance(item := waiting.get(), _Ended):
