@@ -146,16 +146,15 @@ def test_logits_are_rounded_to_half_precision_and_margins_are_not(
     logits = np.random.default_rng(1).normal(0, 9, (2, 60, 2, 3)).astype(np.float32)
     job = of_arrays(tmp_path, logits, store="float16", shard_rows=40)
     features.compute(job)
-    shard = shards.target(job)
-    of_target = logits[0, shard.id]
-    assert shard.logits.dtype == np.float16
-    assert np.array_equal(shard.logits, of_target.astype(np.float16))
-    for view in range(2):
-        exact = margins.margin(of_target[:, view], shard.label)
-        assert np.array_equal(shard.margin[:, view], exact)
-    for block in shards.reference_blocks(job):
-        of_reference = logits[1, shard.id[block.rows], 1]
-        exact = margins.margin(of_reference, shard.label[block.rows])
+    of_references = shards.reference_blocks(job)
+    for (_, shard), block in zip(shards.target_blocks(job), of_references, strict=True):
+        of_target = logits[0, shard.id]
+        assert shard.logits.dtype == np.float16
+        assert np.array_equal(shard.logits, of_target.astype(np.float16))
+        for view in range(2):
+            exact = margins.margin(of_target[:, view], shard.label)
+            assert np.array_equal(shard.margin[:, view], exact)
+        exact = margins.margin(logits[1, shard.id, 1], shard.label)
         assert np.array_equal(block.margin[0, :, 1], exact)
 
 
@@ -165,7 +164,8 @@ def test_shards_of_another_precision_are_made_anew(tmp_path: Path) -> None:
     for store in ("float16", "exact", "exact"):
         job = of_arrays(tmp_path, logits, store=store)
         line = features.compute(job)
-        kinds_of_logits.append((shards.target(job).logits.dtype, line[:6]))
+        ((_, shard),) = shards.target_blocks(job)
+        kinds_of_logits.append((shard.logits.dtype, line[:6]))
     assert kinds_of_logits == [
         (np.float16, "2 of 2"),
         (np.float32, "2 of 2"),

@@ -116,7 +116,7 @@ def test_models_say_of_a_record_what_they_said_in_the_audit(job: Job) -> None:
     rows = np.array([5, 90, 41])
     asked = brought_of(job, audit.records.id[rows])
     outputs = infer.run_models(job, asked, np.arange(3), audit)
-    expected = shards.target(job).margin[rows]
+    expected = shards.target_margin(job)[rows]
     np.testing.assert_allclose(outputs.target, expected, rtol=1e-4, atol=1e-4)
     blocks = list(shards.reference_blocks(job))
     expected = np.concatenate([block.margin for block in blocks], axis=1)[:, rows]
