@@ -455,6 +455,8 @@ class Attack(Section):
     """exact, or clipped as MindArmour computes it."""
     max_fit: int = Field(default=catalogue.MAX_FIT, ge=100)
     """Records that attacks are fitted to, at most, >= 100; all are scored."""
+    accelerate: Literal["auto", "off"] = "auto"
+    """auto fits candidates of a grid together, off each by scikit-learn alone."""
     growth: bool = True
     """Run a few attacks by 2, 4, 8 … references too, to see what more would change."""
     attacks: Literal["all"] | Annotated[tuple[str, ...], Field(strict=False)] = "all"

@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import config, draws
-from pipeline.attacks import growth, learned
+from pipeline.attacks import forests, growth, learned
 from pipeline.audit import experiment, search
 from pipeline.cache import arrays, documents, keys, kinds, summaries
 from pipeline.data import selection, sources
@@ -328,6 +329,28 @@ def of_fit() -> Golden:
     return Golden(numbers + flat([c["C"] for c in candidates]), 1e-6)
 
 
+def of_accelerated() -> Golden:
+    """Probabilities of fits that are made together, forests by scikit-learn's trees."""
+    rng = np.random.default_rng(4)
+    member = rng.random(150) < 0.5
+    features = rng.normal(size=(150, 4)) + member[:, None] * [1.0, 0.5, 0.0, 0.0]
+    data = features[:100], member[:100], features[100:]
+    grids: dict[str, list[dict[str, Any]]] = {
+        "lr": [{"C": 0.5}],
+        "mlp": [
+            {"hidden_layer_sizes": [8], "max_iter": 20, "alpha": alpha}
+            for alpha in (0.01, 1.0)
+        ],
+        "rf": [{"n_estimators": 10, "max_depth": depth} for depth in (1, 3, None)],
+    }
+    numbers: list[float] = []
+    with mock.patch.object(forests, "find_spec", return_value=None):
+        for method, candidates in grids.items():
+            for said in learned.judge_together(method, candidates, 1, *data):
+                numbers += flat(said.score, [said.converged])
+    return Golden(numbers, 1e-4)
+
+
 def of_attack() -> Golden:
     """The scores, readings and thresholds of every attack, and who is the strongest."""
     view = views.drawn(n_models=6, n_records=80, population=20, n_views=2)
@@ -422,6 +445,7 @@ RUNS: dict[str, Callable[[], Golden]] = {
     "outputs": of_outputs,
     "signals": of_signals,
     "fit": of_fit,
+    "accelerated": of_accelerated,
 }
 
 

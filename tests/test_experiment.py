@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -238,18 +238,21 @@ def test_the_null_control_fails_where_eval_records_leak_into_fitting(
     assert null_control(newly_ran(drawn, how, tmp_path / "sound")).passed
 
     # Broken on purpose: classifiers are fitted on the records that they judge, too.
-    def fitted_on_all(key: str, fit: search.Fit, setting: search.Setting) -> Any:
-        result = real(key, fit, setting)[1]
-        if fit.fold is None:
-            member = np.load(setting.folder / "member.npy")
-            judged = ~np.load(setting.folder / "attack_train.npy")
-            features = np.load(search.features_path(setting.folder, fit.name))
-            classifier = learned.estimator(fit.method, fit.params, setting.seed)
-            leaked = learned.judge(classifier, features, member, [features[judged]])
-            assert isinstance(result, search.Predictions)
-            text = search._text(leaked.score)
-            result = result.model_copy(update={"score": text})
-        return key, result
+    def fitted_on_all(
+        task: Sequence[search.Fit], setting: search.Setting
+    ) -> dict[str, search.Result]:
+        results = real(task, setting)
+        for fit in task:
+            if fit.fold is None:
+                member = np.load(setting.folder / "member.npy")
+                judged = ~np.load(setting.folder / "attack_train.npy")
+                features = np.load(search.features_path(setting.folder, fit.name))
+                classifier = learned.estimator(fit.method, fit.params, setting.seed)
+                leaked = learned.judge(classifier, features, member, [features[judged]])
+                text = search._text(leaked.score)
+                key = search._key(fit, setting)
+                results[key] = results[key].model_copy(update={"score": text})
+        return results
 
     real = search._fit
     monkeypatch.setattr(attack, "withholding", leaking)

@@ -50,8 +50,12 @@ def test_the_version_of_a_kind_is_in_its_keys_and_in_no_other(
     ("library", "changed"),
     [
         ("mindspore", {*keys.KINDS}),  # as a device is named
-        ("scikit-learn", {"blind", "attack", "report", "fit"}),
-        ("scipy", {"blind", "attack", "report", "page", "signals", "fit"}),
+        ("scikit-learn", {"blind", "attack", "report", "fit", "accelerated"}),
+        ("scikit-learn-intelex", {"attack", "accelerated"}),
+        (
+            "scipy",
+            {"blind", "attack", "report", "page", "signals", "fit", "accelerated"},
+        ),
     ],
 )
 def test_the_version_of_a_library_is_in_the_keys_of_what_it_computes(

@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def setting(folder: Path, **more: Any) -> search.Setting:
         "data": dict.fromkeys(GRIDS, "digest"),
         "folds": 3,
         "seed": SEED,
+        "accelerated": False,
     }
     return search.Setting(**(usual | more))
 
@@ -105,10 +106,12 @@ def test_of_equal_candidates_the_first_is_chosen_whatever_the_order_of_folds() -
     assert search._best(trials) is trials[0]
 
 
-def test_the_number_of_jobs_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_the_number_of_jobs_changes_nothing(accelerated: bool, tmp_path: Path) -> None:
     chosen = candidates(lr=GRIDS["lr"], mlp=GRIDS["mlp"], rf=GRIDS["rf"])
-    alone = search.best_of_each(chosen, setting(tmp_path / "1"), jobs=1, track=quiet)
-    shared = search.best_of_each(chosen, setting(tmp_path / "2"), jobs=2, track=quiet)
+    settings = [setting(tmp_path / name, accelerated=accelerated) for name in "12"]
+    alone = search.best_of_each(chosen, settings[0], jobs=1, track=quiet)
+    shared = search.best_of_each(chosen, settings[1], jobs=2, track=quiet)
     for first, second in zip(alone, shared, strict=True):
         assert search.summary(first) == search.summary(second)
         assert np.array_equal(first.score, second.score)
@@ -123,7 +126,7 @@ def test_what_was_fitted_is_not_fitted_again(
     def forbidden(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(learned, "judge", forbidden)
+    monkeypatch.setattr(search, "_fit", forbidden)
     again = search.best_of_each(chosen, where, jobs=1, track=quiet)
     assert np.array_equal(first[0].score, again[0].score)
 
@@ -205,18 +208,86 @@ def test_a_fit_on_disk_that_is_corrupt_is_refused(
     assert str(caught.value) == f"{path}: is corrupt. Fix: run `rm {path}`."
 
 
+@pytest.mark.parametrize("accelerated", [False, True])
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_candidate_that_fails_stops_the_search_by_name(
-    jobs: int, tmp_path: Path
+    jobs: int, accelerated: bool, tmp_path: Path
 ) -> None:
     chosen = candidates(rf={"min_samples_split": [2, 1], "n_estimators": [3]})
+    where = setting(tmp_path, accelerated=accelerated)
     with pytest.raises(AuditError) as caught:
-        search.best_of_each(chosen, setting(tmp_path), jobs=jobs, track=quiet)
+        search.best_of_each(chosen, where, jobs=jobs, track=quiet)
     line = str(caught.value)
     assert line.startswith("attack.methods.rf {")
     assert '"min_samples_split": 1' in line
     assert "cannot be fitted (InvalidParameterError: The 'min_samples_split'" in line
     assert "\n" not in line
+
+
+def test_a_network_whose_weights_do_not_stay_finite_stops_the_search_by_name(
+    tmp_path: Path,
+) -> None:
+    chosen = candidates(mlp={"hidden_layer_sizes": [[3]], "alpha": [0.01, 1e30]})
+    with pytest.raises(AuditError) as caught:
+        search.best_of_each(
+            chosen, setting(tmp_path, accelerated=True), jobs=1, track=quiet
+        )
+    line = str(caught.value)
+    assert line.startswith("attack.methods.mlp {")
+    assert '"alpha": 1e+30' in line
+    assert "gives scores that are not finite" in line
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_alike_attacks_are_fitted_once_and_listed_twice(
+    accelerated: bool, tmp_path: Path
+) -> None:
+    where = setting(tmp_path, accelerated=accelerated)
+    grid = candidates(knn={"n_neighbors": [3, 5]})["knn"]
+    first, second = search.best_of_each(
+        {"knn": grid, "lr": grid}, where, jobs=1, track=quiet
+    )
+    assert np.array_equal(first.score, second.score)
+    assert len([*(tmp_path / "fits").rglob("*.json")]) == 2 * 3 + 3 + 1
+
+
+def test_of_a_grown_grid_only_the_new_value_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judged(
+        method: str, params: Sequence[grids.Candidate], *rest: Any
+    ) -> list[learned.Prediction]:
+        fitted.extend(each["alpha"] for each in params)
+        return real(method, params, *rest)
+
+    fitted: list[float] = []
+    real = learned.judge_together
+    monkeypatch.setattr(learned, "judge_together", judged)
+    where = setting(tmp_path, accelerated=True)
+    grid = {"hidden_layer_sizes": [[4]], "max_iter": [5], "alpha": [0.1, 0.2]}
+    search.best_of_each(candidates(mlp=grid), where, jobs=1, track=quiet)
+    fitted.clear()
+    grown = candidates(mlp={**grid, "alpha": [0.1, 0.2, 0.3]})
+    (again,) = search.best_of_each(grown, where, jobs=1, track=quiet)
+    assert {*fitted} == {0.3}
+    # What it gives is no other than where all were fitted together.
+    afresh = setting(tmp_path, accelerated=True, memory=tmp_path / "other")
+    (at_once,) = search.best_of_each(grown, afresh, jobs=1, track=quiet)
+    assert search.summary(again) == search.summary(at_once)
+    assert np.array_equal(again.score, at_once.score)
+
+
+def test_accelerated_or_not_has_fits_of_its_own(tmp_path: Path) -> None:
+    chosen = candidates(knn={"n_neighbors": [3]})
+    for accelerated in (False, True):
+        where = setting(tmp_path, accelerated=accelerated)
+        search.best_of_each(chosen, where, jobs=1, track=quiet)
+    kept = [documents.checked(p, "") for p in (tmp_path / "fits").rglob("*.json")]
+    origins = [keys.origin("fit"), keys.origin("accelerated")]
+    assert [sum(each["origin"] == origin for each in kept) for origin in origins] == [
+        7,
+        7,
+    ]
 
 
 def test_more_folds_than_records_of_a_side_are_refused() -> None:

@@ -180,6 +180,7 @@ def test_long_values_are_shown_where_they_differ() -> None:
         ("outputs", "features"),
         ("signals", "features"),
         ("fit", "attack"),
+        ("accelerated", "attack"),
         ("report", "report"),
         ("page", "page"),
     ],

@@ -317,6 +317,7 @@ def _prepared(
             data=data,
             folds=settings.folds,
             seed=settings.seed,
+            accelerated=settings.accelerate == "auto",
         )
 
 

@@ -1,14 +1,15 @@
 """Search: the best candidate of each learned attack by cross-validation, in one pool.
 
 The result of every fit is kept in a file under its key, so that a grid that grows by
-one value costs only the fits of that value.
+one value costs only the fits of that value. Accelerated, fits that share most of their
+work are one task of the pool; what each gives does not depend on that.
 """
 
 import base64
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from pipeline import draws
 from pipeline.attacks import learned
@@ -31,7 +33,8 @@ from pipeline.statistics import metrics, units
 from pipeline.statistics.units import Units
 
 DIGITS = 12  # of mean accuracies that are compared
-KIND = "fit"  # of `keys.KINDS`
+# Of `keys.KINDS`, without and with acceleration.
+KINDS = {False: "fit", True: "accelerated"}
 UNITS = "unit.npy"  # beside the features, where records have units
 JUDGED_ROWS, READ_ROWS = 50_000, 8192  # predicted, and read, at once
 # The slowest methods first, so that none of their fits is left for the end.
@@ -76,11 +79,12 @@ class Setting:
     data: Mapping[str, str]  # digest of the features and the division, for each attack
     folds: int
     seed: int
+    accelerated: bool  # by `learned.judge_together`, else each fit by scikit-learn
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One task of the pool: a candidate on one fold, or on all of attack-train."""
+    """A candidate on one fold, or on all of attack-train."""
 
     name: str
     method: str
@@ -150,15 +154,16 @@ def best_of_each(
         for fold in range(setting.folds)
     ]
     done: dict[str, Result] = {}
+    ready: dict[str, Result] = {}
 
     def results(processes: joblib.Parallel) -> Iterator[dict[str, Result]]:
-        yield from _run(processes, fits, setting)
+        yield from _run(processes, fits, setting, ready)
         finals = [
             fit
             for name, grid in grids.items()
             for fit in _finals(name, grid, setting, done)
         ]
-        yield from _run(processes, finals, setting)
+        yield from _run(processes, finals, setting, ready)
 
     with pool(jobs) as processes:
         total = len(fits) + len(grids) * (1 + setting.folds)
@@ -214,7 +219,7 @@ def predicted(
     ]
     done: dict[str, Result] = {}
     with pool(jobs) as processes:
-        for result in _run(processes, fits, setting):
+        for result in _run(processes, fits, setting, {}):
             done.update(result)
     return {fit.name: _scores(fit, setting, done) for fit in fits}
 
@@ -372,24 +377,59 @@ def fold_sides(
 
 
 def _run(
-    processes: joblib.Parallel, fits: Sequence[Fit], setting: Setting
+    processes: joblib.Parallel,
+    fits: Sequence[Fit],
+    setting: Setting,
+    ready: dict[str, Result],
 ) -> Iterator[dict[str, Result]]:
-    """Yield the result of each fit under its key, read from its file or fitted now."""
-    missing = []
+    """Yield the result of each fit under its key: kept, at hand, or fitted now.
+
+    Args:
+        processes: to fit in.
+        fits: the longest first.
+        setting: the data, the folds and the seed.
+        ready: results at hand by key. Every fit on a fold adds its predictions, as the
+            best candidate's are wanted later.
+    """
+    missing: dict[str, list[Fit]] = {}
     for fit in fits:
         key = _key(fit, setting)
         path = _path(key, setting)
         if path.exists():
             yield {key: _read(path, fit, key)}
+        elif key in ready:
+            yield {key: _written(key, ready[key], setting)}
         else:
-            missing.append((key, fit))
-    tasks = (joblib.delayed(_fit)(key, fit, setting) for key, fit in missing)
-    for key, result in processes(tasks):
-        # Written here and not in the worker: with one writer, a run that is stopped
-        # loses no fit but those under way.
-        path = _path(key, setting)
-        documents.write(path, result, key=key, origin=keys.origin(KIND))
-        yield {key: result}
+            # Of two attacks that are alike, one is fitted.
+            missing.setdefault(key, []).append(fit)
+    if not missing:
+        return
+    tasks = _tasks([same[0] for same in missing.values()], setting)
+    for results in processes(joblib.delayed(_fit)(task, setting) for task in tasks):
+        ready |= results
+        for key in missing.keys() & results.keys():
+            # Written here and not in the worker: with one writer, a run that is stopped
+            # loses no fit but those under way.
+            result = _written(key, results[key], setting)
+            yield from ({key: result} for _ in missing[key])
+
+
+def _tasks(fits: Sequence[Fit], setting: Setting) -> list[list[Fit]]:
+    """Put fits that share most of their work together, in the order of the first."""
+    if not setting.accelerated:
+        return [[fit] for fit in fits]
+    tasks: dict[tuple[object, ...], list[Fit]] = {}
+    for fit in fits:
+        alike = learned.shared(fit.method, fit.params, _state(setting))
+        tasks.setdefault((fit.name, fit.fold, fit.keep, alike), []).append(fit)
+    return [*tasks.values()]
+
+
+def _written(key: str, result: Result, setting: Setting) -> Result:
+    """Keep a result in its file."""
+    origin = keys.origin(KINDS[setting.accelerated])
+    documents.write(_path(key, setting), result, key=key, origin=origin)
+    return result
 
 
 def _read(path: Path, fit: Fit, key: str) -> Result:
@@ -399,44 +439,78 @@ def _read(path: Path, fit: Fit, key: str) -> Result:
     return documents.read(path, Measure, key=key, fix=fix)
 
 
-def _fit(key: str, fit: Fit, setting: Setting) -> tuple[str, Result]:
-    """Fit one candidate in a worker; all it needs is read from disk."""
-    where = f"attack.methods.{fit.name} {json.dumps(fit.params)}"
-    path = features_path(setting.folder, fit.name)
+def _fit(task: Sequence[Fit], setting: Setting) -> dict[str, Result]:
+    """Fit the candidates of a task in a worker; all it needs is read from disk.
+
+    Returns:
+        Their predictions by key; of a fold, also how well they do.
+    """
+    first = task[0]
+    path = features_path(setting.folder, first.name)
     attack_train, member = _division(setting)
     train, judged = np.flatnonzero(attack_train), np.flatnonzero(~attack_train)
-    if fit.fold is not None:
-        train, judged = (train[side] for side in _folds(setting)[fit.fold])
+    if first.fold is not None:
+        train, judged = (train[side] for side in _folds(setting)[first.fold])
     try:
-        state = draws.integer(setting.seed, "attack.fit")
-        classifier = learned.estimator(fit.method, fit.params, state)
         # On a cluster a forest would otherwise add up its trees as they come.
-        with joblib.parallel_config("sequential", n_jobs=1):
-            prediction = learned.judge(
-                classifier,
+        with threadpool_limits(1), joblib.parallel_config("sequential", n_jobs=1):
+            predictions = _predictions(
+                task,
+                setting,
                 _rows(path, train),
                 member[train],
-                (_rows(path, part) for part in _parts(judged, JUDGED_ROWS)),
+                lambda: (_rows(path, part) for part in _parts(judged, JUDGED_ROWS)),
             )
     except AuditError:
         raise
     except Exception as error:
         problem = f"cannot be fitted ({modules.summary(error)})"
-        raise AuditError(where, problem, "correct or remove this candidate") from error
-    if not np.isfinite(prediction.score).all():
-        problem = "gives scores that are not finite"
-        raise AuditError(where, problem, "correct or remove this candidate")
-    if fit.keep:
-        return key, Predictions(
+        fix = "correct or remove this candidate"
+        raise AuditError(_where(first), problem, fix) from error
+    results: dict[str, Result] = {}
+    for fit, prediction in zip(task, predictions, strict=True):
+        if not np.isfinite(prediction.score).all():
+            problem = "gives scores that are not finite"
+            fix = "correct or remove this candidate"
+            raise AuditError(_where(fit), problem, fix)
+        results[_key(replace(fit, keep=True), setting)] = Predictions(
             converged=prediction.converged,
             score=_text(prediction.score.astype("<f8")),
             decision=_text(prediction.decision),
         )
-    return key, Measure(
-        converged=prediction.converged,
-        accuracy=metrics.accuracy(prediction.decision, member[judged]),
-        auc=metrics.auc(prediction.score, member[judged]),
-    )
+        if not fit.keep:
+            results[_key(fit, setting)] = Measure(
+                converged=prediction.converged,
+                accuracy=metrics.accuracy(prediction.decision, member[judged]),
+                auc=metrics.auc(prediction.score, member[judged]),
+            )
+    return results
+
+
+def _predictions(
+    task: Sequence[Fit],
+    setting: Setting,
+    train: NDArray[np.float64],
+    member: NDArray[np.bool_],
+    others: Callable[[], Iterator[NDArray[np.float64]]],
+) -> list[learned.Prediction]:
+    """Return what each candidate of a task predicts; see `learned.judge`."""
+    method, state = task[0].method, _state(setting)
+    if setting.accelerated:
+        candidates = [fit.params for fit in task]
+        return learned.judge_together(method, candidates, state, train, member, others)
+    classifiers = [learned.estimator(method, fit.params, state) for fit in task]
+    return [learned.judge(each, train, member, others()) for each in classifiers]
+
+
+def _state(setting: Setting) -> int:
+    """Return the seed of what classifiers draw."""
+    return draws.integer(setting.seed, "attack.fit")
+
+
+def _where(fit: Fit) -> str:
+    """Return how a candidate is named to the user."""
+    return f"attack.methods.{fit.name} {json.dumps(fit.params)}"
 
 
 def _rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -466,7 +540,8 @@ def _key(fit: Fit, setting: Setting) -> str:
         "folds": setting.folds,
         "seed": setting.seed,
     }
-    return keys.key(KIND, settings=settings, inputs={"data": setting.data[fit.name]})
+    kind, inputs = KINDS[setting.accelerated], {"data": setting.data[fit.name]}
+    return keys.key(kind, settings=settings, inputs=inputs)
 
 
 def _path(key: str, setting: Setting) -> Path:

@@ -25,6 +25,7 @@ class Kind:
     libraries: tuple[str, ...]  # whose versions may change its numbers
 
 
+LEARNERS = ("scikit-learn", "scikit-learn-intelex")
 KINDS = {
     # The artifacts of the stages.
     "records": Kind(6, ("numpy",)),
@@ -33,7 +34,7 @@ KINDS = {
     "target": Kind(2, ()),
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
-    "attack": Kind(7, ("numpy", "scipy", "scikit-learn")),
+    "attack": Kind(7, ("numpy", "scipy", *LEARNERS)),
     "report": Kind(15, ("numpy", "scipy", "scikit-learn")),
     "page": Kind(2, ("numpy", "scipy", "matplotlib", "jinja2")),
     # What they are made of, cached one by one.
@@ -41,6 +42,7 @@ KINDS = {
     "outputs": Kind(2, ("numpy",)),
     "signals": Kind(1, ("numpy", "scipy")),
     "fit": Kind(1, ("numpy", "scipy", "scikit-learn")),
+    "accelerated": Kind(1, ("numpy", "scipy", *LEARNERS)),  # fits
 }
 # Whose version counts where a device is named.
 ON_DEVICE = "mindspore"

@@ -92,7 +92,7 @@ STAGES = {
             inputs=("records", "split", "references", "features"),
             artifact="scores.h5",
             siblings=("search.json",),
-            parts=("fit",),
+            parts=("fit", "accelerated"),
         ),
         Stage(
             name="report",
