@@ -44,7 +44,12 @@ def requirements(text: str) -> list[tuple[str, str, str]]:
     section = text.partition("\ndependencies = [\n")[2].partition("\n]\n")[0]
     matches = [REQUIREMENT.match(line) for line in section.splitlines()]
     old = sys.version_info < (3, 11)
-    return [(m[1], m[2], m[3]) for m in matches if m and (old or not m[4])]
+    # What only some machines have is done without where it is missing.
+    return [
+        (m[1], m[2], m[3])
+        for m in matches
+        if m and (not m[4] or (old and "python_version" in m[4]))
+    ]
 
 
 def problems(

@@ -22,7 +22,8 @@ def test_every_dependency_of_the_project_is_found_with_its_range() -> None:
     expected = {
         needed.name: needed.specifier
         for needed in listed
-        if needed.marker is None or needed.marker.evaluate()
+        if needed.marker is None
+        or (needed.marker.evaluate() and "platform" not in str(needed.marker))
     }
     found = {
         name: SpecifierSet(f"{lowest},{limit}")
@@ -34,6 +35,16 @@ def test_every_dependency_of_the_project_is_found_with_its_range() -> None:
 def test_packages_for_development_are_not_asked_for() -> None:
     names = [name for name, _, _ in check.requirements(PYPROJECT)]
     assert not {"pytest", "hypothesis", "ruff", "mypy"} & set(names)
+
+
+@pytest.mark.parametrize("version", [(3, 10, 4), (3, 11, 0)])
+def test_a_package_that_some_machines_cannot_have_is_not_asked_for(
+    version: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check.sys, "version_info", version)
+    assert '"scikit-learn-intelex>=' in PYPROJECT
+    names = [name for name, _, _ in check.requirements(PYPROJECT)]
+    assert "scikit-learn-intelex" not in names
 
 
 @pytest.mark.parametrize(("version", "count"), [((3, 10, 4), 1), ((3, 11, 0), 0)])

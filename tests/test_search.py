@@ -1,6 +1,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,69 @@ def test_of_a_grown_grid_only_the_new_value_is_fitted(
     (at_once,) = search.best_of_each(grown, afresh, jobs=1, track=quiet)
     assert search.summary(again) == search.summary(at_once)
     assert np.array_equal(again.score, at_once.score)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_accelerated_candidates_do_as_well_as_scikit_learns(tmp_path: Path) -> None:
+    grid = candidates(**{**GRIDS, "rf": {"max_depth": [2, None]}})
+    plain, quick = (
+        search.best_of_each(
+            grid, setting(tmp_path, accelerated=accelerated), jobs=1, track=quiet
+        )
+        for accelerated in (False, True)
+    )
+    # Standard error of an accuracy of 150 records; those compared are the same ones.
+    noise = np.sqrt(0.25 / 150)
+    for one, other in zip(plain, quick, strict=True):
+        for trial, again in zip(one.trials, other.trials, strict=True):
+            assert trial.params == again.params
+            assert abs(trial.mean_accuracy - again.mean_accuracy) < 1.5 * noise
+        assert one.best.mean_accuracy - other.best.mean_accuracy < noise
+
+
+def test_newtons_method_comes_to_the_optimum_of_scikit_learns_solver() -> None:
+    rng = np.random.default_rng(0)
+    member = rng.random(300) < 0.5
+    features = rng.normal(size=(300, 4)) * [1, 10, 0.1, 30] + member[:, None]
+    params = {"C": 50.0, "max_iter": 300}
+    (ours,) = learned.judge_together("lr", [params], 1, features, member, features)
+    exact = LogisticRegression(C=50.0, tol=1e-12, max_iter=10_000)
+    exact.fit(features, member)
+    expected = exact.predict_proba(features)[:, 1]
+    np.testing.assert_allclose(ours.score, expected, atol=1e-6)
+    assert ours.converged
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"solver": "liblinear", "C": 0.01},
+        {"penalty": None},
+        {"l1_ratio": 1.0, "solver": "saga"},
+    ],
+)
+def test_a_regression_that_says_how_it_is_fitted_is_fitted_so(
+    params: dict[str, Any],
+) -> None:
+    rng = np.random.default_rng(0)
+    member = rng.random(90) < 0.5
+    features = rng.normal(size=(90, 3)) + member[:, None]
+    (ours,) = learned.judge_together("lr", [params], 1, features, member, features)
+    plain = learned.judge(
+        learned.estimator("lr", params, 1), features, member, features
+    )
+    assert np.array_equal(ours.score, plain.score)
+
+
+def test_candidates_are_fitted_together_where_they_differ_in_nothing_else() -> None:
+    shared = partial(learned.shared, seed=1)
+    assert shared("mlp", {"alpha": 0.1}) == shared("mlp", {"alpha": 0.2})
+    assert shared("mlp", {"max_iter": 1}) != shared("mlp", {"max_iter": 2})
+    sgd = [{"solver": "sgd", "alpha": alpha} for alpha in (0.1, 0.2)]
+    assert shared("mlp", sgd[0]) != shared("mlp", sgd[1])
+    assert shared("rf", {"max_depth": 2}) == shared("rf", {"max_depth": None})
+    assert shared("rf", {"min_samples_leaf": 2}) != shared("rf", {})
+    assert shared("lr", {"C": 0.1}) != shared("lr", {"C": 0.2})
 
 
 def test_accelerated_or_not_has_fits_of_its_own(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class _Training:
         numbers = networks.numbers
         self.alphas = np.array(alphas, dtype=numbers.dtype)[:, None]
         self.mean, self.square = np.zeros_like(numbers), np.zeros_like(numbers)
+        self.least = float(np.finfo(numbers.dtype).eps)  # probability in the loss
         self.n_steps = 0
         self.best = np.full(len(alphas), np.inf)  # loss so far
         self.n_stale = np.zeros(len(alphas), dtype=np.int64)  # iterations without gain
@@ -113,7 +114,7 @@ class _Training:
         values = self.networks.layers(rows)
         penalty = [float(weights @ weights) for weights in self.networks.all_weights]
         error = values[-1] - member[:, None]
-        loss = _cross_entropy(values[-1][:, :, 0], member)
+        loss = _cross_entropy(values[-1][:, :, 0], member, self.least)
         loss += self.alphas[:, 0] * np.array(penalty) / (2 * len(rows))
         self._backwards(values, error)
         self._update()
@@ -240,10 +241,10 @@ def _first(sizes: Sequence[int], state: np.random.RandomState) -> NDArray[np.flo
 
 
 def _cross_entropy(
-    probability: NDArray[Any], member: NDArray[Any]
+    probability: NDArray[Any], member: NDArray[Any], least: float
 ) -> NDArray[np.float64]:
-    """Return (n_networks,) mean losses, with probabilities kept off 0 and 1."""
-    least = np.finfo(probability.dtype).eps
+    """Return (n_networks,) mean losses, of probabilities in [least, 1 - least]."""
     of_class = np.where(member > 0, probability, 1 - probability)
-    of_class = np.clip(of_class, least, 1 - least)
-    return -np.log(of_class).sum(axis=1, dtype=np.float64) / len(member)
+    np.minimum(np.maximum(of_class, least, out=of_class), 1 - least, out=of_class)
+    total: NDArray[np.float64] = np.log(of_class).sum(axis=1, dtype=np.float64)
+    return -total / len(member)
