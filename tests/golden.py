@@ -334,7 +334,7 @@ def of_accelerated() -> Golden:
     rng = np.random.default_rng(4)
     member = rng.random(150) < 0.5
     features = rng.normal(size=(150, 4)) + member[:, None] * [1.0, 0.5, 0.0, 0.0]
-    data = features[:100], member[:100], features[100:]
+    data = features[:100], member[:100], lambda: [features[100:]]
     grids: dict[str, list[dict[str, Any]]] = {
         "lr": [{"C": 0.5}],
         "mlp": [

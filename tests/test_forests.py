@@ -50,7 +50,7 @@ def walked(tree: Any, row: NDArray[Any], limit: Limit) -> float:
 
 def said(limits: list[Limit], **more: Any) -> NDArray[np.float64]:
     params = {**SETTINGS, **more}
-    return forests.probabilities(TRAIN, MEMBER[:250], JUDGED, params, limits)
+    return forests.probabilities(TRAIN, MEMBER[:250], [JUDGED], params, limits)
 
 
 @pytest.fixture(params=["scikit-learn", "scikit-learn-intelex"])
@@ -91,7 +91,7 @@ def test_a_cut_forest_is_a_draw_of_the_law_of_one_grown_with_the_limit(
 ) -> None:
     # Of many trees, the means of two draws of one law come close to each other.
     params = {"n_estimators": 200, "random_state": 1, "min_samples_leaf": 3}
-    cut = forests.probabilities(TRAIN, MEMBER[:250], JUDGED, params, [limit])[0]
+    cut = forests.probabilities(TRAIN, MEMBER[:250], [JUDGED], params, [limit])[0]
     grown = [
         classifier(**{**params, "random_state": n}, **limit._asdict(), n_jobs=1)
         .fit(TRAIN.astype(np.float32), MEMBER[:250])
@@ -104,8 +104,16 @@ def test_a_cut_forest_is_a_draw_of_the_law_of_one_grown_with_the_limit(
 
 def test_nobody_to_judge_gives_nothing() -> None:
     nobody = JUDGED[:0]
-    scores = forests.probabilities(TRAIN, MEMBER[:250], nobody, SETTINGS, LIMITS)
+    scores = forests.probabilities(TRAIN, MEMBER[:250], [nobody], SETTINGS, LIMITS)
     assert scores.shape == (len(LIMITS), 0)
+
+
+def test_records_may_come_in_parts() -> None:
+    whole, parted = (
+        forests.probabilities(TRAIN, MEMBER[:250], parts, SETTINGS, LIMITS)
+        for parts in ([JUDGED], [JUDGED[:7], JUDGED[:0], JUDGED[7:]])
+    )
+    assert np.array_equal(whole, parted)
 
 
 @pytest.mark.parametrize(

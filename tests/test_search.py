@@ -301,7 +301,9 @@ def test_newtons_method_comes_to_the_optimum_of_scikit_learns_solver() -> None:
     member = rng.random(300) < 0.5
     features = rng.normal(size=(300, 4)) * [1, 10, 0.1, 30] + member[:, None]
     params = {"C": 50.0, "max_iter": 300}
-    (ours,) = learned.judge_together("lr", [params], 1, features, member, features)
+    (ours,) = learned.judge_together(
+        "lr", [params], 1, features, member, lambda: [features]
+    )
     exact = LogisticRegression(C=50.0, tol=1e-12, max_iter=10_000)
     exact.fit(features, member)
     expected = exact.predict_proba(features)[:, 1]
@@ -323,9 +325,11 @@ def test_a_regression_that_says_how_it_is_fitted_is_fitted_so(
     rng = np.random.default_rng(0)
     member = rng.random(90) < 0.5
     features = rng.normal(size=(90, 3)) + member[:, None]
-    (ours,) = learned.judge_together("lr", [params], 1, features, member, features)
+    (ours,) = learned.judge_together(
+        "lr", [params], 1, features, member, lambda: [features]
+    )
     plain = learned.judge(
-        learned.estimator("lr", params, 1), features, member, features
+        learned.estimator("lr", params, 1), features, member, [features]
     )
     assert np.array_equal(ours.score, plain.score)
 
