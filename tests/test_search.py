@@ -304,10 +304,15 @@ def test_newtons_method_comes_to_the_optimum_of_scikit_learns_solver() -> None:
     (ours,) = learned.judge_together(
         "lr", [params], 1, features, member, lambda: [features]
     )
-    exact = LogisticRegression(C=50.0, tol=1e-12, max_iter=10_000)
-    exact.fit(features, member)
-    expected = exact.predict_proba(features)[:, 1]
-    np.testing.assert_allclose(ours.score, expected, atol=1e-6)
+    usual, exact = (
+        LogisticRegression(C=50.0, tol=tol, max_iter=max_iter)
+        .fit(features, member)
+        .predict_proba(features)[:, 1]
+        for tol, max_iter in ((1e-4, 300), (1e-12, 10_000))
+    )
+    # Either stops at a gradient of 1e-4; features of unlike scales hold up the usual.
+    error = np.abs(ours.score - exact).max()
+    assert error < 5e-5 < np.abs(usual - exact).max()
     assert ours.converged
 
 
