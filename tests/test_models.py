@@ -422,6 +422,19 @@ def test_auto_takes_the_first_device_there_is() -> None:
     assert devices.start("auto") == "CPU"
 
 
+@pytest.mark.parametrize(
+    ("target", "processors", "depth"),
+    [("CPU", 1, 0), ("CPU", 2, 0), ("CPU", 3, 1), ("Ascend", 2, 1), ("GPU", 64, 1)],
+)
+def test_batches_are_read_ahead_where_the_processors_are_free_for_it(
+    target: str, processors: int, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ms.get_context("device_target") == "CPU"
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(devices.ms, "get_context", {"device_target": target}.get)
+    assert devices.batches_ahead() == depth
+
+
 def test_images_are_made_as_the_tutorials_pipeline_makes_them() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
     mean, std = (0.4465, 0.4822, 0.4914), (0.2010, 0.1994, 0.2023)

@@ -23,7 +23,7 @@ def threads() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 50])
-@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("depth", [0, 1, 3])
 def test_items_come_in_their_order_and_the_thread_ends(n: int, depth: int) -> None:
     assert list(ahead(iter(range(n)), depth)) == list(range(n))
     assert not threads()
@@ -31,9 +31,16 @@ def test_items_come_in_their_order_and_the_thread_ends(n: int, depth: int) -> No
 
 def test_nothing_is_made_before_the_first_is_asked_for() -> None:
     made: list[int] = []
-    ready = ahead(made.append(k) or k for k in range(3))
+    ready = ahead((made.append(k) or k for k in range(3)), 1)
     assert (made, threads()) == ([], [])
     assert list(ready) == [0, 1, 2]
+
+
+def test_without_depth_each_is_made_when_it_is_asked_for() -> None:
+    made: list[int] = []
+    for item in ahead((made.append(k) or k for k in range(3)), 0):
+        assert made == list(range(item + 1))
+        assert not threads()
 
 
 def test_the_next_item_is_made_while_one_is_in_use() -> None:
@@ -44,7 +51,7 @@ def test_the_next_item_is_made_while_one_is_in_use() -> None:
             event.set()
             yield k
 
-    with closing(ahead(items())) as ready:
+    with closing(ahead(items(), 1)) as ready:
         assert next(ready) == 0
         assert made[1].wait(PATIENCE)
         assert made[2].wait(PATIENCE)  # while the second waits
@@ -78,7 +85,7 @@ def failing(error: Exception) -> Iterator[int]:
 
 def test_an_error_is_raised_in_its_turn_with_the_place_where_it_was_made() -> None:
     error = AuditError("data", "is other than before", "leave out shuffling")
-    ready = ahead(failing(error))
+    ready = ahead(failing(error), 1)
     assert next(ready) == 1
     with pytest.raises(AuditError) as caught:
         next(ready)
@@ -91,7 +98,7 @@ def test_an_error_is_raised_in_its_turn_with_the_place_where_it_was_made() -> No
 @pytest.mark.parametrize("taken", [1, 2])
 def test_the_thread_ends_where_no_more_are_asked_for(taken: int) -> None:
     made: list[int] = []
-    ready = ahead(made.append(k) or k for k in range(1000))
+    ready = ahead((made.append(k) or k for k in range(1000)), 1)
     with closing(ready):
         for _ in range(taken):
             next(ready)
@@ -103,7 +110,7 @@ def test_the_thread_ends_where_no_more_are_asked_for(taken: int) -> None:
 def test_an_error_of_the_consumer_ends_the_thread() -> None:
 
     def use() -> None:
-        with closing(ahead(iter(range(1000)))) as ready:
+        with closing(ahead(iter(range(1000)), 1)) as ready:
             for item in ready:
                 if item == 3:
                     raise KeyboardInterrupt

@@ -18,7 +18,7 @@ from pipeline.cache.kinds import Records
 from pipeline.config import Data
 from pipeline.data import preprocessing, readahead, sources, spool
 from pipeline.errors import AuditError
-from pipeline.models import devices, extraction, training
+from pipeline.models import devices, extraction
 from pipeline.models.inference import Extractor, Outputs
 from pipeline.models.logits import Logits
 from pipeline.models.trainset import TrainingSet
@@ -34,6 +34,7 @@ def _cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # MindSpore leaves its compiler's reports in the current folder when it fails.
     monkeypatch.chdir(tmp_path)
     devices.start("CPU")
+    monkeypatch.setattr(devices, "batches_ahead", lambda: 1)
 
 
 class Net(nn.Cell):
@@ -125,7 +126,7 @@ def test_outputs_are_those_of_blocks_read_at_once(
     extract = extractor(data)
     ahead = list(extraction.outputs(extract, *asked))
     assert_equal(ahead, at_once(extract, *asked))
-    monkeypatch.setattr(extraction.readahead, "ahead", lambda items: items)
+    monkeypatch.setattr(devices, "batches_ahead", lambda: 0)
     assert_equal(list(extraction.outputs(extractor(data), *asked)), ahead)
 
 
@@ -208,7 +209,7 @@ def test_training_is_the_same_read_ahead_or_not_from_memory_or_from_disk(
     found = trained()
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
     assert trained() == found
-    monkeypatch.setattr(training.readahead, "ahead", lambda items: items)
+    monkeypatch.setattr(devices, "batches_ahead", lambda: 0)
     assert trained() == found
 
 

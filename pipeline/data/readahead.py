@@ -15,7 +15,7 @@ class _Ended(NamedTuple):
     error: BaseException | None = None
 
 
-def ahead(items: Iterator[Item], depth: int = 1) -> Generator[Item, None, None]:
+def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     """Yield the items in their order, the next ones made by a thread meanwhile.
 
     The thread begins when the first item is asked for, and ends when the last one is
@@ -23,11 +23,15 @@ def ahead(items: Iterator[Item], depth: int = 1) -> Generator[Item, None, None]:
 
     Args:
         items: what makes them.
-        depth: how many may wait, >= 1, beside the one in use and the one being made.
+        depth: how many may wait, beside the one in use and the one being made; 0 for
+            no thread, so that each is made when it is asked for.
 
     Raises:
         BaseException: whatever `items` raises, in its own place.
     """
+    if not depth:
+        yield from items
+        return
     waiting: Queue[Item | _Ended] = Queue(depth)
     is_left = threading.Event()
 

@@ -25,8 +25,9 @@ def outputs(
 ) -> Iterator[Outputs]:
     """Yield what a model says of each view of each block of records.
 
-    The next batch is read, checked and normalised while the device runs one, so that
-    the inputs of a few batches are in memory at once, however large a block is.
+    The next batch is read, checked and normalised while the device runs one, if that
+    is no CPU of few processors. The inputs of a few batches are in memory at once,
+    however large a block is.
 
     Args:
         extractor: of the model.
@@ -44,7 +45,7 @@ def outputs(
     """
     size = extractor.batch_size
     made = batches(data, records, blocks, views, size, augmentation)
-    with closing(readahead.ahead(made)) as ready:
+    with closing(readahead.ahead(made, devices.batches_ahead())) as ready:
         for rows in blocks:
             n_batches = -(-len(rows) // size)
             yield extractor.read(islice(ready, n_batches), len(rows))

@@ -18,6 +18,7 @@ from pipeline.config import Training
 from pipeline.data import readahead
 from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
+from pipeline.models import devices
 from pipeline.models.inference import run
 from pipeline.models.logits import Logits
 from pipeline.models.trainset import TrainingSet
@@ -211,7 +212,7 @@ class BuiltIn:
                 for rows in order.reshape(n_steps, size)
             )
             losses = []
-            with closing(readahead.ahead(batches)) as ready:
+            with closing(readahead.ahead(batches, devices.batches_ahead())) as ready:
                 for batch in ready:
                     losses.append(graph.step(batch))
                     records.advance(float(np.mean(losses)), n_steps * settings.epochs)
