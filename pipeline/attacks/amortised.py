@@ -161,7 +161,10 @@ def features(
             each += [in_side.view_spread[rows], out_side.view_spread[rows]]
         return np.asarray(np.stack(each, axis=1), dtype=np.float32)
 
-    return np.concatenate([columns(rows) for rows in blocks(len(target), WIDTH)])
+    out = np.empty((len(target), columns(slice(0)).shape[1]), dtype=np.float32)
+    for rows in blocks(len(target), WIDTH):
+        out[rows] = columns(rows)
+    return out
 
 
 def _both_confidences(
