@@ -280,6 +280,7 @@ def test_the_report_has_its_schema(finished: Checkout) -> None:
         "population": 0,
         "attack_train": 90,
         "attack_eval": 30,
+        "fitted": 90,
         "duplicates_dropped": 0,
         "copies_dropped": 0,
         "canaries": 0,

@@ -408,7 +408,7 @@ def test_a_label_beyond_the_outputs_is_refused() -> None:
 
 
 def test_inputs_of_a_wrong_shape_are_refused() -> None:
-    with pytest.raises(AuditError, match=r"fails on inputs \(3, 7\) float32"):
+    with pytest.raises(AuditError, match=r"fails on inputs \(8, 7\) float32"):
         extractor(Linear())(np.zeros((3, 7), np.float32), np.zeros(3, np.int32))
 
 
