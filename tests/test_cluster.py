@@ -66,7 +66,7 @@ def wait_for(address: str, n_workers: int) -> None:
     import distributed
 
     with distributed.Client(address, set_as_default=False) as client:
-        client.wait_for_workers(n_workers)
+        client.wait_for_workers(n_workers, timeout=120)
 
 
 @pytest.fixture
@@ -91,17 +91,15 @@ def test_references_and_fits_of_a_cluster_are_those_of_one_process(
     assert others == bytes_of(finished)
 
 
-def dying(number: int, folder: str) -> int:
-    """Return a number; the first of all calls ends its worker instead."""
+def dying(number: int, folder: str, process: int) -> int:
+    """Return a number after a while; on the worker of this process, end it instead."""
     path = Path(folder) / f"{number}"
     with path.open("a") as file:
         file.write("called\n")
-    try:
-        (Path(folder) / "died").mkdir()
-    except FileExistsError:
-        return number
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
+    time.sleep(0.1)
+    if os.getpid() == process:
+        os.kill(process, signal.SIGKILL)
+    return number
 
 
 def test_a_worker_that_is_killed_costs_its_tasks_only(
@@ -112,14 +110,13 @@ def test_a_worker_that_is_killed_costs_its_tasks_only(
     calls = tmp_path / "calls"
     calls.mkdir()
     with pool.pool(1) as processes:
-        tasks = (joblib.delayed(dying)(n, str(calls)) for n in range(12))
+        tasks = (joblib.delayed(dying)(n, str(calls), spare.pid) for n in range(12))
         assert sorted(processes(tasks)) == list(range(12))
     n_calls = sum(
         len((calls / str(number)).read_text().splitlines()) for number in range(12)
     )
     assert 12 < n_calls <= 12 + 3
-    spare.kill()
-    spare.wait()
+    assert spare.wait() == -signal.SIGKILL
 
 
 # What is refused
