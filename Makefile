@@ -36,7 +36,8 @@ else
 endif
 
 # What a shell has under these common names is not meant for make.
-$(foreach name,NAME KIND FROM TARGET REPORT A B RECORDS NODES NODE_RANK MASTER,\
+$(foreach name,NAME KIND FROM TARGET REPORT A B RECORDS NODES NODE_RANK MASTER \
+  SIZE ONLY ANEW PAIRS MINDARMOUR,\
   $(if $(filter command,$(origin $(name))),,$(eval override $(name) :=)))
 
 # Programs get these by the environment, as they were typed: neither make nor a shell
@@ -59,8 +60,14 @@ override REPORT := $(value REPORT)
 override A := $(value A)
 override B := $(value B)
 override RECORDS := $(value RECORDS)
+override SIZE := $(value SIZE)
+override ONLY := $(value ONLY)
+override ANEW := $(value ANEW)
+override PAIRS := $(value PAIRS)
+override MINDARMOUR := $(value MINDARMOUR)
 export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT A B RECORDS
 export RANKS NODES NODE_RANK MASTER SCHEDULER
+export SIZE ONLY ANEW PAIRS MINDARMOUR
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))
@@ -152,6 +159,11 @@ test: $(READY)
 .PHONY: soak
 soak: $(READY)
 	@"$$PYTHON" -m pytest tests -m simulation --soak $${DATA:+"--images=$$DATA"}
+
+## bench: time audits beside MindArmour's, see docs/bench.md; SIZE=tiny ONLY=parts
+.PHONY: bench
+bench: $(READY)
+	@"$$PYTHON" -m tests.bench
 
 ## lint: check the code's form and types
 .PHONY: lint
