@@ -1,6 +1,6 @@
 """Run a network over records that are ready in memory, and nothing else.
 
-    python bare_run.py job.json
+    python -m tests.bench.bare_run job.json
 
 The last line printed is what was found, as JSON.
 """

@@ -9,7 +9,7 @@ from tests.bench.pairs import alternated, put, tell
 from tests.bench.sizes import Extraction
 from tests.bench.workspace import Workspace, script
 
-BARE = "bare_run.py"
+BARE = "bare_run"
 
 
 def measure(space: Workspace) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Save a network with fresh weights: where only speed matters, they are all the same.
 
-    python fresh_run.py job.json
+    python -m tests.bench.fresh_run job.json
 
 The last line printed is empty JSON.
 """

@@ -9,7 +9,7 @@ VERSION = "2.0.0"
 # What it imports besides what this project has; its own requirements name MindSpore
 # and scikit-learn of years ago.
 PACKAGES = (f"mindarmour=={VERSION}", "easydict", "opencv-python-headless<4.11")
-SCRIPT = "mindarmour_run.py"
+SCRIPT = "mindarmour_run"
 NONE = "none"
 
 
@@ -42,15 +42,15 @@ def interpreter(folder: Path, given: str) -> tuple[str | None, str]:
 def _set_up(folder: Path, python: str) -> None:
     """Make the environment."""
 
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True, text=True)
+    def run(*command: str) -> str:
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True
+        ).stdout
 
-    run(sys.executable, "-m", "venv", "--clear", str(folder))
+    run(sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder))
     own = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
-    command = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    done = subprocess.run(
-        [python, "-c", command], check=True, capture_output=True, text=True
-    )
-    lines = "\n".join(dict.fromkeys(own)) + "\n"
-    (Path(done.stdout.strip()) / "shared.pth").write_text(lines, encoding="utf-8")
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", *PACKAGES)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    place = Path(run(python, "-c", ask).strip()) / "shared.pth"
+    place.write_text("\n".join(dict.fromkeys(own)) + "\n", encoding="utf-8")
+    pip = sys.executable, "-m", "pip", "--python", python
+    run(*pip, "install", "--quiet", "--no-deps", *PACKAGES)

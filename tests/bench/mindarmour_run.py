@@ -1,6 +1,6 @@
 """Run MindArmour's membership inference; its own interpreter runs this script.
 
-    python mindarmour_run.py job.json
+    python -m tests.bench.mindarmour_run job.json
 
 The last line printed is what was found, as JSON. Its search is held to candidates and
 folds that are given: it would draw seven forests, and folds of its own.

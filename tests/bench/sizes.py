@@ -1,6 +1,9 @@
 """Sizes: how much each part of the bench works on."""
 
+import json
 from dataclasses import dataclass, replace
+
+from pipeline.attacks import grids
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,11 @@ class Size:
     large: tuple[Arrays, ...]  # whose memory and time have targets
 
 
+C = "logspace(-4, 2, 10)"
 # The grids of MindArmour's tutorial; scikit-learn has dropped "auto" of max_features,
 # which meant the square root.
 TUTORIAL = {
-    "lr": {"C": '"logspace(-4, 2, 10)"'},
+    "lr": {"C": json.dumps(C)},
     "knn": {"n_neighbors": "[3, 5, 7]"},
     "mlp": {
         "hidden_layer_sizes": "[[64], [32, 32]]",
@@ -93,12 +97,7 @@ SIZES = {
         members=5000,
         epochs=12,
         grids=TUTORIAL,
-        added=(
-            "lr",
-            "C",
-            "[1e-4, 4.6416e-4, 2.1544e-3, 1e-2, 4.6416e-2, 2.1544e-1, 1.0, 4.6416, "
-            "21.544, 100.0, 464.16]",
-        ),
+        added=("lr", "C", json.dumps([*grids.values("C", C), 1000.0])),
         extraction=(
             Extraction("cnn", 32, 256, 1024, 16),
             Extraction("vgg16_32", 32, 64, 128, 12),

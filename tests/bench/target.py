@@ -21,5 +21,5 @@ def fresh(space: Workspace, network: str) -> Path:
     path = space.folder / f"{network}.ckpt"
     if not path.exists():
         job = {"network": network, "n_classes": 100, "checkpoint": str(path)}
-        script(space.python, "fresh_run.py", job, space.folder)
+        script(space.python, "fresh_run", job, space.folder)
     return path

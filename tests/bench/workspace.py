@@ -127,12 +127,12 @@ def script(interpreter: str, name: str, job: dict[str, Any], folder: Path) -> An
 
     Args:
         interpreter: that runs it.
-        name: of the script, in this folder.
+        name: of the script's module, in this package.
         job: what to do; arrays are handed over by their files' paths.
         folder: to run in.
     """
     path = folder / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    command = [interpreter, str(Path(__file__).with_name(name)), path.name]
+    command = [interpreter, "-m", f"tests.bench.{name}", path.name]
     done = checked(command, folder, PYTHONPATH=str(PROJECT))
     return json.loads(done.stdout.splitlines()[-1])
