@@ -36,6 +36,7 @@ def option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SIZE", "tiny")
     monkeypatch.setenv("MINDARMOUR", "none")
+    monkeypatch.setenv("JOBS", "1")
     return monkeypatch
 
 
@@ -219,13 +220,13 @@ def test_the_other_tools_search_is_held_to_our_folds_and_every_candidate(
     )
     searches: list[Any] = []
 
-    def model_of(features: Any, labels: Any, config: Any) -> Any:
+    def model_of(features: Any, labels: Any, config: Any, n_jobs: int) -> Any:
         found = attacker.RandomizedSearchCV(
             LogisticRegression(),
             param_distributions=config["params"],
             n_iter=1,
             cv=3,
-            n_jobs=1,
+            n_jobs=n_jobs,
             verbose=0,
         )
         searches.append(found)
@@ -250,6 +251,7 @@ def test_the_other_tools_search_is_held_to_our_folds_and_every_candidate(
     job = {
         "features": str(tmp_path / "features.npz"),
         "folds": folds,
+        "n_jobs": 1,
         "grids": [{"method": "lr", "params": {"C": [0.1, 1.0, 10.0]}}],
     }
     done = mindarmour_run.search(job)

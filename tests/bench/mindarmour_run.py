@@ -50,10 +50,13 @@ def search(job: dict[str, Any]) -> dict[str, Any]:
     loss = membership_inference._softmax_cross_entropy(logits, label)
     features = np.hstack((loss.reshape(-1, 1), logits))
     _hold(attacker, job["folds"])
+    n_jobs = job["n_jobs"]
     seconds, accuracy = {}, {}
     for config in _grids(job):
         started = time.perf_counter()
-        model = attacker._get_attack_model(features[train], member[train], config)
+        model = attacker._get_attack_model(
+            features[train], member[train], config, n_jobs
+        )
         seconds[config["method"]] = time.perf_counter() - started
         right = model.predict(features[~train]) == member[~train]
         accuracy[config["method"]] = float(right.mean())
@@ -89,7 +92,7 @@ def _inference(job: dict[str, Any]) -> Any:
     ms.set_context(mode=ms.GRAPH_MODE)
     network = networks.build(job["network"], job["n_classes"])
     ms.load_param_into_net(network, ms.load_checkpoint(job["checkpoint"]))
-    return MembershipInference(Model(network))
+    return MembershipInference(Model(network), job.get("n_jobs", -1))
 
 
 def _dataset(job: dict[str, Any], ids: list[int]) -> Any:

@@ -1,6 +1,5 @@
 """References: trained by a process on each processor, beside one process."""
 
-import os
 from typing import Any
 
 from tests.bench import configs
@@ -22,8 +21,8 @@ def measure(space: Workspace) -> dict[str, Any]:
         space.forget(AUDIT, "references")
         return space.make(AUDIT, "references", RANKS=str(ranks))
 
-    n_ranks = os.cpu_count() or 1
-    runs = alternated(space.pairs, lambda: trained(n_ranks), lambda: trained(1))
+    ranks = space.size.ranks
+    runs = alternated(space.pairs, lambda: trained(ranks), lambda: trained(1))
     tell(found, "references.over_serial", [serial / ours for ours, serial in runs])
-    put(found, "references.seconds", {"ranks": n_ranks, "pairs": runs})
+    put(found, "references.seconds", {"ranks": ranks, "pairs": runs})
     return found

@@ -10,7 +10,7 @@ from pipeline.audit.search import fold_sides
 from tests.bench import configs, target
 from tests.bench.mindarmour import SCRIPT
 from tests.bench.pairs import alternated, put, tell
-from tests.bench.workspace import Workspace, script
+from tests.bench.workspace import Workspace, jobs, script
 
 ALL = "all"
 
@@ -103,6 +103,7 @@ def job(space: Workspace) -> dict[str, Any]:
     folds = fold_sides(member[train], configs.FOLDS, configs.SEED)
     return {
         "task": "search",
+        "n_jobs": jobs(),
         "features": str(path),
         "folds": [[*map(_listed, fold)] for fold in folds],
         "grids": configs.plain(space.size.grids),

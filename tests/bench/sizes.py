@@ -1,6 +1,7 @@
 """Sizes: how much each part of the bench works on."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 
 from pipeline.attacks import grids
@@ -38,6 +39,7 @@ class Size:
     added: tuple[str, str, str]  # a method, its parameter, and its values with one more
     extraction: tuple[Extraction, ...]
     digits: dict[str, int]  # settings of the digits audit that are replaced
+    ranks: int  # processes that train its references
     kernel_records: int
     kernel_references: int
     growth: dict[str, tuple[Arrays, ...]]  # curves, by what grows
@@ -86,6 +88,7 @@ SIZES = {
         added=("lr", "C", "[0.1, 1.0, 10.0]"),
         extraction=(Extraction("cnn", 32, 16, 16, 4),),
         digits={"members": 60, "nonmembers": 60, "epochs": 1, "count": 2},
+        ranks=1,
         kernel_records=200,
         kernel_references=8,
         growth={"records": _growing(Arrays(200, 4, 2), "records", 200, 300)},
@@ -104,6 +107,7 @@ SIZES = {
             Extraction("vgg16", 224, 16, 16, 9),
         ),
         digits={},
+        ranks=os.cpu_count() or 1,
         kernel_records=20_000,
         kernel_references=16,
         growth={

@@ -8,7 +8,7 @@ from tests.bench import configs, target
 from tests.bench.images import N_CLASSES
 from tests.bench.mindarmour import SCRIPT
 from tests.bench.pairs import alternated, put, tell
-from tests.bench.workspace import Workspace, script
+from tests.bench.workspace import Workspace, jobs, script
 
 AUDIT = "whole"
 
@@ -64,6 +64,7 @@ def job(space: Workspace, checkpoint: str) -> dict[str, Any]:
     }
     return {
         "task": "whole",
+        "n_jobs": jobs(),
         "network": configs.NETWORK,
         "n_classes": N_CLASSES,
         "checkpoint": checkpoint,

@@ -22,7 +22,7 @@ LINKED = ("pipeline", "stages", "Makefile", "pyproject.toml")
 # What an outer make, or a user's shell, has set for itself.
 OUTER = (
     *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"),
-    *("CONFIG", "DATA", "JOBS", "PYTHON", "RANKS", "SCHEDULER", "VERBOSE"),
+    *("CONFIG", "DATA", "PYTHON", "RANKS", "SCHEDULER", "VERBOSE"),
 )
 # As the Makefile sets them; they decide how fast MindSpore is.
 LIBRARIES = {"GLOG_v": "4", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -116,6 +116,11 @@ def checked(
     return done
 
 
+def jobs() -> int:
+    """Return the worker processes of a search: JOBS, as ours has it, or -1 for all."""
+    return int(os.environ.get("JOBS") or -1)
+
+
 def environment() -> dict[str, str]:
     """Return the environment without what was meant for the bench alone."""
     kept = {name: value for name, value in os.environ.items() if name not in OUTER}
@@ -131,7 +136,7 @@ def script(interpreter: str, name: str, job: dict[str, Any], folder: Path) -> An
         job: what to do; arrays are handed over by their files' paths.
         folder: to run in.
     """
-    path = folder / "job.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     command = [interpreter, "-m", f"tests.bench.{name}", path.name]
     done = checked(command, folder, PYTHONPATH=str(PROJECT))
