@@ -63,7 +63,7 @@ def write(path: Path, size: Arrays, seed: int = 1) -> None:
     member[1::2] = rng.random((size.references // 2, size.records)) < 0.5
     member[2::2] = ~member[1::2]
     label = rng.integers(0, size.classes, size.records)
-    rows = max(BLOCK // (shape[0] * size.classes), 1)
+    rows = max(min(BLOCK // (shape[0] * size.classes), size.records), 1)
     with h5py.File(path, "w") as file:
         logits = file.create_dataset(
             "logits", (*shape, size.classes), "f2", chunks=(1, rows, size.classes)

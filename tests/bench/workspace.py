@@ -22,7 +22,8 @@ LINKED = ("pipeline", "stages", "Makefile", "pyproject.toml")
 # What an outer make, or a user's shell, has set for itself.
 OUTER = (
     *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"),
-    *("CONFIG", "DATA", "PYTHON", "RANKS", "SCHEDULER", "VERBOSE"),
+    *("CONFIG", "DATA", "PYTHON", "VERBOSE"),
+    *("RANKS", "NODES", "NODE_RANK", "MASTER", "SCHEDULER"),
 )
 # As the Makefile sets them; they decide how fast MindSpore is.
 LIBRARIES = {"GLOG_v": "4", "ONEDNN_MAX_CPU_ISA": "AVX2"}
