@@ -91,7 +91,10 @@ def main(python: str = sys.executable) -> None:
         found = {"parts": {name: conditions(space, option["DATA"])}, **found}
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         _write(space, base, reason)
-    _write(space, base, reason)
+    for row in _write(space, base, reason):
+        verdict = {True: "met", False: "missed", None: "not measured"}[row["met"]]
+        value = "" if row["value"] is None else f" ({row['value']:.4g})"
+        _say(f"{row['target']}: {verdict}{value}")
 
 
 def conditions(space: Workspace, data: str) -> dict[str, Any]:
@@ -104,8 +107,8 @@ def conditions(space: Workspace, data: str) -> dict[str, Any]:
     }
 
 
-def _write(space: Workspace, base: Path, reason: str) -> None:
-    """Write what has been found so far, and the picture of it."""
+def _write(space: Workspace, base: Path, reason: str) -> list[dict[str, Any]]:
+    """Write what has been found so far, and the picture of it; return the targets."""
     found: dict[str, Any] = {}
     for name in PARTS:
         path = space.folder / f"part-{name}.json"
@@ -121,10 +124,7 @@ def _write(space: Workspace, base: Path, reason: str) -> None:
     }
     (base / RESULT).write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
     plot.draw(found, base / PICTURE)
-    for row in ordered["targets"]:
-        verdict = {True: "met", False: "missed", None: "not measured"}[row["met"]]
-        value = "" if row["value"] is None else f" ({row['value']:.4g})"
-        _say(f"{row['target']}: {verdict}{value}")
+    return ordered["targets"]
 
 
 def machine() -> dict[str, Any]:
