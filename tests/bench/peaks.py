@@ -1,6 +1,5 @@
 """Peaks: the time of a command, and the most memory that its processes held."""
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,8 +22,8 @@ class Peak(NamedTuple):
 def of(command: list[str], folder: Path, environment: dict[str, str]) -> Peak:
     """Run a command to its end, and return what it took.
 
-    The sum over its processes is looked at again and again, and what is shorter than a
-    look may be missed; but never the peak of the largest process, which Linux keeps.
+    Its processes are looked at again and again. What all of them hold for less time
+    than lies between two looks may be missed, but not what one of them held before.
 
     Raises:
         SystemExit: if the command failed.
@@ -41,17 +40,19 @@ def of(command: list[str], folder: Path, environment: dict[str, str]) -> Peak:
             start_new_session=True,
         )
         while True:
-            done, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if done:
+            sizes = [held(each) for each in session(process.pid)]
+            together = sum(now for now, _ in sizes)
+            most = max([most, together, *(peak for _, peak in sizes)])
+            try:
+                process.wait(STEP)
                 break
-            most = max(most, sum(map(held, session(process.pid))))
-            time.sleep(STEP)
-        process.returncode = os.waitstatus_to_exitcode(status)
+            except subprocess.TimeoutExpired:
+                continue
         if process.returncode:
             log.seek(0)
             raise SystemExit(f"bench: `{' '.join(command)}` failed\n{log.read()}")
     seconds = time.perf_counter() - started
-    return Peak(seconds, max(most, usage.ru_maxrss * KIB))
+    return Peak(seconds, most)
 
 
 def session(leader: int) -> Iterator[Path]:
@@ -65,11 +66,22 @@ def session(leader: int) -> Iterator[Path]:
             yield folder
 
 
-def held(process: Path) -> int:
-    """Return the bytes that a process holds, its share of shared pages among them."""
+def held(process: Path) -> tuple[int, int]:
+    """Return the bytes that a process holds, and the most that it has held.
+
+    Of pages that processes share, the first counts its share alone, the second all.
+    The kernel's own figure, ru_maxrss, counts what the process held before it became
+    this program, which is what the bench holds.
+    """
+    names = {"smaps_rollup": "Pss:", "status": "VmHWM:"}
+    now, most = (_size(process / file, name) for file, name in names.items())
+    return now, most
+
+
+def _size(path: Path, name: str) -> int:
     try:
-        lines = (process / "smaps_rollup").read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return 0
-    sizes = [line.split()[1] for line in lines if line.startswith("Pss:")]
+        return 0  # it has ended
+    sizes = [line.split()[1] for line in lines if line.startswith(name)]
     return int(sizes[0]) * KIB if sizes else 0
