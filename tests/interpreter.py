@@ -60,7 +60,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
 words = sys.argv[1:]
-if words[:1] != ["-m"] or not words[1].startswith("stages."):
+if words[:1] != ["-m"] or not words[1].startswith(("stages.", "tests.bench.")):
     os.execv({python!r}, [{python!r}, *words])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})

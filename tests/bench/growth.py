@@ -40,11 +40,11 @@ def of(space: Workspace, audits: Sequence[Arrays]) -> list[dict[str, Any]]:
         path = space.folder / f"{audit}.h5"
         write(path, size)
         space.config(audit, configs.arrays(path))
-        space.make(audit, "blind", "split", "features")
+        command = space.command(audit, "report")
+        took = peaks.of(command, space.folder, environment())
         point: dict[str, Any] = asdict(size)
         for stage in STAGES:
-            took = peaks.of(space.command(audit, stage), space.folder, environment())
-            point[stage] = {"seconds": took.seconds, "bytes": took.bytes}
+            point[stage] = took[stage]._asdict()
         points.append(point)
         space.forget(audit)
         path.unlink()

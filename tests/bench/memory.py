@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from pipeline.cache.stages import STAGES
 from tests.bench import configs, peaks, target
 from tests.bench.workspace import Workspace, environment
 
@@ -15,8 +14,5 @@ def measure(space: Workspace) -> dict[str, Any]:
     config = configs.whole(space.images, checkpoint, size.members, size.grids)
     space.config(AUDIT, config)
     space.forget(AUDIT)
-    of_stages = {
-        stage: peaks.of(space.command(AUDIT, stage), space.folder, environment()).bytes
-        for stage in STAGES
-    }
-    return {"memory": of_stages}
+    took = peaks.of(space.command(AUDIT, "audit"), space.folder, environment())
+    return {"memory": {stage: peak.bytes for stage, peak in took.items()}}

@@ -1,5 +1,6 @@
-"""Peaks: the time of a command, and the most memory that its processes held."""
+"""Peaks: how long each stage of an audit took, and the most memory that it held."""
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,26 +10,29 @@ from typing import NamedTuple
 KIB = 1024
 STEP = 0.05  # seconds between looks
 PROC = Path("/proc")
-SESSION = 3  # field of /proc/*/stat after the name in brackets
+STAGE = re.compile(r"-m\0stages\.(\w+)\0--stamp\0")
 
 
 class Peak(NamedTuple):
-    """What a command took."""
+    """What a stage took."""
 
     seconds: float
     bytes: int  # of all its processes at once, pages they share counted once
 
 
-def of(command: list[str], folder: Path, environment: dict[str, str]) -> Peak:
-    """Run a command to its end, and return what it took.
+def of(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> dict[str, Peak]:
+    """Run a make to its end, and return what each stage took that ran.
 
-    Its processes are looked at again and again. What all of them hold for less time
-    than lies between two looks may be missed, but not what one of them held before.
+    The processes that are at work in the folder are looked at again and again. What all
+    of them hold for less time than lies between two looks may be missed, but not what
+    one of them held before.
 
     Raises:
-        SystemExit: if the command failed.
+        SystemExit: if the command failed, or no stage was seen.
     """
-    started, most = time.perf_counter(), 0
+    found: dict[str, Peak] = {}
     with (folder / "command.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             command,
@@ -37,33 +41,46 @@ def of(command: list[str], folder: Path, environment: dict[str, str]) -> Peak:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
-        while True:
-            sizes = [held(each) for each in session(process.pid)]
-            together = sum(now for now, _ in sizes)
-            most = max([most, together, *(peak for _, peak in sizes)])
-            try:
-                process.wait(STEP)
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        stage, started = "", time.perf_counter()
+        while process.poll() is None:
+            own = [*at_work(folder)]
+            running = [name for each in own if (name := stage_of(each))]
+            now = time.perf_counter()
+            if running and running[0] != stage:
+                stage, started = running[0], now
+            if running:
+                sizes = [held(each) for each in own]
+                together = sum(size for size, _ in sizes)
+                most = max(together, *(peak for _, peak in sizes))
+                before = found.get(stage, Peak(0.0, 0))
+                found[stage] = Peak(now - started, max(before.bytes, most))
+            time.sleep(STEP)
         if process.returncode:
             log.seek(0)
             raise SystemExit(f"bench: `{' '.join(command)}` failed\n{log.read()}")
-    seconds = time.perf_counter() - started
-    return Peak(seconds, most)
+    if not found:
+        problem = "bench: no stage was seen at work, as processes are seen on Linux"
+        raise SystemExit(
+            f"{problem}. Fix: have ONLY leave out memory, growth and large."
+        )
+    return found
 
 
-def session(leader: int) -> Iterator[Path]:
-    """Yield the folders in /proc of a session's processes."""
-    for folder in PROC.glob("[0-9]*"):
+def at_work(folder: Path) -> Iterator[Path]:
+    """Yield the folders in /proc of the processes whose current folder it is."""
+    for process in PROC.glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2]
+            if (process / "cwd").readlink() == folder:
+                yield process
         except OSError:
-            continue  # it has ended
-        if int(fields.split()[SESSION]) == leader:
-            yield folder
+            continue  # it has ended, or is another user's
+
+
+def stage_of(process: Path) -> str | None:
+    """Return the stage that a process runs, if it runs one."""
+    match = STAGE.search(_text(process / "cmdline"))
+    return match[1] if match else None
 
 
 def held(process: Path) -> tuple[int, int]:
@@ -79,9 +96,14 @@ def held(process: Path) -> tuple[int, int]:
 
 
 def _size(path: Path, name: str) -> int:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0  # it has ended
+    lines = _text(path).splitlines()
     sizes = [line.split()[1] for line in lines if line.startswith(name)]
     return int(sizes[0]) * KIB if sizes else 0
+
+
+def _text(path: Path) -> str:
+    """Return what stands in a file of /proc; nothing if its process has ended."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -57,7 +57,7 @@ def measure(space: Workspace) -> dict[str, Any]:
 
 
 def prepared(space: Workspace) -> None:
-    """Write the target's logits as arrays, and divide them as the audits will."""
+    """Write the target's logits as arrays."""
     checkpoint, size = target.trained(space), space.size
     audit, path = "signals", space.folder / "signals.npz"
     config = configs.whole(space.images, checkpoint, size.members, size.grids)
@@ -69,8 +69,6 @@ def prepared(space: Workspace) -> None:
     names = [str(shard.relative_to(space.run(audit))) for shard in shards]
     logits = [space.arrays(audit, name, "logits")[0] for name in names]
     np.savez(path, logits=np.concatenate(logits)[:, 0], label=label, member=member)
-    space.config(f"search-{ALL}", configs.search(path, size.grids))
-    space.make(f"search-{ALL}", "split", "features")
 
 
 def searched(space: Workspace, audit: str, methods: dict[str, Any]) -> float:

@@ -67,8 +67,6 @@ TUTORIAL = {
 }
 SMALL = {
     "lr": {"C": "[0.1, 1.0]"},
-    "knn": {"n_neighbors": "[3]"},
-    "mlp": {"hidden_layer_sizes": "[[4]]", "solver": '["adam"]', "alpha": "[0.01]"},
     "rf": {"n_estimators": "[3]", "max_depth": "[2, 3]"},
 }
 
@@ -91,8 +89,8 @@ SIZES = {
         ranks=1,
         kernel_records=200,
         kernel_references=8,
-        growth={"records": _growing(Arrays(200, 4, 2), "records", 200, 300)},
-        large=(Arrays(200, 4, 2),),
+        growth={"records": _growing(Arrays(0, 4, 2), "records", 200)},
+        large=(),
     ),
     "full": Size(
         pairs=3,

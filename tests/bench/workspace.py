@@ -18,7 +18,7 @@ from tests.bench.sizes import Size
 
 PROJECT = Path(__file__).parents[2]
 # What the project needs to run in another folder.
-LINKED = ("pipeline", "stages", "Makefile", "pyproject.toml")
+LINKED = ("pipeline", "stages", "tests", "Makefile", "pyproject.toml")
 # What an outer make, or a user's shell, has set for itself.
 OUTER = (
     *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"),
@@ -94,9 +94,7 @@ class Workspace:
         return (times[-1] - times[0]) / SECOND
 
 
-def checked(
-    command: list[str], folder: Path, **variables: str
-) -> "subprocess.CompletedProcess[str]":
+def checked(command: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end.
 
     Raises:
@@ -105,7 +103,7 @@ def checked(
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**environment(), **variables},
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -135,10 +133,10 @@ def script(interpreter: str, name: str, job: dict[str, Any], folder: Path) -> An
         interpreter: that runs it.
         name: of the script's module, in this package.
         job: what to do; arrays are handed over by their files' paths.
-        folder: to run in.
+        folder: to run in: a workspace.
     """
     path = folder / f"{name}.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     command = [interpreter, "-m", f"tests.bench.{name}", path.name]
-    done = checked(command, folder, PYTHONPATH=str(PROJECT))
+    done = checked(command, folder)
     return json.loads(done.stdout.splitlines()[-1])
