@@ -63,7 +63,7 @@ def test_a_tiny_run_writes_every_ratio_that_needs_no_other_tool(
     (point,) = found["growth"]["records"]
     assert point["records"] == 200
     assert min(point["attack"]["seconds"], point["report"]["bytes"]) > 0
-    assert {*found["search"]["accuracy"]["ours"]} == {"lr", "rf"}
+    assert {*found["search"]["accuracy"]["ours"]} == {"lr"}
     for name in ("extraction", "search", "rerun", "end_to_end"):
         assert "over_mindarmour" not in found.get(name, {})
     assert found["left_out"].endswith("asked to be left out (MINDARMOUR=none)")

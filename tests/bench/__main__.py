@@ -43,8 +43,8 @@ PARTS: dict[str, Callable[[Workspace], dict[str, Any]]] = {
     "kernels": kernels.measure,
     "references": references.measure,
     "extraction": extraction.measure,
-    "search": search.measure,
     "whole": whole.measure,
+    "search": search.measure,
     "memory": memory.measure,
     "growth": growth.measure,
     "large": growth.large,
@@ -79,7 +79,7 @@ def main(python: str = sys.executable) -> None:
             SIZES[size].members,
             *(e.shards * e.shard_rows for e in space.size.extraction),
         )
-        images.write(data, drawn)
+        images.write(data, drawn, whole=rival is not None)
 
     for name in wanted or PARTS:
         path = space.folder / f"part-{name}.json"

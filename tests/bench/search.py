@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.search import fold_sides
-from tests.bench import configs, target
+from tests.bench import configs, whole
 from tests.bench.mindarmour import SCRIPT
 from tests.bench.pairs import alternated, put, tell
 from tests.bench.workspace import Workspace, jobs, script
@@ -58,10 +58,8 @@ def measure(space: Workspace) -> dict[str, Any]:
 
 def prepared(space: Workspace) -> None:
     """Write the target's logits as arrays."""
-    checkpoint, size = target.trained(space), space.size
-    audit, path = "signals", space.folder / "signals.npz"
-    config = configs.whole(space.images, checkpoint, size.members, size.grids)
-    space.config(audit, config)
+    audit, path = whole.AUDIT, space.folder / "signals.npz"
+    whole.configure(space, space.size.grids)
     space.make(audit, "features")
     fields = "label", "member"
     label, member = space.arrays(audit, "records/records.h5", *fields)

@@ -34,7 +34,7 @@ class Size:
     pairs: int  # runs of either side, in alternation
     noops: int  # runs in each pair in which nothing is to be done
     members: int  # of the target that is trained here, and as many non-members
-    epochs: int
+    epochs: int  # of its training; 0 leaves it as it is made
     grids: dict[str, dict[str, str]]  # parameters of each method, in TOML
     added: tuple[str, str, str]  # a method, its parameter, and its values with one more
     extraction: tuple[Extraction, ...]
@@ -67,7 +67,6 @@ TUTORIAL = {
 }
 SMALL = {
     "lr": {"C": "[0.1, 1.0]"},
-    "rf": {"n_estimators": "[3]", "max_depth": "[2, 3]"},
 }
 
 
@@ -81,7 +80,7 @@ SIZES = {
         pairs=1,
         noops=1,
         members=60,
-        epochs=1,
+        epochs=0,
         grids=SMALL,
         added=("lr", "C", "[0.1, 1.0, 10.0]"),
         extraction=(Extraction("cnn", 32, 16, 16, 4),),

@@ -9,8 +9,10 @@ AUDIT = "model"
 
 
 def trained(space: Workspace) -> Path:
-    """Return the checkpoint of the target, trained unless it is there."""
+    """Return the target's checkpoint, trained unless it is or need not be."""
     size = space.size
+    if not size.epochs:
+        return fresh(space, configs.NETWORK)
     space.config(AUDIT, configs.model(space.images, size.members, size.epochs))
     space.make(AUDIT, "target")
     return space.run(AUDIT) / "target" / "checkpoint.ckpt"

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tests.bench import configs, target
@@ -16,27 +17,24 @@ AUDIT = "whole"
 def measure(space: Workspace) -> dict[str, Any]:
     """Return the ratios of a first run and of one after an edit, and a no-op's time."""
     found: dict[str, Any] = {}
-    checkpoint, size = target.trained(space), space.size
+    size = space.size
     method, name, values = size.added
     edited = {**size.grids, method: {**size.grids[method], name: values}}
     seconds: dict[str, list[float]] = {"first": [], "rerun": [], "noop": []}
 
-    def configure(grids: dict[str, dict[str, str]]) -> None:
-        text = configs.whole(space.images, checkpoint, size.members, grids)
-        space.config(AUDIT, text)
-
     def ours() -> float:
-        configure(size.grids)
+        configure(space, size.grids)
         space.forget(AUDIT)
         seconds["first"].append(space.make(AUDIT, "audit"))
         seconds["noop"] += [space.make(AUDIT, "audit") for _ in range(size.noops)]
-        configure(edited)
+        configure(space, edited)
         seconds["rerun"].append(space.make(AUDIT, "audit"))
         return seconds["first"][-1]
 
     def theirs() -> float:
+        work = job(space)
         started = time.perf_counter()
-        script(str(space.rival), SCRIPT, job(space, str(checkpoint)), space.folder)
+        script(str(space.rival), SCRIPT, work, space.folder)
         return time.perf_counter() - started
 
     runs = alternated(space.pairs, *([ours, theirs] if space.rival else [ours]))
@@ -52,7 +50,14 @@ def measure(space: Workspace) -> dict[str, Any]:
     return found
 
 
-def job(space: Workspace, checkpoint: str) -> dict[str, Any]:
+def configure(space: Workspace, grids: Mapping[str, Mapping[str, str]]) -> None:
+    """Write the config of the audit with these grids; its target is trained first."""
+    checkpoint, members = target.trained(space), space.size.members
+    text = configs.whole(space.images, checkpoint, members, grids)
+    space.config(AUDIT, text)
+
+
+def job(space: Workspace) -> dict[str, Any]:
     """Return MindArmour's part: the same records, division and candidates."""
     ids, member = space.arrays(AUDIT, "records/records.h5", "id", "member")
     (evaluation,) = space.arrays(AUDIT, "split/split.h5", "evaluation")
@@ -67,7 +72,7 @@ def job(space: Workspace, checkpoint: str) -> dict[str, Any]:
         "n_jobs": jobs(),
         "network": configs.NETWORK,
         "n_classes": N_CLASSES,
-        "checkpoint": checkpoint,
+        "checkpoint": str(target.trained(space)),
         "images": str(space.images),
         "image_size": 32,
         "batch_size": configs.BATCH,
