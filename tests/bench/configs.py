@@ -15,20 +15,20 @@ NETWORK = "cnn"  # of the target that is trained here
 BATCH = 256  # records of a step of its inference
 
 
-def of_images(images: Path, members: int, choose: str, image_size: int = 32) -> str:
+def of_images(images: Path, members: int, image_size: int = 32) -> str:
     """Return the section of CIFAR-100's images."""
     size = f"image_size = {image_size}\n" if image_size != 32 else ""
     return (
         f'[data]\nsource = "cifar100"\npath = {json.dumps(str(images))}\n'
-        f'members = {members}\nnonmembers = {members}\nchoose = "{choose}"\n'
-        f"seed = {SEED}\nmean = {list(MEAN)}\nstd = {list(STD)}\n{size}"
+        f'members = {members}\nnonmembers = {members}\nchoose = "first"\n'
+        f"mean = {list(MEAN)}\nstd = {list(STD)}\n{size}"
     )
 
 
 def model(images: Path, members: int, epochs: int) -> str:
     """Return the config by which the target is trained, until it knows its members."""
     return (
-        f"{of_images(images, members, 'sample')}"
+        f"{of_images(images, members)}"
         f'[target]\nnetwork = "{NETWORK}"\n'
         f"[target.training]\nlearning_rate = 0.001\nepochs = {epochs}\n"
         f'batch_size = 64\nseed = {SEED}\ndevice = "CPU"\n'
@@ -39,7 +39,7 @@ def extraction(images: Path, checkpoint: Path, size: Extraction) -> str:
     """Return the config of an audit whose features are timed."""
     members = size.shards * size.shard_rows // 2
     return (
-        f"{of_images(images, members, 'first', size.image_size)}"
+        f"{of_images(images, members, size.image_size)}"
         f"{_given(size.network, checkpoint)}"
         f'[features]\ndevice = "CPU"\nbatch_size = {size.batch_size}\n'
         f"shard_rows = {size.shard_rows}\n"
@@ -54,7 +54,7 @@ def whole(
 ) -> str:
     """Return the config of the tutorial's audit, from a checkpoint."""
     return (
-        f"{of_images(images, members, 'sample')}"
+        f"{of_images(images, members)}"
         f"[split]\neval_fraction = {EVAL_FRACTION}\nseed = {SEED}\n"
         f"{_given(NETWORK, checkpoint)}"
         f'[features]\ndevice = "CPU"\nbatch_size = {BATCH}\n'
