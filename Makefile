@@ -36,38 +36,16 @@ else
 endif
 
 # What a shell has under these common names is not meant for make.
-$(foreach name,NAME KIND FROM TARGET REPORT A B RECORDS NODES NODE_RANK MASTER \
-  SIZE ONLY ANEW PAIRS MINDARMOUR,\
+TYPED := NAME KIND FROM TARGET REPORT A B RECORDS NODES NODE_RANK MASTER \
+  SIZE ONLY ANEW PAIRS MINDARMOUR
+$(foreach name,$(TYPED),\
   $(if $(filter command,$(origin $(name))),,$(eval override $(name) :=)))
 
 # Programs get these by the environment, as they were typed: neither make nor a shell
 # reads what stands in them.
-override CONFIG := $(value CONFIG)
-override DATA := $(value DATA)
-override JOBS := $(value JOBS)
-override RANKS := $(value RANKS)
-override NODES := $(value NODES)
-override NODE_RANK := $(value NODE_RANK)
-override MASTER := $(value MASTER)
-override SCHEDULER := $(value SCHEDULER)
-override PYTHON := $(value PYTHON)
-override NAME := $(value NAME)
-override KIND := $(value KIND)
-override FROM := $(value FROM)
-override TARGET := $(value TARGET)
-override VERBOSE := $(value VERBOSE)
-override REPORT := $(value REPORT)
-override A := $(value A)
-override B := $(value B)
-override RECORDS := $(value RECORDS)
-override SIZE := $(value SIZE)
-override ONLY := $(value ONLY)
-override ANEW := $(value ANEW)
-override PAIRS := $(value PAIRS)
-override MINDARMOUR := $(value MINDARMOUR)
-export CONFIG DATA JOBS PYTHON NAME KIND FROM TARGET VERBOSE REPORT A B RECORDS
-export RANKS NODES NODE_RANK MASTER SCHEDULER
-export SIZE ONLY ANEW PAIRS MINDARMOUR
+VARIABLES := CONFIG DATA JOBS RANKS SCHEDULER PYTHON VERBOSE $(TYPED)
+$(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
+export $(VARIABLES)
 
 LIST := pipeline/cache/stages.py
 STAGES := $(shell sed -n 's/^ *name="\(.*\)",$$/\1/p' $(LIST))

@@ -267,7 +267,10 @@ def goals() -> list[str]:
 def test_commands_within_sentences_have_goals_and_variables_of_make() -> None:
     known = goals()
     makefile = (PROJECT / "Makefile").read_text()
-    exported = " ".join(re.findall(r"^export ([A-Z_ ]+)$", makefile, re.MULTILINE))
+    lists = re.findall(
+        r"^(?:TYPED|VARIABLES) := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE
+    )
+    exported = " ".join(lists)
     typed = [code for code in inline() if code.split()[0] == "make" and " " in code]
     assert len(typed) > 20
     for code in typed:
