@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,7 @@ class Checkout:
     def make(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
         # More in the environment may be meant for an interpreter that starts.
         python = sys.executable if more else interpreter.preloaded()
-        return subprocess.run(
-            self.command(*words, python=python),
-            cwd=self.folder,
-            env=environment() | more,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_command(self.command(*words, python=python), self.folder, **more)
 
     def ran(self, *words: str) -> list[str]:
         """Make, and return the stages that ran, in the order in which they did."""
@@ -122,6 +114,21 @@ class Checkout:
         # copytree keeps the times, on which make goes.
         shutil.copytree(self.folder, folder, symlinks=True)
         return Checkout(folder)
+
+
+def run_command(
+    command: Sequence[str], folder: Path, **more: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a folder, with more in its environment, and no terminal."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment() | more,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def environment() -> dict[str, str]:

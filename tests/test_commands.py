@@ -19,7 +19,7 @@ from pipeline.cache import files
 from pipeline.config import Config, tomllib
 from pipeline.data import sources
 from tests import interpreter
-from tests.conftest import PROJECT, TINY, Checkout, environment
+from tests.conftest import PROJECT, TINY, Checkout, run_command
 from tests.test_import import folder_of_lira
 
 PAGES = (
@@ -206,15 +206,7 @@ def done(folder: Path, command: str, *more: str) -> "subprocess.CompletedProcess
         words.append(f"PYTHON={interpreter.preloaded()}")
     elif words[0] == "python":
         words[0] = sys.executable
-    return subprocess.run(
-        [*words, *more],
-        cwd=folder,
-        env=environment() | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command([*words, *more], folder, **variables)
 
 
 def test_each_command_does_what_the_page_says(scratch: Path) -> None:

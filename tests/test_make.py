@@ -18,7 +18,7 @@ from pipeline.cache import arrays as store
 from pipeline.cache import kinds
 from pipeline.cache.stages import STAGES
 from tests import interpreter
-from tests.conftest import Checkout, environment
+from tests.conftest import Checkout, run_command
 
 # What reruns from a stage on: records are compared blind, whatever the models are.
 FROM = {
@@ -430,16 +430,9 @@ def test_a_folder_anywhere_holds_a_whole_audit(
 
     def make(goal: str, config: Path) -> list[str]:
         *command, _ = checkout.command(goal, python=interpreter.preloaded())
-        done = subprocess.run(
-            [*command, f"CONFIG={config}"],
-            cwd=checkout.folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
+        made = run_command([*command, f"CONFIG={config}"], checkout.folder)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.splitlines()
 
     lines = make("features", folder / "mine.toml")
     assert [line.split()[0] for line in lines if " -> " in line] == [
@@ -509,15 +502,8 @@ def test_a_file_that_is_not_beside_the_config_but_here_is_told(
     text = checkout.config.read_text().replace('"digits"', '"my_data.py:datasets"')
     (checkout.folder / "mine" / "tiny.toml").write_text(text)
     *command, _ = checkout.command("records", python=interpreter.preloaded())
-    done = subprocess.run(
-        [*command, "CONFIG=mine/tiny.toml"],
-        cwd=checkout.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.splitlines()[0] == (
+    made = run_command([*command, "CONFIG=mine/tiny.toml"], checkout.folder)
+    assert made.stderr.splitlines()[0] == (
         "note: files of data.source are read from the current folder, as they are not "
         "beside the config"
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests import interpreter
-from tests.conftest import Checkout, environment
+from tests.conftest import Checkout, environment, run_command
 from tests.test_make import MACHINE, arrays, error_of
 
 HOSTILE = [
@@ -39,15 +39,7 @@ HOSTILE = [
 def make(folder: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
     # More in the environment may be meant for an interpreter that starts.
     python = sys.executable if more else interpreter.preloaded()
-    return subprocess.run(
-        ["make", *words, f"PYTHON={python}"],
-        cwd=folder,
-        env=environment() | more,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command(["make", *words, f"PYTHON={python}"], folder, **more)
 
 
 def one_error(done: "subprocess.CompletedProcess[str]") -> str:
@@ -163,15 +155,9 @@ def test_a_python_with_a_space_in_its_path_can_be_used(
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     program.chmod(0o755)
-    done = subprocess.run(
-        ["make", "split", f"PYTHON={program}", "CONFIG=tiny.toml"],
-        cwd=checkout.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["make", "split", f"PYTHON={program}", "CONFIG=tiny.toml"]
+    made = run_command(command, checkout.folder)
+    assert made.returncode == 0, made.stderr
 
 
 def test_an_empty_python_means_that_of_the_virtual_environment(
@@ -181,16 +167,9 @@ def test_an_empty_python_means_that_of_the_virtual_environment(
     folder.mkdir(parents=True)
     (folder / "python").symlink_to(interpreter.preloaded())
     (folder.parent / "ready").touch()
-    done = subprocess.run(
-        ["make", "plan", "PYTHON=", "CONFIG=tiny.toml"],
-        cwd=checkout.folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1].startswith("records ")
+    made = run_command(["make", "plan", "PYTHON=", "CONFIG=tiny.toml"], checkout.folder)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.splitlines()[1].startswith("records ")
 
 
 # Two at once
