@@ -136,7 +136,7 @@ test: $(READY)
 ## soak: run the simulations at full size, and on images in DATA if given
 .PHONY: soak
 soak: $(READY)
-	@"$$PYTHON" -m pytest tests -m simulation --soak $${DATA:+"--images=$$DATA"}
+	@"$$PYTHON" -m pytest tests -m simulation --soak --timeout=0 $${DATA:+"--images=$$DATA"}
 
 ## bench: time audits beside MindArmour's, see docs/bench.md; SIZE=tiny ONLY=parts
 .PHONY: bench

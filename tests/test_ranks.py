@@ -276,8 +276,9 @@ def test_a_rank_is_a_process_on_its_own_to_mindspore(
 
 
 def test_a_rank_ends_with_the_process_that_started_it() -> None:
-    child = "import os; from pipeline.models import ranks; print('there', flush=True)"
-    child += "; ranks.end_with(os.getppid())"
+    # Its parent may be gone as soon as the child has said a word.
+    child = "import os; from pipeline.models import ranks; parent = os.getppid()"
+    child += "; print('there', flush=True); ranks.end_with(parent)"
     code = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', sys.argv[1]])"
     parent = subprocess.Popen(
         [sys.executable, "-c", code, child], stdout=subprocess.PIPE, cwd=PROJECT
