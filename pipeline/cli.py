@@ -57,7 +57,7 @@ def workers() -> Workers:
     Raises:
         AuditError: if a variable of the environment has no such value.
     """
-    found = Workers(
+    asked = Workers(
         jobs=_whole("JOBS", 1),
         ranks=_whole("RANKS", 1),
         nodes=_whole("NODES", 1) or 1,
@@ -65,22 +65,22 @@ def workers() -> Workers:
         master=os.environ.get("MASTER", ""),
         scheduler=os.environ.get("SCHEDULER", ""),
     )
-    if found.node_rank >= found.nodes:
-        problem = f"is {found.node_rank}, but NODES is {found.nodes}"
+    if asked.node_rank >= asked.nodes:
+        problem = f"is {asked.node_rank}, but NODES is {asked.nodes}"
         raise AuditError("NODE_RANK", problem, "count the hosts from 0")
-    if found.nodes > 1 and not found.master:
+    if asked.nodes > 1 and not asked.master:
         fix = "pass the address of the host that has NODE_RANK=0"
         raise AuditError("MASTER", "is missing, but NODES is more than 1", fix)
-    if found.nodes > 1 and found.ranks is None:
+    if asked.nodes > 1 and asked.ranks is None:
         fix = "pass how many processes each host starts, the same on all"
         raise AuditError("RANKS", "is missing, but NODES is more than 1", fix)
-    if found.scheduler and "://" not in found.scheduler:
+    if asked.scheduler and "://" not in asked.scheduler:
         fix = "give the address that `dask scheduler` prints, as tcp://host:8786"
-        raise AuditError("SCHEDULER", f"is {found.scheduler!r}", fix)
-    if found.scheduler and (found.ranks or found.nodes > 1):
+        raise AuditError("SCHEDULER", f"is {asked.scheduler!r}", fix)
+    if asked.scheduler and (asked.ranks or asked.nodes > 1):
         problem = "is given beside RANKS or NODES"
         raise AuditError("SCHEDULER", problem, "leave one of them out")
-    return found
+    return asked
 
 
 def _whole(name: str, least: int) -> int | None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cache import keys
+from pipeline.cache.stages import STAGES
 from pipeline.errors import AuditError
 
 WHERE = "SCHEDULER"
 PATIENCE = 10.0  # seconds in which a scheduler must answer
 # Variables of the Makefile that decide numbers, and what MindSpore prints.
 HANDED_ON = ("GLOG_v", "ONEDNN_MAX_CPU_ISA")
-LIBRARIES = ("mindspore", "numpy", "scipy", "scikit-learn")
 START = "start its workers by `dask worker {} --nthreads 1` in {}"
 
 
@@ -89,7 +89,9 @@ def check(client: Any, address: str, folder: Path) -> None:
 
 def program() -> dict[str, str]:
     """Return what decides the numbers that a process computes, by name."""
-    versions = {name: keys.installed(name) for name in LIBRARIES}
+    made = [keys.KINDS[part] for stage in STAGES.values() for part in stage.parts]
+    libraries = {keys.ON_DEVICE, *(name for kind in made for name in kind.libraries)}
+    versions = {name: keys.installed(name) for name in sorted(libraries)}
     kinds = {name: str(kind.version) for name, kind in keys.KINDS.items()}
     return {"python": platform.python_version(), **versions, **kinds}
 

@@ -171,6 +171,13 @@ def test_a_worker_of_another_version_is_told(
     assert error.endswith(f"`dask worker {scheduler} --nthreads 1` in {PROJECT}.")
 
 
+def test_workers_must_have_every_library_of_what_they_make() -> None:
+    program = cluster.program()
+    for kind in ("checkpoint", "outputs", "signals", "fit", "accelerated"):
+        for name in (keys.ON_DEVICE, *keys.KINDS[kind].libraries):
+            assert program[name] == keys.installed(name)
+
+
 def test_a_worker_without_this_program_is_told(scheduler: str, tmp_path: Path) -> None:
     (tmp_path / "pipeline.py").write_text("")
     without = started(["dask_worker", scheduler, *WORKER], tmp_path, tmp_path)

@@ -46,7 +46,7 @@ from pipeline.attacks.moments import (
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
 from pipeline.signals import margins
-from pipeline.signals.stored import OfViews, Stored
+from pipeline.signals.stored import OfViews, Stored, parts
 from pipeline.statistics import units
 from pipeline.statistics.units import Units
 
@@ -385,16 +385,10 @@ def scores(
         )
         inputs = of_actors.reshape(-1, of_actors.shape[-1])
         judge = fitted(inputs, in_models[:, train].ravel(), seed, fold, pool)
-        for rows_judged in _in_parts(own):
+        for rows_judged in parts(np.flatnonzero(own), JUDGED_ROWS):
             of_target = [signal.features[rows_judged] for signal in ready]
             out[rows_judged] = judged(judge, np.hstack(of_target))
     return out
-
-
-def _in_parts(chosen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """Return the positions of chosen records, so many at a time as are scored."""
-    rows = np.flatnonzero(chosen)
-    return np.split(rows, range(JUDGED_ROWS, len(rows), JUDGED_ROWS))
 
 
 def hierarchy_of(

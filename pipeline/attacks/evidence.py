@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.attacks.moments import Moments, joined, moments
 from pipeline.signals import margins
-from pipeline.signals.stored import Stored
+from pipeline.signals.stored import Stored, slices
 
 # Numbers held at once, such as the margins of many models on few records: blocks of
 # them stay in a processor's cache, and a million records need little memory.
@@ -80,8 +80,7 @@ def blocks(n_records: int, width: int = 1) -> list[slice]:
         n_records: in all.
         width: numbers of each record.
     """
-    n_rows = max(BLOCK_VALUES // max(width, 1), 1)
-    return [slice(i, i + n_rows) for i in range(0, n_records, n_rows)]
+    return slices(n_records, BLOCK_VALUES // max(width, 1))
 
 
 def view_spread(margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

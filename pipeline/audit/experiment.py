@@ -307,7 +307,7 @@ def _prepared(
         data = {}
         for method in settings.methods:
             path = search.features_path(folder, method.title)
-            _write_features(path, method, settings.loss, view, scored)
+            _write_features(path, method, settings.loss, view, scored, fitted)
             # Without their names: an attack that is renamed keeps its fits.
             digests = [files.sha256(file) for file in (path, *division)]
             data[method.title] = keys.digest({"features and division": digests})
@@ -345,6 +345,7 @@ def _write_features(
     loss: str,
     view: View,
     scored: Mapping[str, Scored],
+    fitted: NDArray[np.bool_],
 ) -> None:
     """Write the features of a learned attack, block by block.
 
@@ -354,6 +355,7 @@ def _write_features(
         loss: "exact", or "clipped" as MindArmour's.
         view: what there is to look at.
         scored: by the attacks that have run.
+        fitted: (n_records,) as `View.fitted`, which draws anew each time.
     """
     try:
         columns = features.columns(method.features, view, scored, loss)
@@ -362,7 +364,7 @@ def _write_features(
         raise AuditError(where, str(error), LACKING) from error
     scale = None
     if method.features != catalogue.TUTORIAL:
-        scale = learned.scale(columns(np.flatnonzero(view.fitted)))
+        scale = learned.scale(columns(np.flatnonzero(fitted)))
     shape = len(view.label), columns(slice(0)).shape[1]
     header = {"descr": "<f8", "fortran_order": False, "shape": shape}
     with path.open("wb") as file:

@@ -29,6 +29,7 @@ from pipeline.data import modules
 from pipeline.errors import AuditError
 from pipeline.findings import schema
 from pipeline.record import Record
+from pipeline.signals.stored import parts
 from pipeline.statistics import metrics, units
 from pipeline.statistics.units import Units
 
@@ -229,8 +230,8 @@ def _finals(
 ) -> list[Fit]:
     """Return the fits of the best candidate: on all, and on all but each fold."""
     params = _best(_trials(name, grid, setting, done)).params
-    parts = (None, *range(setting.folds))
-    return [Fit(name, grid.method, params, part, keep=True) for part in parts]
+    sides = (None, *range(setting.folds))
+    return [Fit(name, grid.method, params, fold, keep=True) for fold in sides]
 
 
 def _choice(
@@ -459,7 +460,7 @@ def _fit(task: Sequence[Fit], setting: Setting) -> dict[str, Result]:
                 setting,
                 _rows(path, train),
                 member[train],
-                lambda: (_rows(path, part) for part in _parts(judged, JUDGED_ROWS)),
+                lambda: (_rows(path, part) for part in parts(judged, JUDGED_ROWS)),
             )
     except AuditError:
         raise
@@ -517,13 +518,8 @@ def _rows(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Read some rows of features."""
     # Mapped anew for each part, so that what was read does not stay in the process.
     return np.concatenate(
-        [np.load(path, mmap_mode="r")[part] for part in _parts(rows, READ_ROWS)]
+        [np.load(path, mmap_mode="r")[part] for part in parts(rows, READ_ROWS)]
     )
-
-
-def _parts(rows: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
-    """Return rows in parts of so many, of which there is one at least."""
-    return np.split(rows, range(most, len(rows), most))
 
 
 def _text(array: NDArray[Any]) -> str:

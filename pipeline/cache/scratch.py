@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.signals.stored import parts
+
 PLACES = 8192  # read at once, if they are not one after another
 
 
@@ -54,8 +56,8 @@ class Scratch:
         # Places far apart take many pages of a file: few of them at a time.
         if isinstance(first, np.ndarray):
             places = np.flatnonzero(first) if first.dtype == bool else first
-            parts = np.split(places, range(PLACES, len(places), PLACES))
-            return np.concatenate([self._read((part, *rest)) for part in parts])
+            few = parts(places, PLACES)
+            return np.concatenate([self._read((part, *rest)) for part in few])
         if isinstance(first, slice) and rest and isinstance(rest[0], np.ndarray):
             along = range(*first.indices(len(self)))
             return np.stack([self._read((place, *rest)) for place in along])

@@ -18,6 +18,7 @@ from pipeline.data import membership, modules
 from pipeline.errors import AuditError
 from pipeline.signals import outputs
 from pipeline.signals.margins import UNLABELLED
+from pipeline.signals.stored import slices
 
 CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
 CIFAR_PIXELS = 32 * 32 * 3
@@ -175,8 +176,7 @@ class Outputs:
     def blocks(self) -> list[slice]:
         """Return the records in successive blocks that are small enough to be held."""
         _, n_records, *widths = self.shape
-        n_rows = max(READ_VALUES // int(np.prod(widths)), 1)
-        return [slice(i, i + n_rows) for i in range(0, n_records, n_rows)]
+        return slices(n_records, READ_VALUES // int(np.prod(widths)))
 
 
 def _ends(rows: NDArray[np.int64]) -> tuple[int, int]:
@@ -203,11 +203,15 @@ class Signals:
     """Models' outputs, made elsewhere; the first model is the target."""
 
     outputs: Outputs
-    kind: Literal["logits", "margins"]
     label: NDArray[np.int32]  # (n_records,) UNLABELLED where there are none
     member: NDArray[np.bool_]  # (n_models, n_records)
     train: NDArray[np.bool_] | None  # (n_records,) on the attack-train side
     population: NDArray[np.bool_]  # (n_records,) not to be audited
+
+    @property
+    def kind(self) -> Literal["logits", "margins"]:
+        """What the outputs are."""
+        return self.outputs.kind
 
 
 def catalogue(data: Data) -> Catalogue:
@@ -627,7 +631,7 @@ def signals(data: Data) -> Signals:
     path = Path(str(data.path))
     arrays = _arrays(path, [name for name in ARRAYS if name not in BESIDE])
     outputs = _models_outputs(path, arrays)
-    kind, lead = outputs.kind, outputs.shape[:2]
+    lead = outputs.shape[:2]
     of_file = lead if outputs.has_models else lead[1:]
     member, train = arrays["member"], arrays.get("train")
     label = arrays.get("label", np.full(lead[1], UNLABELLED))
@@ -639,13 +643,13 @@ def signals(data: Data) -> Signals:
         _check_array(path, "train", train, lead[1:], np.bool_)
     _check_array(path, "population", population, lead[1:], np.bool_)
     if "label" in arrays:
-        n_classes = outputs.shape[3] if kind == "logits" else MOST_LABEL + 1
+        n_classes = outputs.shape[3] if outputs.kind == "logits" else MOST_LABEL + 1
         _check_labels(path, label, n_classes)
     member = member.reshape(lead)
     if (population & member[0]).any():
         problem = "has members of the target in its population"
         raise AuditError(path, problem, "give records that it was not trained on")
-    return Signals(outputs, kind, label.astype(np.int32), member, train, population)
+    return Signals(outputs, label.astype(np.int32), member, train, population)
 
 
 def model_name(model: int) -> str:

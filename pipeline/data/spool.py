@@ -13,6 +13,7 @@ from pipeline.config import Data
 from pipeline.data import sources
 from pipeline.data.sources import Inputs
 from pipeline.errors import AuditError
+from pipeline.signals.stored import slices
 
 # Bytes of inputs that are held in memory; more than these lie on disk.
 IN_MEMORY = 1 << 26
@@ -43,7 +44,7 @@ def stored(
         AuditError: if a record is not the one it was when the audit chose it, or there
             is no room for the files.
     """
-    cuts = [slice(k, k + READ_ROWS) for k in range(0, len(ids), READ_ROWS)]
+    cuts = slices(len(ids), READ_ROWS)
     blocks = sources.blocks(data, [ids[c] for c in cuts], [content[c] for c in cuts])
     first = next(blocks)
     n_bytes = len(ids) * sum(column[0].nbytes for column in first)

@@ -89,8 +89,8 @@ def memory() -> int:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
         return sys.maxsize
-    found = re.search(r"^MemAvailable: *(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else sys.maxsize
+    free = re.search(r"^MemAvailable: *(\d+) kB", text, re.MULTILINE)
+    return int(free[1]) * 1024 if free else sys.maxsize
 
 
 def accelerators() -> list[str]:

@@ -7,6 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def slices(n_rows: int, most: int) -> list[slice]:
+    """Return successive rows, so many at a time and one at least."""
+    n_own = max(most, 1)
+    return [slice(first, first + n_own) for first in range(0, n_rows, n_own)]
+
+
+def parts(rows: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+    """Return positions in parts of so many, of which there is one at least."""
+    return np.split(rows, range(most, len(rows), most))
+
+
 class Rows(Protocol):
     """Rows of floats, in memory or in a file; some are asked for by a slice."""
 
