@@ -884,7 +884,7 @@ FEW = (
     "needs 2 references on a side of a record, and there is 1. "
     "Fix: raise references.count to 4, or leave"
 )
-ONLINE, OFFLINE = "lira_online_bayes", "lira_offline_bayes"
+ONLINE = "lira_online_bayes"
 NEEDS = {
     (0, 'attacks = ["loss", "rmia_online"]'): (
         f"attack.attacks (rmia_online): {NONE} this attack out."
@@ -900,9 +900,6 @@ NEEDS = {
     ),
     (2, f'attacks = ["lira_online", "{ONLINE}"]'): (
         f"attack.attacks ({ONLINE}): {FEW} this attack out."
-    ),
-    (2, f'attacks = ["{OFFLINE}"]'): (
-        f"attack.attacks ({OFFLINE}): {FEW} this attack out."
     ),
     (2, LEARNED.format(ONLINE)): (
         f"attack.methods.lr.features: names {ONLINE!r}, which {FEW} it out."
@@ -932,7 +929,7 @@ def test_what_needs_more_references_than_there_are_is_refused(
 def test_two_references_are_enough_for_all_attacks_but_the_bayesian(
     tmp_path: Path,
 ) -> None:
-    rest = [name for name in catalogue.names() if name not in (ONLINE, OFFLINE)]
+    rest = [name for name in catalogue.names() if name != ONLINE]
     path = attacking(tmp_path, "count = 2", f"attacks = {json.dumps(rest)}")
     assert config.load(path).attack.attacks == tuple(rest)
 

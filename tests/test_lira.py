@@ -17,9 +17,9 @@ def toy(
     out_side = rng.normal(0, 2, n_records)
     member = rng.random(n_records) < 0.5
     in_models = np.zeros((n_models, n_records), dtype=bool)
-    for pair in range(0, n_models, 2):
-        in_models[pair] = rng.random(n_records) < 0.5
-        in_models[pair + 1] = ~in_models[pair]
+    for model in range(n_models):
+        half = rng.random(n_records) < 0.5
+        in_models[model] = ~in_models[model - 1] if model % 2 else half
     margin = out_side + gap * in_models + rng.normal(size=in_models.shape)
     target = out_side + gap * member + rng.normal(size=n_records)
     return target[:, None], margin[..., None], in_models, member, out_side
@@ -181,7 +181,7 @@ def test_scores_follow_a_permutation_of_records_and_ignore_one_of_models() -> No
         lambda t, i, o: lira.online(t, i, o, "record"),
         lambda t, i, o: lira.online(t, i, o, "fixed"),
         lambda t, i, o: lira.offline(t, o, "fixed"),
-        lambda t, i, o: lira.bayesian_offline(t, o),
+        lira.bayesian_offline,
         lira.bayesian_online,
         lira.hierarchical,
     ):
@@ -242,18 +242,63 @@ def test_bayesian_equals_per_record_with_hundreds_of_references() -> None:
     assert bayesian == pytest.approx(by_record, abs=0.005)
 
 
-def test_bayesian_offline_is_the_log_tail_and_keeps_order_where_it_underflows() -> None:
-    target, margin, in_models, _, _ = toy(6, 40)
-    side = moments(margin, ~in_models)
-    score = lira.bayesian_offline(target, side)
-    law = lira.predictive(side, lira.fitted_prior(side))
-    wanted = -stats.t.logsf(target[:, 0], law.freedom, law.mean, np.sqrt(law.variance))
-    np.testing.assert_allclose(score, wanted, rtol=1e-9)
-    far = np.array([[1e3], [1e4], [1e5]])
-    same = Moments(np.full(3, 3), np.zeros((3, 1)), np.full((3, 1, 1), 2.0))
-    scores = lira.bayesian_offline(far, same)
-    assert np.isfinite(scores).all()
-    assert all(a < b for a, b in pairwise(scores))
+@pytest.mark.parametrize("n_models", [1, 2, 6])
+def test_bayesian_offline_is_the_ratio_of_two_densities_in_a_loop(
+    n_models: int,
+) -> None:
+    target, margin, in_models, _, _ = toy(n_models, 40)
+    in_side, out_side = sides(margin, in_models)
+    score = lira.bayesian_offline(target, in_side, out_side)
+    prior = lira.fitted_hierarchy(target, in_side, out_side)
+    freedom = [2 * lira.MOST_SHAPE] * 2
+    if n_models > 2:
+        freedom = [2 * lira.fitted_prior(side).shape for side in (in_side, out_side)]
+    for record in range(40):
+        # OUT references or, of a record without any, its IN references.
+        side = 0 if in_models[:, record].all() else 1
+        own = margin[in_models[:, record] == (side == 0), record, 0]
+        # The joint Gaussian of both means and these references, conditioned.
+        design = np.tile(np.eye(2)[side], (len(own), 1))
+        noise = prior.noise[side] * np.eye(len(own))
+        seen = design @ prior.covariance @ design.T + noise
+        gain = prior.covariance @ design.T @ np.linalg.inv(seen)
+        mean = prior.mean + gain @ (own - prior.mean[side])
+        left = np.diag(prior.covariance - gain @ design @ prior.covariance)
+        degrees = np.array(freedom)
+        degrees[side] += len(own)
+        terms = []
+        for row in (0, 1):
+            law = stats.t(degrees[row])
+            width = np.sqrt((left[row] + prior.noise[row]) / law.var())
+            z = (target[record, 0] - mean[row]) / width
+            terms.append(law.logpdf(z) - np.log(width))
+        assert score[record] == pytest.approx(terms[0] - terms[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 8])
+def test_bayesian_offline_beats_offline(n_models: int) -> None:
+    target, margin, in_models, member, _ = toy(n_models, gap=1.5)
+    in_side, out_side = sides(margin, in_models)
+    score = lira.bayesian_offline(target, in_side, out_side)
+    alone = lira.offline(target, out_side, "fixed", in_side=in_side)
+    assert metrics.auc(score, member) > metrics.auc(alone, member)
+
+
+@pytest.mark.parametrize("n_models", [2, 8])
+def test_bayesian_offline_does_not_see_in_references(n_models: int) -> None:
+    target, margin, in_models, _, _ = toy(n_models, gap=1.5)
+    in_side, out_side = sides(margin, in_models)
+    score = lira.bayesian_offline(target, in_side, out_side)
+    # Two records exchange what their IN references say, and nothing else.
+    means = in_side.mean.copy()
+    both = (in_side.count > 0) & (out_side.count > 0)
+    same = np.flatnonzero(both)[:2]
+    means[same] = means[same[::-1]]
+    other = Moments(in_side.count, means, in_side.scatter)
+    hidden = np.delete(np.arange(len(score)), same)
+    far = lira.bayesian_offline(target, other, out_side)
+    np.testing.assert_allclose(far[hidden], score[hidden], atol=0.02)
+    np.testing.assert_allclose(far[same], score[same], atol=0.02)
 
 
 def test_a_prior_needs_two_references_somewhere() -> None:
@@ -283,7 +328,7 @@ def test_the_posterior_is_the_conditional_gaussian() -> None:
         )
 
 
-@pytest.mark.parametrize("n_models", [2, 8])
+@pytest.mark.parametrize("n_models", [1, 2, 8])
 def test_the_fitted_hierarchy_finds_the_one_records_were_drawn_from(
     n_models: int,
 ) -> None:
@@ -294,7 +339,37 @@ def test_the_fitted_hierarchy_finds_the_one_records_were_drawn_from(
     np.testing.assert_allclose(hierarchy.noise, [1.0, 1.0], atol=0.15)
 
 
-@pytest.mark.parametrize("n_models", [2, 4, 8])
+def test_the_fitted_hierarchy_finds_unequal_sides_from_one_reference() -> None:
+    rng = np.random.default_rng(0)
+    easy = rng.normal(size=60_000)
+    sides_of = np.array([3.0, 1.0])[:, None] + np.array([1.0, 2.0])[:, None] * easy
+    member, is_in = rng.random((2, 60_000)) < 0.5
+    noise = np.array([0.6, 1.2])
+    target, reference = (
+        np.where(half, *sides_of) + np.where(half, *noise) * rng.normal(size=60_000)
+        for half in (member, is_in)
+    )
+    both = sides(reference[None, :, None], is_in[None])
+    hierarchy = lira.fitted_hierarchy(target[:, None], *both)
+    np.testing.assert_allclose(hierarchy.mean, [3.0, 1.0], atol=0.05)
+    np.testing.assert_allclose(np.diag(hierarchy.covariance), [1.0, 4.0], rtol=0.05)
+    np.testing.assert_allclose(hierarchy.noise, noise**2, rtol=0.1)
+
+
+@pytest.mark.parametrize("is_in", [True, False])
+def test_a_side_without_references_lies_as_far_from_the_target_as_the_other(
+    is_in: bool,
+) -> None:
+    target, margin, in_models, _, _ = toy(4, 60_000, gap=1.5)
+    moved = margin - 1.5 * in_models[..., None] + 1.5 * is_in
+    both = sides(moved, np.full_like(in_models, is_in))
+    hierarchy = lira.fitted_hierarchy(target, *both)
+    np.testing.assert_allclose(hierarchy.mean, [1.5, 0.0], atol=0.05)
+    np.testing.assert_allclose(hierarchy.covariance, np.full((2, 2), 4.0), atol=0.2)
+    np.testing.assert_allclose(hierarchy.noise, [1.0, 1.0], atol=0.05)
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 4, 8])
 def test_hierarchical_beats_the_other_variants_with_few_references(
     n_models: int,
 ) -> None:
@@ -307,10 +382,22 @@ def test_hierarchical_beats_the_other_variants_with_few_references(
     assert metrics.auc(lira.hierarchical(target, *both), member) > best
 
 
-def test_hierarchical_needs_a_record_with_both_sides() -> None:
+def test_hierarchical_comes_near_the_optimum_that_one_reference_allows() -> None:
+    target, margin, in_models, member, _ = toy(1, 20_000, gap=1.5)
+    # With the laws known: the record's mean given the reference, then the target.
+    phi, reference = target[:, 0], margin[0, :, 0] - 1.5 * in_models[0]
+    mean, deviation = reference * 4 / 5, np.sqrt(4 / 5 + 1)
+    optimum = stats.norm.logpdf(phi, mean + 1.5, deviation)
+    optimum -= stats.norm.logpdf(phi, mean, deviation)
+    score = lira.hierarchical(target, *sides(margin, in_models))
+    best = metrics.auc(optimum, member)
+    assert metrics.auc(score, member) == pytest.approx(best, abs=0.002)
+
+
+def test_hierarchical_needs_a_reference() -> None:
     target, margin, in_models, _, _ = toy(2, 10)
-    with pytest.raises(ValueError, match="both sides"):
-        lira.hierarchical(target, *sides(margin[:1], in_models[:1]))
+    with pytest.raises(ValueError, match="no record has a reference"):
+        lira.hierarchical(target, *sides(margin[:0], in_models[:0]))
 
 
 @pytest.mark.parametrize("variance", ["record", "fixed"])

@@ -29,20 +29,13 @@ from pipeline import draws
 from pipeline.attacks import actors, catalogue, folds, lira
 from pipeline.attacks.evidence import (
     Evidence,
-    Side,
     blocks,
     evidence,
     in_blocks,
     together,
     view_spread,
 )
-from pipeline.attacks.moments import (
-    Moments,
-    along,
-    mean_axis,
-    part,
-    with_both_sides,
-)
+from pipeline.attacks.moments import along, mean_axis
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
 from pipeline.signals import margins
@@ -116,19 +109,20 @@ def rescaled(
 def features(
     target: NDArray[np.floating[Any]],
     of_references: Evidence,
-    prior: lira.Hierarchy | None,
+    prior: lira.Hierarchy,
 ) -> NDArray[np.float32]:
     """Return features of each record that do not identify it.
 
     They are the margin and the log confidence of the target, the means of both over the
     IN and OUT references, as they are and shrunk towards the prior, the differences
     from the target, the likelihood ratios of LiRA (under `prior`) and RMIA, and with
-    several views how much the target and either side vary over them.
+    several views how much the target and either side vary over them. Where a side has
+    no reference, what the prior makes of the other side stands in.
 
     Args:
         target: (n_records, n_views) margins in nats.
         of_references: the evidence.
-        prior: of the records' means; None where no record has both sides.
+        prior: of the records' means.
 
     Returns:
         (n_records, n_features).
@@ -136,26 +130,28 @@ def features(
     in_side, out_side = of_references.in_side, of_references.out_side
     basis = mean_axis(target.shape[1])
     sides = [along(side.margin, basis) for side in (in_side, out_side)]
-    filled = with_both_sides(*sides)
-    confidences = _both_confidences(in_side, out_side)
+    centre, variance = lira.posterior(prior, *sides)
+    likely = margins.log_confidence(centre)
+    seen = np.stack([side.count > 0 for side in sides])
+    means = np.where(seen, [side.mean[:, 0] for side in sides], centre)
+    known = [side.log_confidence for side in (in_side, out_side)]
+    confidences = np.where(seen, known, likely)
 
     def columns(rows: slice) -> NDArray[np.float32]:
         own = target[rows]
         phi = np.asarray(own, dtype=np.float64).mean(axis=1)
         log_p = margins.log_mean_confidence(own)
-        log_in, log_out = (log_confidence[rows] for log_confidence in confidences)
+        log_in, log_out = confidences[:, rows]
         log_prior = np.logaddexp(log_in, log_out) - np.log(2)
         each = [phi, log_p, log_in, log_out]
         each += [log_p - log_prior, log_p - log_in, log_p - log_out]
-        for side in filled:
-            each += [side.mean[rows, 0], phi - side.mean[rows, 0]]
-        if prior is not None:
-            of_rows = (part(side, rows) for side in sides)
-            centre, variance = lira.posterior(prior, *of_rows)
-            z = (phi - centre) / np.sqrt(variance)
-            ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(variance[1] / variance[0]))
-            shrunk = np.logaddexp(*margins.log_confidence(centre)) - np.log(2)
-            each += [ratio, *centre, *(phi - centre), *z, log_p - shrunk]
+        for mean in means[:, rows]:
+            each += [mean, phi - mean]
+        mean, spread = centre[:, rows], variance[:, rows]
+        z = (phi - mean) / np.sqrt(spread)
+        ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(spread[1] / spread[0]))
+        shrunk = np.logaddexp(*likely[:, rows]) - np.log(2)
+        each += [ratio, *mean, *(phi - mean), *z, log_p - shrunk]
         if own.shape[1] > 1:
             each += [view_spread(own), own.min(axis=1), own.max(axis=1)]
             each += [in_side.view_spread[rows], out_side.view_spread[rows]]
@@ -167,25 +163,11 @@ def features(
     return out
 
 
-def _both_confidences(
-    in_side: Side, out_side: Side
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the log mean confidences, a missing side filled by `with_both_sides`."""
-
-    def as_moments(side: Side) -> Moments:
-        count = side.margin.count
-        mean = np.where(count > 0, side.log_confidence, 0.0)[:, None]
-        return Moments(count, mean, np.zeros((len(count), 1, 1)))
-
-    filled = with_both_sides(as_moments(in_side), as_moments(out_side))
-    return filled[0].mean[:, 0], filled[1].mean[:, 0]
-
-
 def rows(
     margin: NDArray[np.floating[Any]],
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
-    prior: lira.Hierarchy | None,
+    prior: lira.Hierarchy,
     seed: int,
     fold: int,
 ) -> NDArray[np.float32]:
@@ -294,7 +276,7 @@ class Prepared(NamedTuple):
 
     references: Stored  # (n_models, n_records, n_views) not rescaled
     scale: Scale  # of the references
-    prior: lira.Hierarchy | None
+    prior: lira.Hierarchy
     features: NDArray[np.float32]  # (n_records, n_features) of the target
 
 
@@ -395,8 +377,8 @@ def hierarchy_of(
     target: NDArray[np.floating[Any]],
     of_references: Evidence,
     audited: NDArray[np.bool_],
-) -> lira.Hierarchy | None:
-    """Return the prior of the records' means, or None where no record has both sides.
+) -> lira.Hierarchy:
+    """Return the prior of the records' means.
 
     Args:
         target: (n_records, n_views) margins, in nats.
@@ -406,8 +388,6 @@ def hierarchy_of(
     basis = mean_axis(target.shape[1])
     in_side = along(of_references.in_side.margin, basis)
     out_side = along(of_references.out_side.margin, basis)
-    if not ((in_side.count > 0) & (out_side.count > 0) & audited).any():
-        return None
     return lira.fitted_hierarchy(target @ basis, in_side, out_side, audited)
 
 
@@ -472,26 +452,13 @@ def _described(
     """Return the features of every record, on whichever sides it has references."""
     target, references = signal
     of_references = in_blocks(references, in_models & kept, ~in_models & kept)
-    in_side, out_side = of_references.in_side, of_references.out_side
     prior = hierarchy_of(target, of_references, audited)
-    has_in, has_out = in_side.margin.count > 0, out_side.margin.count > 0
-    if has_in.any() and has_out.any():
-        described = features(target, of_references, prior).astype(np.float64)
-    else:
-        described = _one_sided(target, in_side if has_in.any() else out_side)
-    if prior is not None:
+    described = features(target, of_references, prior).astype(np.float64)
+    has_in = of_references.in_side.margin.count > 0
+    if (has_in & (of_references.out_side.margin.count > 0)).any():
         return described
     # Each record has only one side, and a feature's meaning depends on which.
     return np.hstack((described, described * has_in[:, None], has_in[:, None]))
-
-
-def _one_sided(target: NDArray[np.floating[Any]], side: Side) -> NDArray[np.float64]:
-    phi = np.asarray(target, dtype=np.float64).mean(axis=1)
-    mean = side.margin.mean.mean(axis=1)
-    log_p = margins.log_mean_confidence(target)
-    ratio = log_p - side.log_confidence
-    spread = view_spread(target)
-    return np.stack((phi, mean, phi - mean, log_p, ratio, spread), axis=1)
 
 
 # The attack of the catalogue.

@@ -8,7 +8,7 @@ the attack runs: the config reads this table, and must stay light to import.
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Sides = Literal["IN and OUT", "OUT", "IN or OUT", "IN and OUT of one record"]
+Sides = Literal["IN and OUT", "OUT", "IN or OUT"]
 # What signals made elsewhere may come without.
 Part = Literal["logits", "labels"]
 
@@ -82,14 +82,10 @@ ATTACKS = {
     "lira_online_bayes": Entry(
         "reference", "lira:score_online_bayes", Needs("IN and OUT", 2)
     ),
-    "lira_online_hierarchical": Entry(
-        "reference", "lira:score_hierarchical", Needs("IN and OUT of one record")
-    ),
+    "lira_online_hierarchical": Entry("reference", "lira:score_hierarchical", BOTH),
     "lira_offline": Entry("reference", "lira:score_offline", OUT),
     "lira_offline_fixed": Entry("reference", "lira:score_offline_fixed", OUT),
-    "lira_offline_bayes": Entry(
-        "reference", "lira:score_offline_bayes", Needs("OUT", 2)
-    ),
+    "lira_offline_bayes": Entry("reference", "lira:score_offline_bayes", OUT),
     "lira_offline_two_sided": Entry("reference", "lira:score_offline_two_sided", OUT),
     "rmia_online": Entry(
         "reference", "rmia:score_online", EITHER, informed=NO_POPULATION

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 from pipeline.attacks.moments import Moments, along, principal_axes, with_both_sides
 from pipeline.attacks.view import Scored, View
@@ -20,10 +20,13 @@ from pipeline.errors import LacksError
 Variance = Literal["record", "fixed"]
 # Records that all references treat the same leave no estimate of the prior's shape.
 MOST_SHAPE = 1e3
-# Of a prior covariance's smallest to its largest variance.
-LEAST_SHARE = 1e-6
+LEAST_SHARE = 1e-6  # of what a variance is compared with
+# Correlation, over records, of the IN with the OUT mean. What few references estimate
+# is too low: docs/amortised.md has what this gains.
+TOGETHER = 0.995
+# Of the variance of a side's means, where no record has two references.
+LEAST_NOISE = 0.02
 LEAST_VARIANCE = 1e-12  # nats², where all models say the same of all records
-TINY = float(np.finfo(np.float64).tiny)
 
 
 def online(
@@ -231,37 +234,6 @@ def bayesian_online(
     return np.asarray(terms[0] - terms[1])
 
 
-def bayesian_offline(
-    target: NDArray[np.floating[Any]], out_side: Moments
-) -> NDArray[np.float64]:
-    """Return −log P[T > φ] under the OUT predictive Student-t distribution.
-
-    Args:
-        target: (n_records, 1) the target's signal, its views averaged.
-        out_side: of the references not trained on each record; one axis.
-
-    Raises:
-        LacksError: if no record has two OUT references.
-
-    Source: BaVarIA, arXiv:2603.11799.
-    """
-    phi = np.asarray(target, dtype=np.float64)[:, 0]
-    law = predictive(out_side, fitted_prior(out_side))
-    z = (phi - law.mean) / np.sqrt(law.variance)
-    return _minus_log_tail(z, law.freedom)
-
-
-def _minus_log_tail(
-    z: NDArray[np.float64], freedom: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    tail = special.stdtr(freedom, -z)
-    # Where the tail underflows, its leading term t(z)·z/freedom keeps the order.
-    far = tail <= TINY
-    safe = np.where(far, 1.0, tail)
-    leading = stats.t.logpdf(z, freedom) + np.log(np.maximum(z, 1.0) / freedom)
-    return np.where(far, -leading, -np.log(safe))
-
-
 class Hierarchy(NamedTuple):
     """A bivariate Gaussian prior of a record's IN and OUT mean, and noise around them.
 
@@ -282,9 +254,14 @@ def fitted_hierarchy(
 ) -> Hierarchy:
     """Fit the prior by moments over records; no membership of the target is used.
 
-    With two references or more on a side their scatter gives the noise. With one, the
-    target serves as a further draw of unknown membership: half of its covariance with
-    a side's mean comes from either mean, if half of the records are its members.
+    The target is a further draw of unknown membership. If half of the records are its
+    members, its covariance with a side's means is ½(v + c), where v is the variance of
+    the records' means on that side, and c the covariance of their IN and OUT means.
+    These move nearly together: with c² = v_in · v_out both variances follow.
+
+    The noise on a side is the scatter of its references or, where no record has two,
+    what their means vary by beyond v. A side without any reference is taken to be like
+    the other, and to lie as far from the target's mean as the other does.
 
     Args:
         target: (n_records, 1) the target's signal, its views averaged.
@@ -293,32 +270,40 @@ def fitted_hierarchy(
         audited: (n_records,) whether the target may be trained on it; True for all.
 
     Raises:
-        LacksError: if no record has references on both sides.
+        LacksError: if no audited record has a reference.
     """
-    both = (in_side.count > 0) & (out_side.count > 0) & audited
-    if not both.any():
-        msg = "no record has references on both sides"
+    phi = np.asarray(target, dtype=np.float64)[:, 0]
+    sides = in_side, out_side
+    seen = [(side.count > 0) & audited for side in sides]
+    if not (seen[0] | seen[1]).any():
+        msg = "no record has a reference"
         raise LacksError(msg)
-    n = np.stack([in_side.count[both], out_side.count[both]])
-    means = np.stack([in_side.mean[both, 0], out_side.mean[both, 0]])
-    centre = np.average(means, axis=1, weights=n)
-    away = means - centre[:, None]
-    covariance = np.empty((2, 2))
-    covariance[0, 1] = covariance[1, 0] = np.mean(away[0] * away[1])
-    noise = np.empty(2)
-    phi = np.asarray(target, dtype=np.float64)[both, 0]
-    for row, side in enumerate((in_side, out_side)):
+    centre, shared, total, noise = np.full((4, 2), np.nan)
+    for row, (side, own) in enumerate(zip(sides, seen, strict=True)):
+        if not own.any():
+            continue
+        n, means = side.count[own], side.mean[own, 0]
+        centre[row] = np.average(means, weights=n)
+        away = means - centre[row]
+        total[row] = max(np.mean(away**2), LEAST_VARIANCE)
+        product = float(np.mean((phi[own] - phi[own].mean()) * away))
+        shared[row] = max(product, LEAST_SHARE * total[row])
+    for row, own in enumerate(seen):
+        if not own.any():
+            centre[row] = 2 * phi[audited].mean() - centre[1 - row]
+            shared[row], total[row] = shared[1 - row], total[1 - row]
+    # Of ½(v_in + c) and ½(v_out + c), where c is √v_in · √v_out.
+    deviation = 2 * shared / np.sqrt(2 * shared.sum())
+    covariance = np.outer(deviation, deviation)
+    covariance[0, 1] = covariance[1, 0] = TOGETHER * covariance[0, 1]
+    for row, (side, own) in enumerate(zip(sides, seen, strict=True)):
         free = int(np.maximum(side.count - 1, 0).sum())
         if free and has_spread(side):
             noise[row] = side.scatter[:, 0, 0].sum() / free
-            covariance[row, row] = np.mean(away[row] ** 2 - noise[row] / n[row])
-        else:
-            shared = np.mean((phi - phi.mean()) * away[row])
-            covariance[row, row] = 2 * shared - covariance[0, 1]
-            noise[row] = np.mean((away[row] ** 2 - covariance[row, row]) * n[row])
-    values, vectors = np.linalg.eigh(covariance)
-    least = max(LEAST_SHARE * float(np.abs(values).max()), LEAST_VARIANCE)
-    covariance = (vectors * np.maximum(values, least)) @ vectors.T
+        elif own.any():
+            beyond = total[row] - covariance[row, row]
+            noise[row] = max(beyond, LEAST_NOISE * total[row]) * side.count[own].mean()
+    noise = np.where(np.isnan(noise), noise[::-1], noise)
     floor = max(LEAST_SHARE * float(np.trace(covariance)), LEAST_VARIANCE)
     return Hierarchy(centre, covariance, np.maximum(noise, floor))
 
@@ -331,16 +316,19 @@ def posterior(
     Returns:
         (2, n_records) means and (2, n_records) variances, IN then OUT.
     """
-    precision = np.linalg.inv(prior.covariance)
+    # The covariance V of the means is nearly singular, so it is not inverted: given the
+    # weights W of the references, that of the means is (V⁻¹ + W)⁻¹ = (I + VW)⁻¹V.
     n = np.stack([in_side.count, out_side.count])
+    weight = n / prior.noise[:, None]
     means = np.stack([in_side.mean[:, 0], out_side.mean[:, 0]])
-    pull = (precision @ prior.mean)[:, None] + n * means / prior.noise[:, None]
-    own = np.diag(precision)[:, None] + n / prior.noise[:, None]
-    cross = precision[0, 1]
-    determinant = own[0] * own[1] - cross**2
-    other, pull_of_other = own[::-1], pull[::-1]
-    centre = (other * pull - cross * pull_of_other) / determinant
-    return centre, other / determinant + prior.noise[:, None]
+    pull = weight * (means - prior.mean[:, None])
+    variance = np.diag(prior.covariance)[:, None]
+    shared = prior.covariance[0, 1]
+    alone = float(np.linalg.det(prior.covariance))
+    divisor = (1 + variance * weight).prod(axis=0) - shared**2 * weight.prod(axis=0)
+    left = (variance + weight[::-1] * alone) / divisor
+    centre = prior.mean[:, None] + left * pull + shared / divisor * pull[::-1]
+    return centre, left + prior.noise[:, None]
 
 
 def hierarchical(
@@ -352,7 +340,8 @@ def hierarchical(
     """Return the log-ratio of the IN and the OUT predictive density under `Hierarchy`.
 
     In `bayesian_online` the two sides are independent. Here the two means of a record
-    are correlated, which matters most where references are few.
+    are correlated, so that a reference on one side informs the other side as well: one
+    reference is enough.
 
     Args:
         target: (n_records, 1) the target's signal, its views averaged.
@@ -361,7 +350,7 @@ def hierarchical(
         audited: (n_records,) as in `fitted_hierarchy`.
 
     Raises:
-        LacksError: if no record has references on both sides.
+        LacksError: if no audited record has a reference.
 
     Source: arXiv:2112.03570, algorithm 1, with the Gaussians' parameters integrated
     over the prior; Gelman et al. 2013, "Bayesian Data Analysis", section 5.4.
@@ -371,6 +360,50 @@ def hierarchical(
     mean, variance = posterior(prior, in_side, out_side)
     both = _log_normal(phi, mean, variance)
     return np.asarray(both[0] - both[1])
+
+
+def bayesian_offline(
+    target: NDArray[np.floating[Any]],
+    in_side: Moments,
+    out_side: Moments,
+    audited: NDArray[np.bool_] | Literal[True] = True,
+) -> NDArray[np.float64]:
+    """Return the log-ratio of IN and OUT predictive density by OUT references alone.
+
+    What IN references say of a record is not looked at, unless it has no others. Its IN
+    law is borrowed from all records: the prior's, given the record's OUT references.
+    Both laws are Student-t with the mean and variance of `posterior` and degrees of
+    freedom as in `bayesian_online`; they are Gaussian where no record has two
+    references on a side.
+
+    Args:
+        target: (n_records, 1) the target's signal, its views averaged.
+        in_side: of the references trained on each record; one axis.
+        out_side: of the others; one axis.
+        audited: (n_records,) as in `fitted_hierarchy`.
+
+    Raises:
+        LacksError: if no audited record has a reference.
+
+    Source: BaVarIA, arXiv:2603.11799; there the IN law is the same for all records.
+    """
+    phi = np.asarray(target, dtype=np.float64)[:, 0]
+    prior = fitted_hierarchy(target, in_side, out_side, audited)
+    used = np.where(out_side.count > 0, 0, in_side.count)
+    hidden = Moments(used, in_side.mean, in_side.scatter)
+    mean, variance = posterior(prior, hidden, out_side)
+    terms = []
+    for row, (side, count) in enumerate(((in_side, used), (out_side, out_side.count))):
+        freedom = 2 * _shape(side) + count
+        scale = np.sqrt(variance[row] * (freedom - 2) / freedom)
+        terms.append(stats.t.logpdf(phi, freedom, mean[row], scale))
+    return np.asarray(terms[0] - terms[1])
+
+
+def _shape(side: Moments) -> float:
+    """Return the shape of the prior of variances; Gaussian where none differ."""
+    several = (side.count > 1).any() and has_spread(side)
+    return fitted_prior(side).shape if several else MOST_SHAPE
 
 
 # The attacks of the catalogue; all but the joint variant average the views.
@@ -418,7 +451,7 @@ def score_offline_fixed(view: View) -> Scored:
 
 def score_offline_bayes(view: View) -> Scored:
     """Score by `bayesian_offline`."""
-    return Scored(bayesian_offline(view.phi, view.sides[1]))
+    return Scored(bayesian_offline(view.phi, *view.sides, view.audited))
 
 
 def score_offline_two_sided(view: View) -> Scored:

@@ -47,11 +47,6 @@ def lack(
         del most["IN"]
     elif needs.sides == "IN or OUT":
         most = {"IN or OUT": max(most.values())}
-    elif (
-        needs.sides == "IN and OUT of one record"
-        and not ((count > 0) & (count < len(in_models))).any()
-    ):
-        return "needs a record with references on both sides, and there is none"
     for side, most_models in most.items():
         if most_models < needs.n_models:
             references = f"{needs.n_models} reference{'s' * (needs.n_models > 1)}"
