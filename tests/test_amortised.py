@@ -10,10 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from pipeline.attacks import actors, amortised, coverage, lira, rmia
-from pipeline.attacks.amortised import Signal
+from pipeline.attacks import actors, amortised, coverage, lira, rmia, traits
 from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.moments import along, mean_axis
+from pipeline.attacks.traits import Signal
 from pipeline.errors import LacksError
 from pipeline.signals import margins
 from pipeline.statistics import metrics
@@ -122,9 +122,9 @@ def test_references_that_learned_nothing_teach_nothing() -> None:
     assert (shuffled.sum(axis=0) == 4).all()
     for in_models in (bed.in_models, shuffled):
         margin = (bed.out_mean + rng.normal(size=in_models.shape))[..., None]
-        scale = amortised.scale_of(margin, every(bed.target))
-        rescaled = amortised.rescaled(margin, scale, scale)
-        prior = amortised.hierarchy_of(
+        scale = traits.scale_of(margin, every(bed.target))
+        rescaled = traits.rescaled(margin, scale, scale)
+        prior = traits.hierarchy_of(
             rescaled[0], evidence(rescaled, in_models, ~in_models), every(bed.target)
         )
         kept = np.ones_like(in_models)
@@ -291,8 +291,8 @@ def test_evidence_in_blocks_is_the_evidence_of_the_whole() -> None:
 def test_the_likelihood_ratio_among_the_features_is_that_of_the_hierarchy() -> None:
     bed = toy(6, 200)
     both = evidence(bed.margin, bed.in_models, ~bed.in_models)
-    prior = amortised.hierarchy_of(bed.target, both, every(bed.target))
-    columns = amortised.features(bed.target, both, prior)
+    prior = traits.hierarchy_of(bed.target, both, every(bed.target))
+    columns = traits.features(bed.target, both, prior)
     basis = mean_axis(1)
     sides = along(both.in_side.margin, basis), along(both.out_side.margin, basis)
     ratio = lira.hierarchical(bed.target, *sides)

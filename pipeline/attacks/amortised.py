@@ -26,20 +26,12 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline import draws
-from pipeline.attacks import actors, catalogue, folds, lira
-from pipeline.attacks.evidence import (
-    Evidence,
-    blocks,
-    evidence,
-    in_blocks,
-    together,
-    view_spread,
-)
-from pipeline.attacks.moments import along, mean_axis
+from pipeline.attacks import actors, catalogue, folds, traits
+from pipeline.attacks.evidence import evidence, in_blocks
+from pipeline.attacks.traits import Signal, clipped, first_view_excess
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
-from pipeline.signals import margins
-from pipeline.signals.stored import OfViews, Stored, parts
+from pipeline.signals.stored import OfViews, parts
 from pipeline.statistics import units
 from pipeline.statistics.units import Units
 
@@ -51,10 +43,8 @@ EPOCHS = 12
 LEAST_BATCH, MOST_BATCH = 32, 1024
 STEPS = 16  # in an epoch, at least, unless rows are very few
 RATE = 2e-3
-FARTHEST = 6.0  # standard deviations at which features are clipped
 # More rows than these do not improve the fit; a million records have 64 times as many.
 MOST_ROWS = 200_000
-WIDTH = 64  # numbers of each record that are at hand while its features are computed
 JUDGED_ROWS = 50_000  # scored at once
 LABEL_FOLDS = 5
 # Inverse strength, for each labelled record, of the ridge on some eighty features: from
@@ -62,112 +52,11 @@ LABEL_FOLDS = 5
 LABEL_WEIGHT = 1e-4
 
 
-class Signal(NamedTuple):
-    """A kind of margin, in nats."""
-
-    target: NDArray[np.floating[Any]]  # (n_records, n_views)
-    references: Stored  # (n_models, n_records, n_views)
-
-
-class Scale(NamedTuple):
-    """Location and scale of each model's margins over all records, in nats."""
-
-    centre: NDArray[np.float64]  # (n_models,)
-    spread: NDArray[np.float64]  # (n_models,)
-
-
-def scale_of(margin: Stored, audited: NDArray[np.bool_]) -> Scale:
-    """Return how each model's margins are spread.
-
-    Args:
-        margin: (n_models, n_records, n_views).
-        audited: (n_records,) which of them count.
-    """
-    # Model by model: all together need as much room again as the margins.
-    centre, spread = np.empty((2, len(margin)))
-    for model, own in enumerate(margin):
-        chosen = own[audited].astype(np.float64)
-        centre[model], spread[model] = chosen.mean(), chosen.std()
-    return Scale(centre, np.where(spread > 0, spread, 1.0))
-
-
-def rescaled(
-    margin: NDArray[np.floating[Any]], own: Scale, common: Scale
-) -> NDArray[np.float64]:
-    """Return margins on a common scale: models differ in how far they were trained.
-
-    Args:
-        margin: (n_models, n_records, n_views).
-        own: of these models.
-        common: of the references; its mean location and scale become those of all.
-    """
-    ratio = common.spread.mean() / own.spread
-    centred = np.asarray(margin, dtype=np.float64) - own.centre[:, None, None]
-    return np.asarray(centred * ratio[:, None, None] + common.centre.mean())
-
-
-def features(
-    target: NDArray[np.floating[Any]],
-    of_references: Evidence,
-    prior: lira.Hierarchy,
-) -> NDArray[np.float32]:
-    """Return features of each record that do not identify it.
-
-    They are the margin and the log confidence of the target, the means of both over the
-    IN and OUT references, as they are and shrunk towards the prior, the differences
-    from the target, the likelihood ratios of LiRA (under `prior`) and RMIA, and with
-    several views how much the target and either side vary over them. Where a side has
-    no reference, what the prior makes of the other side stands in.
-
-    Args:
-        target: (n_records, n_views) margins in nats.
-        of_references: the evidence.
-        prior: of the records' means.
-
-    Returns:
-        (n_records, n_features).
-    """
-    in_side, out_side = of_references.in_side, of_references.out_side
-    basis = mean_axis(target.shape[1])
-    sides = [along(side.margin, basis) for side in (in_side, out_side)]
-    centre, variance = lira.posterior(prior, *sides)
-    likely = margins.log_confidence(centre)
-    seen = np.stack([side.count > 0 for side in sides])
-    means = np.where(seen, [side.mean[:, 0] for side in sides], centre)
-    known = [side.log_confidence for side in (in_side, out_side)]
-    confidences = np.where(seen, known, likely)
-
-    def columns(rows: slice) -> NDArray[np.float32]:
-        own = target[rows]
-        phi = np.asarray(own, dtype=np.float64).mean(axis=1)
-        log_p = margins.log_mean_confidence(own)
-        log_in, log_out = confidences[:, rows]
-        log_prior = np.logaddexp(log_in, log_out) - np.log(2)
-        each = [phi, log_p, log_in, log_out]
-        each += [log_p - log_prior, log_p - log_in, log_p - log_out]
-        for mean in means[:, rows]:
-            each += [mean, phi - mean]
-        mean, spread = centre[:, rows], variance[:, rows]
-        z = (phi - mean) / np.sqrt(spread)
-        ratio = 0.5 * (z[1] ** 2 - z[0] ** 2 + np.log(spread[1] / spread[0]))
-        shrunk = np.logaddexp(*likely[:, rows]) - np.log(2)
-        each += [ratio, *mean, *(phi - mean), *z, log_p - shrunk]
-        if own.shape[1] > 1:
-            each += [view_spread(own), own.min(axis=1), own.max(axis=1)]
-            each += [in_side.view_spread[rows], out_side.view_spread[rows]]
-        return np.asarray(np.stack(each, axis=1), dtype=np.float32)
-
-    out = np.empty((len(target), columns(slice(0)).shape[1]), dtype=np.float32)
-    for rows in blocks(len(target), WIDTH):
-        out[rows] = columns(rows)
-    return out
-
-
 def rows(
     margin: NDArray[np.floating[Any]],
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
-    prior: lira.Hierarchy,
+    prior: Hierarchy,
     seed: int,
     fold: int,
 ) -> NDArray[np.float32]:
@@ -188,7 +77,7 @@ def rows(
     for actor in range(len(margin)):
         rng = draws.rng(seed, "amortised.stand_ins", fold, actor)
         sides = actors.helpers(in_models, kept, actor, rng)
-        by_actor.append(features(margin[actor], evidence(margin, *sides), prior))
+        by_actor.append(traits.features(margin[actor], evidence(margin, *sides), prior))
     return np.stack(by_actor)
 
 
@@ -218,7 +107,7 @@ def fitted(
     """
     centre, spread = inputs.mean(axis=0), inputs.std(axis=0)
     spread = np.where(spread > 0, spread, 1).astype(np.float32)
-    ready = _standard(inputs, centre, spread)
+    ready = clipped(inputs, centre, spread)
     seeds = [
         draws.integer(seed, "amortised.networks", fold, network)
         for network in range(NETWORKS)
@@ -252,7 +141,7 @@ def judged(judge: Judge, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         judge: fitted.
         inputs: (n_rows, n_features).
     """
-    ready = _standard(inputs, judge.centre, judge.spread)
+    ready = clipped(inputs, judge.centre, judge.spread)
     total = np.zeros(len(ready))
     with threadpool_limits(1):
         for network in judge.networks:
@@ -261,47 +150,6 @@ def judged(judge: Judge, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
             p = np.maximum(p, np.finfo(np.float32).tiny)
             total += np.log(p[:, 1]) - np.log(p[:, 0])
     return total / len(judge.networks)
-
-
-def _standard(
-    inputs: NDArray[np.float32],
-    centre: NDArray[np.float32],
-    spread: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    return np.clip((inputs - centre) / spread, -FARTHEST, FARTHEST)
-
-
-class Prepared(NamedTuple):
-    """A signal on a common scale, and the target's features from it."""
-
-    references: Stored  # (n_models, n_records, n_views) not rescaled
-    scale: Scale  # of the references
-    prior: lira.Hierarchy
-    features: NDArray[np.float32]  # (n_records, n_features) of the target
-
-
-def prepared(
-    signal: Signal,
-    in_models: NDArray[np.bool_],
-    kept: NDArray[np.bool_],
-    audited: NDArray[np.bool_],
-) -> Prepared:
-    """Return a signal with the target's features from it; see `scores`."""
-    target, references = signal
-    common = scale_of(references, audited)
-    phi = rescaled(target[None], scale_of(target[None], audited), common)[0]
-    of_references = together(
-        [
-            evidence(
-                rescaled(references[:, block], common, common),
-                in_models[:, block] & kept[:, block],
-                ~in_models[:, block] & kept[:, block],
-            )
-            for block in blocks(len(phi), len(references) * phi.shape[1])
-        ]
-    )
-    prior = hierarchy_of(phi, of_references, audited)
-    return Prepared(references, common, prior, features(phi, of_references, prior))
 
 
 def scores(
@@ -336,7 +184,7 @@ def scores(
     if not actors.can_play(in_models, kept):
         msg = f"{len(in_models)} references are too few to attack one another"
         raise LacksError(msg)
-    ready = [prepared(signal, in_models, kept, audited) for signal in signals]
+    ready = [traits.prepared(signal, in_models, kept, audited) for signal in signals]
     n_records = len(audited)
     place = draws.rng(seed, "amortised.order").permutation(n_records)
     groups = units.grouped(unit, len(place))
@@ -354,7 +202,9 @@ def scores(
         of_actors = np.concatenate(
             [
                 rows(
-                    rescaled(signal.references[:, train], signal.scale, signal.scale),
+                    traits.rescaled(
+                        signal.references[:, train], signal.scale, signal.scale
+                    ),
                     in_models[:, train],
                     kept[:, train],
                     signal.prior,
@@ -371,24 +221,6 @@ def scores(
             of_target = [signal.features[rows_judged] for signal in ready]
             out[rows_judged] = judged(judge, np.hstack(of_target))
     return out
-
-
-def hierarchy_of(
-    target: NDArray[np.floating[Any]],
-    of_references: Evidence,
-    audited: NDArray[np.bool_],
-) -> lira.Hierarchy:
-    """Return the prior of the records' means.
-
-    Args:
-        target: (n_records, n_views) margins, in nats.
-        of_references: the evidence.
-        audited: (n_records,) whether the target may be trained on it.
-    """
-    basis = mean_axis(target.shape[1])
-    in_side = along(of_references.in_side.margin, basis)
-    out_side = along(of_references.out_side.margin, basis)
-    return lira.fitted_hierarchy(target @ basis, in_side, out_side, audited)
 
 
 def scores_by_labels(
@@ -426,7 +258,7 @@ def scores_by_labels(
     # In place: of a million records it is large.
     ready -= ready.mean(axis=0)
     ready /= np.where(spread > 0, spread, 1.0)
-    np.clip(ready, -FARTHEST, FARTHEST, out=ready)
+    np.clip(ready, -traits.FARTHEST, traits.FARTHEST, out=ready)
     known = attack_train if fitted_to is None else fitted_to
     sides = attack_train & member, attack_train & ~member
     folds_of_records = folds.drawn(sides, LABEL_FOLDS, seed, "amortised.folds", unit)
@@ -452,8 +284,8 @@ def _described(
     """Return the features of every record, on whichever sides it has references."""
     target, references = signal
     of_references = in_blocks(references, in_models & kept, ~in_models & kept)
-    prior = hierarchy_of(target, of_references, audited)
-    described = features(target, of_references, prior).astype(np.float64)
+    prior = traits.hierarchy_of(target, of_references, audited)
+    described = traits.features(target, of_references, prior).astype(np.float64)
     has_in = of_references.in_side.margin.count > 0
     if (has_in & (of_references.out_side.margin.count > 0)).any():
         return described
@@ -471,8 +303,8 @@ def score(view: View) -> Scored:
         signals.append(Signal(view.recalibrated, view.references_recalibrated))
     if view.margin.shape[1] > 1:
         shape = *view.references.shape[:2], 1
-        excesses = OfViews(view.references, _first_view_excess, shape)
-        signals.append(Signal(_first_view_excess(view.margin), excesses))
+        excesses = OfViews(view.references, first_view_excess, shape)
+        signals.append(Signal(first_view_excess(view.margin), excesses))
     arrays = view.in_models, view.kept, view.audited
     if needs_labels(view):
         known = view.attack_train, view.member
@@ -489,11 +321,3 @@ def score(view: View) -> Scored:
 def needs_labels(view: View) -> bool:
     """Return whether memberships of the target must be learned from."""
     return not can_play(view)
-
-
-def _first_view_excess(margin: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Return the (..., 1) margin of the unchanged record, less the mean over views.
-
-    A model that was trained on this very image fits it better than its mirror image.
-    """
-    return np.asarray(margin[..., :1] - margin.mean(axis=-1, keepdims=True))
