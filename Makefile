@@ -143,6 +143,11 @@ soak: $(READY)
 bench: $(READY)
 	@"$$PYTHON" -m tests.bench
 
+## judge: train the amortised attack's judge anew, in the folder DATA
+.PHONY: judge
+judge: $(READY)
+	@"$$PYTHON" -m tests.judge "$$DATA" --out pipeline/attacks/judge.npz
+
 ## lint: check the code's form and types
 .PHONY: lint
 lint: $(READY)

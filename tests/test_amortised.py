@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import joblib
@@ -11,9 +12,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.attacks import actors, amortised, coverage, lira, rmia, traits
+from pipeline.attacks.division import Division
 from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.moments import along, mean_axis
 from pipeline.attacks.traits import Signal
+from pipeline.attacks.view import View
 from pipeline.errors import LacksError
 from pipeline.signals import margins
 from pipeline.statistics import metrics
@@ -72,13 +75,31 @@ def scored(
     return amortised.scores(signals, in_models, kept, audited, 1, jobs)
 
 
+def view_of(
+    bed: Toy, attack_train: NDArray[np.bool_], member: NDArray[np.bool_]
+) -> View:
+    """Return a view of margins alone."""
+    n_records, audited = len(bed.target), every(bed.target)
+    return View(
+        logits=np.empty((n_records, bed.target.shape[1], 0)),
+        margin=bed.target,
+        recalibrated=bed.target,
+        label=np.full(n_records, margins.UNLABELLED),
+        audited=audited,
+        division=Division(audited, attack_train, member),
+        references=bed.margin,
+        references_recalibrated=bed.margin[:0],
+        in_models=bed.in_models,
+        kept=np.ones_like(bed.in_models),
+        evidence=evidence(bed.margin, bed.in_models, ~bed.in_models),
+        seed=1,
+    )
+
+
 def scored_by_labels(
     bed: Toy, attack_train: NDArray[np.bool_], member: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    kept, audited = np.ones_like(bed.in_models), every(bed.target)
-    return amortised.scores_by_labels(
-        bed.signals, bed.in_models, kept, audited, attack_train, member, seed=1
-    )
+    return amortised.score(view_of(bed, attack_train, member)).score
 
 
 @pytest.fixture
@@ -342,23 +363,42 @@ def test_a_second_signal_helps_where_the_first_is_noise() -> None:
     assert metrics.auc(other, bed.member) > metrics.auc(score, bed.member) - 0.02
 
 
-def test_by_labels_a_second_signal_helps_where_the_first_is_noise() -> None:
+def test_by_labels_recalibrated_margins_help_where_the_others_are_noise() -> None:
     bed = toy(2, 3000)
     rng = np.random.default_rng(6)
-    noise = Signal(rng.normal(size=bed.target.shape), rng.normal(size=bed.margin.shape))
     attack_train = np.arange(3000) < 2000
-    score = amortised.scores_by_labels(
-        [noise, *bed.signals],
-        bed.in_models,
-        np.ones_like(bed.in_models),
-        every(bed.target),
-        attack_train,
-        bed.member,
-        seed=1,
+    noise, of_references = rng.normal(size=bed.target.shape), rng.normal(size=(2, 3000))
+    view = replace(
+        view_of(bed, attack_train, bed.member),
+        logits=rng.normal(size=(3000, 1, 3)),
+        margin=noise,
+        label=rng.integers(0, 3, 3000),
+        references=of_references[..., None],
+        references_recalibrated=bed.margin,
     )
+    score = amortised.score(view).score
     judged = ~attack_train
     alone = metrics.auc(bed.target[judged, 0], bed.member[judged])
     assert metrics.auc(score[judged], bed.member[judged]) > alone + 0.03
+
+
+def test_without_references_the_judge_is_alone_and_sees_no_label() -> None:
+    bed = toy(0, 3000)
+    view = view_of(bed, every(bed.target), bed.member)
+    assert not amortised.needs_labels(view)
+    score = amortised.score(view.withheld).score
+    # It knows margins of networks, which are not Gaussian as these are.
+    assert 0.6 < metrics.auc(score, bed.member) < 0.7
+
+
+@pytest.mark.usefixtures("one_network")
+def test_the_judge_has_its_share_beside_the_networks() -> None:
+    bed = toy(4, 300)
+    view = view_of(bed, every(bed.target), bed.member)
+    learned = scored(bed.signals, bed.in_models)
+    judged = amortised.opinion(view, amortised.signals_of(view)).log_odds
+    expected = 0.85 * learned + 0.15 * judged
+    np.testing.assert_allclose(amortised.score(view).score, expected, rtol=1e-9)
 
 
 @pytest.mark.usefixtures("one_network")

@@ -889,8 +889,8 @@ NEEDS = {
     (0, 'attacks = ["loss", "rmia_online"]'): (
         f"attack.attacks (rmia_online): {NONE} this attack out."
     ),
-    (0, 'attacks = ["amortised"]'): (
-        f"attack.attacks (amortised): {NONE} this attack out."
+    (0, 'attacks = ["attack_r"]'): (
+        f"attack.attacks (attack_r): {NONE} this attack out."
     ),
     (0, LEARNED.format("references")): (
         f"attack.methods.lr.features: names 'references', which {NONE} it out."

@@ -316,7 +316,10 @@ def test_an_attack_that_lacks_references_is_refused() -> None:
     none = view.in_models[:0]
     other = replace(view, references=view.references[:0], in_models=none, kept=none)
     with pytest.raises(LacksError, match="needs references, and there are none"):
-        roster.score("amortised", other)
+        roster.score("rmia_online", other)
+    score = roster.score("amortised", other)
+    assert not score.informed
+    assert metrics.auc(score.score, view.member) > 0.8
 
 
 def test_the_amortised_attack_sees_that_only_the_unchanged_view_is_known() -> None:

@@ -7,8 +7,10 @@ target without any of its memberships. It can use several kinds of margins, as t
 and recalibrated, and learns how much weight to give to each. Records are cross-fitted:
 no row of a record, nor of its unit's other records, trains the networks that score it.
 
-With too few references to attack one another, a logistic regression learns from the
-target's own attack-train records instead, cross-fitted too.
+The judge of `judge`, which was learned on models of other beds, has a say as well. With
+too few references to attack one another it takes the networks' place; a logistic
+regression on the target's attack-train records, cross-fitted too, then learns how far
+to trust it and how far the likelihood ratios. Without references the judge is alone.
 
 Every score is higher for a likelier member.
 """
@@ -26,8 +28,9 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline import draws
-from pipeline.attacks import actors, catalogue, folds, traits
-from pipeline.attacks.evidence import evidence, in_blocks
+from pipeline.attacks import actors, catalogue, folds, judge, traits
+from pipeline.attacks.evidence import evidence
+from pipeline.attacks.lira import Hierarchy
 from pipeline.attacks.traits import Signal, clipped, first_view_excess
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
@@ -47,9 +50,10 @@ RATE = 2e-3
 MOST_ROWS = 200_000
 JUDGED_ROWS = 50_000  # scored at once
 LABEL_FOLDS = 5
-# Inverse strength, for each labelled record, of the ridge on some eighty features: from
-# few labels little can be learned beyond the direction of each feature.
-LABEL_WEIGHT = 1e-4
+# Inverse strength, for each labelled record, of the ridge on the weights of log-odds.
+LABEL_WEIGHT = 1e-2
+# Of the judge's log-odds beside those of the networks: docs/amortised.md has others.
+JUDGE_SHARE = 0.15
 
 
 def rows(
@@ -81,7 +85,7 @@ def rows(
     return np.stack(by_actor)
 
 
-class Judge(NamedTuple):
+class Learned(NamedTuple):
     """Networks, and the standardisation of their inputs."""
 
     centre: NDArray[np.float32]
@@ -95,7 +99,7 @@ def fitted(
     seed: int,
     fold: int,
     pool: joblib.Parallel,
-) -> Judge:
+) -> Learned:
     """Fit networks that separate IN rows from OUT rows.
 
     Args:
@@ -113,7 +117,7 @@ def fitted(
         for network in range(NETWORKS)
     ]
     networks = pool(joblib.delayed(_network)(ready, member, state) for state in seeds)
-    return Judge(centre, spread, networks)
+    return Learned(centre, spread, networks)
 
 
 def _network(
@@ -134,22 +138,22 @@ def _network(
         return network.fit(ready, member)
 
 
-def judged(judge: Judge, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+def judged(learned: Learned, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return (n_rows,) log-odds of membership, averaged over the networks.
 
     Args:
-        judge: fitted.
+        learned: by `fitted`.
         inputs: (n_rows, n_features).
     """
-    ready = clipped(inputs, judge.centre, judge.spread)
+    ready = clipped(inputs, learned.centre, learned.spread)
     total = np.zeros(len(ready))
     with threadpool_limits(1):
-        for network in judge.networks:
+        for network in learned.networks:
             p = network.predict_proba(ready).astype(np.float64)
             # A float32 probability can round to 0, whose logarithm is not finite.
             p = np.maximum(p, np.finfo(np.float32).tiny)
             total += np.log(p[:, 1]) - np.log(p[:, 0])
-    return total / len(judge.networks)
+    return total / len(learned.networks)
 
 
 def scores(
@@ -216,18 +220,15 @@ def scores(
             axis=-1,
         )
         inputs = of_actors.reshape(-1, of_actors.shape[-1])
-        judge = fitted(inputs, in_models[:, train].ravel(), seed, fold, pool)
+        learned = fitted(inputs, in_models[:, train].ravel(), seed, fold, pool)
         for rows_judged in parts(np.flatnonzero(own), JUDGED_ROWS):
             of_target = [signal.features[rows_judged] for signal in ready]
-            out[rows_judged] = judged(judge, np.hstack(of_target))
+            out[rows_judged] = judged(learned, np.hstack(of_target))
     return out
 
 
 def scores_by_labels(
-    signals: Sequence[Signal],
-    in_models: NDArray[np.bool_],
-    kept: NDArray[np.bool_],
-    audited: NDArray[np.bool_],
+    described: NDArray[np.float64],
     attack_train: NDArray[np.bool_],
     member: NDArray[np.bool_],
     seed: int,
@@ -237,10 +238,7 @@ def scores_by_labels(
     """Score every record where references are too few to attack one another.
 
     Args:
-        signals: kinds of margins, each of all models and records.
-        in_models: (n_models, n_records) whether a reference was trained on a record.
-        kept: (n_models, n_records) whether it counts there.
-        audited: (n_records,) whether the target may be trained on it.
+        described: (n_records, n_columns) log-odds by different means.
         attack_train: (n_records,) whose membership may be used.
         member: (n_records,) memberships of the target; outside attack-train they are
             not looked at.
@@ -251,73 +249,82 @@ def scores_by_labels(
     Returns:
         (n_records,) log-odds; of a record in attack-train from a fit without it.
     """
-    ready = np.hstack(
-        [_described(signal, in_models, kept, audited) for signal in signals]
-    )
-    spread = ready.std(axis=0)
-    # In place: of a million records it is large.
-    ready -= ready.mean(axis=0)
-    ready /= np.where(spread > 0, spread, 1.0)
-    np.clip(ready, -traits.FARTHEST, traits.FARTHEST, out=ready)
     known = attack_train if fitted_to is None else fitted_to
     sides = attack_train & member, attack_train & ~member
     folds_of_records = folds.drawn(sides, LABEL_FOLDS, seed, "amortised.folds", unit)
-    out = np.empty(len(ready))
+    out = np.empty(len(described))
     for fold in (*range(LABEL_FOLDS), -1):
         own = folds_of_records == fold
         if not own.any():
             continue
         train = known & ~own
-        judge = LogisticRegression(C=LABEL_WEIGHT * train.sum(), max_iter=1000)
+        fit = LogisticRegression(C=LABEL_WEIGHT * train.sum(), max_iter=1000)
         with threadpool_limits(1):
-            judge.fit(ready[train], member[train])
-            out[own] = judge.decision_function(ready[own])
+            fit.fit(described[train], member[train])
+            out[own] = fit.decision_function(described[own])
     return out
 
 
-def _described(
-    signal: Signal,
-    in_models: NDArray[np.bool_],
-    kept: NDArray[np.bool_],
-    audited: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """Return the features of every record, on whichever sides it has references."""
-    target, references = signal
-    of_references = in_blocks(references, in_models & kept, ~in_models & kept)
-    prior = traits.hierarchy_of(target, of_references, audited)
-    described = traits.features(target, of_references, prior).astype(np.float64)
-    has_in = of_references.in_side.margin.count > 0
-    if (has_in & (of_references.out_side.margin.count > 0)).any():
-        return described
-    # Each record has only one side, and a feature's meaning depends on which.
-    return np.hstack((described, described * has_in[:, None], has_in[:, None]))
+class Opinion(NamedTuple):
+    """What the judge makes of each record, and the likelihood ratios that it knows."""
+
+    log_odds: NDArray[np.float64]  # (n_records,)
+    ratios: NDArray[np.float64]  # (n_records, n_signals); none without references
+
+
+def opinion(view: View, signals: Sequence[Signal | None]) -> Opinion:
+    """Return what the judge says, by references where there are any.
+
+    Args:
+        view: what there is to look at, without memberships.
+        signals: of `judge.beside`.
+    """
+    shipped = judge.shipped()
+    has_logits = "logits" not in view.unknown
+    corrected = view.recalibrated if has_logits else view.margin
+    outputs = judge.outputs(
+        view.logits, view.margin, corrected, view.label, view.audited
+    )
+    if not len(view.references):
+        return Opinion(judge.log_odds(shipped.alone, outputs), outputs[:, :0])
+    beside = judge.beside(signals, view.in_models, view.kept, view.audited)
+    inputs = np.hstack((beside.features, outputs))
+    return Opinion(judge.log_odds(shipped.beside, inputs), beside.ratios)
 
 
 # The attack of the catalogue.
 
 
 def score(view: View) -> Scored:
-    """Score by `scores` where references can attack one another, else by labels."""
-    signals = [Signal(view.margin, view.references)]
+    """Score by networks and judge, by the judge and labels, or by the judge alone."""
+    signals = signals_of(view)
+    log_odds, ratios = opinion(view, signals)
+    if not len(view.references):
+        return Scored(log_odds)
+    if needs_labels(view):
+        described = np.column_stack((log_odds, ratios))
+        known = view.attack_train, view.member
+        given = view.seed, view.unit, view.fitted
+        return Scored(scores_by_labels(described, *known, *given))
+    present = [signal for signal in signals if signal is not None]
+    arrays = view.in_models, view.kept, view.audited
+    given = view.seed, view.jobs, view.unit, view.max_fit
+    learned = scores(present, *arrays, *given)
+    return Scored(learned + JUDGE_SHARE * (log_odds - learned))
+
+
+def signals_of(view: View) -> list[Signal | None]:
+    """Return the margins as they are, recalibrated, and of the unchanged record."""
+    signals: list[Signal | None] = [Signal(view.margin, view.references), None, None]
     if "logits" not in view.unknown:
-        signals.append(Signal(view.recalibrated, view.references_recalibrated))
+        signals[1] = Signal(view.recalibrated, view.references_recalibrated)
     if view.margin.shape[1] > 1:
         shape = *view.references.shape[:2], 1
         excesses = OfViews(view.references, first_view_excess, shape)
-        signals.append(Signal(first_view_excess(view.margin), excesses))
-    arrays = view.in_models, view.kept, view.audited
-    if needs_labels(view):
-        known = view.attack_train, view.member
-        return Scored(
-            scores_by_labels(
-                signals, *arrays, *known, view.seed, view.unit, view.fitted
-            )
-        )
-    return Scored(
-        scores(signals, *arrays, view.seed, view.jobs, view.unit, view.max_fit)
-    )
+        signals[2] = Signal(first_view_excess(view.margin), excesses)
+    return signals
 
 
 def needs_labels(view: View) -> bool:
-    """Return whether memberships of the target must be learned from."""
-    return not can_play(view)
+    """Return whether memberships of the target are learned from."""
+    return len(view.references) > 0 and not can_play(view)

@@ -99,7 +99,6 @@ ATTACKS = {
     "amortised": Entry(
         "amortised",
         "amortised:score",
-        EITHER,
         informed="amortised:needs_labels",
         recalibrated=True,
     ),

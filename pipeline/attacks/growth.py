@@ -30,7 +30,7 @@ class Point(NamedTuple):
 
 
 def attacks(ran: Sequence[str], chosen: str) -> tuple[str, ...]:
-    """Return the attacks whose growth is measured: a few that need references.
+    """Return the attacks whose growth is measured: a few that use references.
 
     Learned attacks are not among them, as each point would take a search.
 
@@ -41,7 +41,8 @@ def attacks(ran: Sequence[str], chosen: str) -> tuple[str, ...]:
     return tuple(
         name
         for name in catalogue.names()
-        if name in ran and name in (*ATTACKS, chosen) and catalogue.needs(name)
+        if name in ran
+        and (name in ATTACKS or (name == chosen and catalogue.needs(name)))
     )
 
 

@@ -160,13 +160,17 @@ def prepared(
     """Return a signal with the target's features from it; see `scores`."""
     target, references = signal
     common = scale_of(references, audited)
-    phi = rescaled(target[None], scale_of(target[None], audited), common)[0]
+    sides = in_models & kept, ~in_models & kept
+    # Beside references on one side of all records the level of the target is what shows
+    # its members.
+    is_alike = all(side.any() for side in sides)
+    own = scale_of(target[None], audited) if is_alike else common
+    phi = rescaled(target[None], own, common)[0]
     of_references = together(
         [
             evidence(
                 rescaled(references[:, block], common, common),
-                in_models[:, block] & kept[:, block],
-                ~in_models[:, block] & kept[:, block],
+                *(side[:, block] for side in sides),
             )
             for block in blocks(len(phi), len(references) * phi.shape[1])
         ]

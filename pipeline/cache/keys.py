@@ -34,7 +34,7 @@ KINDS = {
     "target": Kind(2, ()),
     "references": Kind(2, ("numpy",)),
     "features": Kind(5, ("numpy",)),
-    "attack": Kind(8, ("numpy", "scipy", *LEARNERS)),
+    "attack": Kind(9, ("numpy", "scipy", *LEARNERS)),
     "report": Kind(15, ("numpy", "scipy", "scikit-learn")),
     "page": Kind(2, ("numpy", "scipy", "matplotlib", "jinja2")),
     # What they are made of, cached one by one.

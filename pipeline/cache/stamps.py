@@ -40,6 +40,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 CHECKPOINT = "checkpoint"
 START = "start"
 RECIPE = "recipe: "
+# What the judge of the amortised attack is made of: it comes with the program.
+JUDGE = Path(__file__).parents[1] / "attacks" / "judge.npz"
 # Of a setting in a reason, the longest text that is shown.
 LONGEST = 32
 
@@ -241,7 +243,10 @@ def _device(stage: str, config: Config) -> str | None:
 def _file_digests(
     stage: str, config: Config, digests: Digests
 ) -> Iterator[tuple[str, str]]:
-    """Yield the user's files that a stage is the first to read: name and digest."""
+    """Yield the files that a stage is the first to read: name and digest.
+
+    They are the user's, but for the judge.
+    """
     data, target = config.data, config.target
     if stage == "records":
         for name, path in _data_files(data).items():
@@ -261,6 +266,8 @@ def _file_digests(
         folder = Path(config.references.folder)
         for path in (*own.checkpoints(folder), own.table(folder)):
             yield path.name, digests.content(path)
+    if stage == "attack":
+        yield "the judge", digests.content(JUDGE)
     if stage == "report" and config.report.groups is not None:
         path = _existing("report.groups", Path(config.report.groups))
         yield "groups", digests.content(path)

@@ -34,7 +34,7 @@ ASSUMPTIONS = {
     "reference": "the same, and models trained by the same recipe on like records",
     "quantile": "the same, and records that surely were not in the training",
     "learned": "the same, and some records known to be in or out",
-    "amortised": "the same, models trained by the same recipe, and some known records",
+    "amortised": "the same, some known records and, if any, models of the same recipe",
 }
 # How the lower bounds of epsilon come about.
 BOUNDS = {

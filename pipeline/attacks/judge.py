@@ -1,0 +1,266 @@
+"""Judge: a likelihood ratio learned once, on models of many other beds.
+
+A bed is a set of models of one recipe whose memberships are all known. Features of
+records that name no record, class or model mean about the same on every bed, so that
+networks trained on some beds judge the records of another: by one reference, or by none
+at all. They are shipped in ``judge.npz``; ``judge.md`` beside it says on what they were
+trained. Every score is higher for a likelier member.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from pipeline.attacks import traits
+from pipeline.attacks.evidence import blocks, view_spread
+from pipeline.attacks.traits import FARTHEST, Signal
+from pipeline.signals import margins
+from pipeline.signals.stored import Stored
+
+WEIGHTS = "judge.npz"
+# Records by which the mean of a class is drawn towards that of all.
+CLASS_WEIGHT = 3.0
+LEAST_ENTROPY = 1e-3  # nats, below which entropies are not told apart
+WIDTH = 27  # features of a signal with several views; of one view there are fewer
+# Nats, at which a likelihood ratio is clipped, and to which it is scaled.
+FARTHEST_RATIO, RATIO_UNIT = 8.0, 3.0
+LEAST_POWER = 0.05  # of scaled ratios, below which references say nothing
+ROUNDING = 1e-9  # of a feature's largest value: what varies by less is constant
+
+
+class Network(NamedTuple):
+    """Weights and biases of the layers; between layers, what is negative becomes 0."""
+
+    weights: tuple[NDArray[np.float32], ...]  # (n_inputs, n_outputs) each
+    biases: tuple[NDArray[np.float32], ...]  # (n_outputs,) each
+
+
+class Judge(NamedTuple):
+    """Networks whose log-odds are averaged."""
+
+    alone: tuple[Network, ...]  # of `outputs`, without any reference
+    beside: tuple[Network, ...]  # of `outputs` and what references say
+
+
+@cache
+def shipped() -> Judge:
+    """Return the judge that comes with the project."""
+    weights = resources.files(__package__) / WEIGHTS
+    with weights.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return unpacked(arrays)
+
+
+def packed(judge: Judge) -> dict[str, NDArray[np.float32]]:
+    """Return the arrays of a judge by name, as they are shipped."""
+    return {
+        f"{part}.{place}.{kind}.{layer}": array
+        for part, networks in judge._asdict().items()
+        for place, network in enumerate(networks)
+        for kind, arrays in network._asdict().items()
+        for layer, array in enumerate(arrays)
+    }
+
+
+def unpacked(arrays: Mapping[str, NDArray[np.float32]]) -> Judge:
+    """Return the judge whose arrays `packed` has named."""
+
+    def listed(start: str) -> list[str]:
+        """Return what stands next after a start, in the order of its numbers."""
+        own = (name.removeprefix(start) for name in arrays if name.startswith(start))
+        return sorted({name.partition(".")[0] for name in own}, key=int)
+
+    def layers(start: str) -> tuple[NDArray[np.float32], ...]:
+        return tuple(arrays[start + layer] for layer in listed(start))
+
+    def networks(part: str) -> tuple[Network, ...]:
+        return tuple(
+            Network(*(layers(f"{part}.{place}.{kind}.") for kind in Network._fields))
+            for place in listed(f"{part}.")
+        )
+
+    return Judge(*(networks(part) for part in Judge._fields))
+
+
+def log_odds(
+    networks: Sequence[Network], inputs: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Return log-odds of membership, averaged over networks.
+
+    Args:
+        networks: of the same inputs.
+        inputs: (n_records, n_features).
+    """
+    total = np.zeros(len(inputs))
+    for network in networks:
+        values = np.asarray(inputs, dtype=np.float64)
+        for place, (weights, bias) in enumerate(
+            zip(network.weights, network.biases, strict=True)
+        ):
+            values = (np.maximum(values, 0) if place else values) @ weights + bias
+        total += values[:, 0]
+    return total / len(networks)
+
+
+def standardised(
+    features: NDArray[np.floating[Any]], audited: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return features less their mean, by their standard deviation, clipped.
+
+    Args:
+        features: (n_records, n_features).
+        audited: (n_records,) the records of which both are taken.
+    """
+    wide = np.asarray(features, dtype=np.float64)
+    own = wide[audited]
+    centre, spread = own.mean(axis=0), own.std(axis=0)
+    constant = spread <= ROUNDING * np.abs(own).max(axis=0)
+    return np.asarray(
+        np.clip(
+            (wide - centre) / np.where(constant, 1.0, spread) * ~constant,
+            -FARTHEST,
+            FARTHEST,
+        )
+    )
+
+
+def outputs(
+    logits: Stored,
+    margin: NDArray[np.floating[Any]],
+    recalibrated: NDArray[np.floating[Any]],
+    label: NDArray[np.integer[Any]],
+    audited: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return features of what a model says of each record, by themselves.
+
+    They are the margin, its log confidence and what is left for the other classes, the
+    entropy, the largest logit and its lead, the own logit and their spread, as they are
+    and less what is usual in the record's class; and with several views how these
+    differ.
+
+    Args:
+        logits: (n_records, n_views, n_classes); without classes they tell nothing.
+        margin: (n_records, n_views) in nats.
+        recalibrated: (n_records, n_views) of the corrected logits.
+        label: (n_records,) classes; equal for all where they are unknown.
+        audited: (n_records,) the records of which the usual is taken.
+
+    Returns:
+        (n_records, n_features), standardised.
+    """
+    phi, corrected = (
+        np.asarray(values, dtype=np.float64).mean(axis=1)
+        for values in (margin, recalibrated)
+    )
+    log_p, log_corrected = map(margins.log_mean_confidence, (margin, recalibrated))
+    rest = margins.log_confidence(-np.asarray(margin, dtype=np.float64)).mean(axis=1)
+    pattern = _pattern(logits, label)
+    in_class = [phi, log_p, corrected, log_corrected, *pattern[:-1]]
+    columns = [*in_class, rest, corrected - phi, pattern[-1]]
+    columns += [_within_class(values, label, audited) for values in in_class]
+    columns += [
+        view_spread(margin),
+        margin[:, 0] - phi,
+        recalibrated[:, 0] - corrected,
+    ]
+    return standardised(np.stack(columns, axis=1), audited)
+
+
+def _pattern(logits: Stored, label: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return (6, n_records) features of the logits, averaged over the views.
+
+    They are the log of the entropy, the largest logit, its lead, their spread, the own
+    logit, and whether the own is the largest.
+    """
+    if not logits.shape[2]:
+        return np.zeros((6, len(label)))
+    width = logits.shape[1] * logits.shape[2]
+    parts = [
+        _pattern_of(logits[rows], label[rows]) for rows in blocks(len(label), width)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _pattern_of(
+    logits: NDArray[np.floating[Any]], label: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    z = np.asarray(logits, dtype=np.float64)
+    z = z - z.mean(axis=2, keepdims=True)
+    log_p = special.log_softmax(z, axis=2)
+    entropy = -(np.exp(log_p) * log_p).sum(axis=2)
+    second, first = np.moveaxis(np.partition(z, -2, axis=2)[..., -2:], 2, 0)
+    own = np.take_along_axis(z, label[:, None, None], axis=2)[..., 0]
+    right = z.argmax(axis=2) == label[:, None]
+    by_view = (
+        np.log(entropy + LEAST_ENTROPY),
+        *(first, first - second, z.std(axis=2), own, right),
+    )
+    return np.stack([values.mean(axis=1) for values in by_view])
+
+
+def _within_class(
+    values: NDArray[np.float64],
+    label: NDArray[np.integer[Any]],
+    audited: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return values less the mean of their class, which is shrunk to that of all."""
+    usual = values[audited].mean()
+    place = np.unique(label, return_inverse=True)[1]
+    away = np.bincount(place, (values - usual) * audited)
+    count = np.bincount(place, audited)
+    return np.asarray(values - usual - (away / (count + CLASS_WEIGHT))[place])
+
+
+class Beside(NamedTuple):
+    """What references say of each record."""
+
+    features: NDArray[np.float64]  # (n_records, n_features) for `Judge.beside`
+    ratios: NDArray[np.float64]  # (n_records, n_signals) log likelihood ratios, clipped
+
+
+def beside(
+    signals: Sequence[Signal | None],
+    in_models: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    audited: NDArray[np.bool_],
+) -> Beside:
+    """Return features of what a model says of each record beside its references.
+
+    They are the traits of each signal, standardised; the likelihood ratios by it, which
+    keep their scale, and how far these vary over the records; and how many references
+    there are on either side.
+
+    Args:
+        signals: kinds of margins, in a fixed order; None for one that is not there.
+        in_models: (n_models, n_records) whether a reference was trained on a record.
+        kept: (n_models, n_records) whether it counts there.
+        audited: (n_records,) whether the target may be trained on it.
+    """
+    n_records = in_models.shape[1]
+    columns = []
+    ratios = np.zeros((n_records, len(signals)))
+    for place, signal in enumerate(signals):
+        wide = np.zeros((n_records, WIDTH))
+        if signal is not None:
+            own = traits.prepared(signal, in_models, kept, audited).features
+            wide[:, : own.shape[1]] = standardised(own, audited)
+            ratios[:, place] = own[:, traits.RATIO]
+        columns.append(wide)
+    ratios = np.clip(ratios, -FARTHEST_RATIO, FARTHEST_RATIO)
+    scaled = ratios / RATIO_UNIT
+    power = np.log(scaled[audited].std(axis=0) + LEAST_POWER)
+    counts = [(side & kept).sum(axis=0) for side in (in_models, ~in_models)]
+    numbers = [np.log1p(count) for count in counts] + [count > 0 for count in counts]
+    features = np.hstack(
+        [
+            *columns,
+            scaled,
+            np.stack(numbers, axis=1),
+            np.broadcast_to(power, scaled.shape),
+        ]
+    )
+    return Beside(features, ratios)
