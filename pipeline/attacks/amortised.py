@@ -304,12 +304,12 @@ def score(view: View) -> Scored:
     if needs_labels(view):
         described = np.column_stack((log_odds, ratios))
         known = view.attack_train, view.member
-        given = view.seed, view.unit, view.fitted
-        return Scored(scores_by_labels(described, *known, *given))
+        return Scored(
+            scores_by_labels(described, *known, view.seed, view.unit, view.fitted)
+        )
     present = [signal for signal in signals if signal is not None]
     arrays = view.in_models, view.kept, view.audited
-    given = view.seed, view.jobs, view.unit, view.max_fit
-    learned = scores(present, *arrays, *given)
+    learned = scores(present, *arrays, view.seed, view.jobs, view.unit, view.max_fit)
     return Scored(learned + JUDGE_SHARE * (log_odds - learned))
 
 

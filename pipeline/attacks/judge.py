@@ -95,15 +95,16 @@ def log_odds(
         networks: of the same inputs.
         inputs: (n_records, n_features).
     """
-    total = np.zeros(len(inputs))
-    for network in networks:
-        values = np.asarray(inputs, dtype=np.float64)
-        for place, (weights, bias) in enumerate(
-            zip(network.weights, network.biases, strict=True)
-        ):
-            values = (np.maximum(values, 0) if place else values) @ weights + bias
-        total += values[:, 0]
-    return total / len(networks)
+    out = np.zeros(len(inputs))
+    for rows in blocks(len(inputs), inputs.shape[1]):
+        for network in networks:
+            values = np.asarray(inputs[rows], dtype=np.float64)
+            for place, (weights, bias) in enumerate(
+                zip(network.weights, network.biases, strict=True)
+            ):
+                values = (np.maximum(values, 0) if place else values) @ weights + bias
+            out[rows] += values[:, 0]
+    return out / len(networks)
 
 
 def standardised(

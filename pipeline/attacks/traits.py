@@ -23,6 +23,7 @@ from pipeline.signals import margins
 from pipeline.signals.stored import Stored
 
 WIDTH = 64  # numbers of each record that are at hand while its features are computed
+RATIO = 11  # the place of the log likelihood ratio among `features`
 FARTHEST = 6.0  # standard deviations at which features are clipped
 
 
