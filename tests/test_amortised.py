@@ -391,13 +391,35 @@ def test_without_references_the_judge_is_alone_and_sees_no_label() -> None:
     assert 0.6 < metrics.auc(score, bed.member) < 0.7
 
 
+def test_the_judges_share_is_that_of_a_fit_that_loses_so_many_nats() -> None:
+    sure = np.log(3) * np.array([1.0, -1.0, 1.0, -1.0])  # probabilities of 3/4 and 1/4
+    told = np.log(2) - (0.75 * np.log(4 / 3) + 0.25 * np.log(4))
+    # A shift of all log-odds says how many members there are, and nothing of a record.
+    for shift in (0.0, 7.0):
+        of_judge = amortised.share(sure + shift, 1000, nats=1000 * told)
+        assert of_judge == pytest.approx(0.5, rel=1e-9)
+    assert amortised.share(sure, 1000, 1000 * told, least=0.2) == pytest.approx(0.6)
+    assert amortised.share(sure, 10**12, 300.0, least=0.1) == pytest.approx(0.1)
+    # Where the judge tells nothing, nothing is to be learned either.
+    assert amortised.share(np.zeros(4), 1000, 300.0) == 1.0
+
+
 @pytest.mark.usefixtures("one_network")
-def test_the_judge_has_its_share_beside_the_networks() -> None:
-    bed = toy(4, 300)
-    view = view_of(bed, every(bed.target), bed.member)
-    learned = scored(bed.signals, bed.in_models)
-    judged = amortised.opinion(view, amortised.signals_of(view)).log_odds
-    expected = 0.85 * learned + 0.15 * judged
+@pytest.mark.parametrize("n_models", [2, 4])
+def test_the_judge_has_its_share_beside_networks_and_labels(n_models: int) -> None:
+    bed = toy(n_models, 300)
+    view = view_of(bed, np.arange(300) < 150, bed.member)
+    judged, ratios = amortised.opinion(view, amortised.signals_of(view))
+    if n_models == 4:
+        learned = scored(bed.signals, bed.in_models)
+        of_judge = amortised.share(judged, 4 * 300, 300.0, least=0.1)
+    else:
+        described = np.column_stack((judged, ratios))
+        known = view.attack_train, view.member
+        learned = amortised.scores_by_labels(described, *known, view.seed)
+        of_judge = amortised.share(judged, 150, 30.0)
+    assert 0.1 < of_judge < 0.9
+    expected = (1 - of_judge) * learned + of_judge * judged
     np.testing.assert_allclose(amortised.score(view).score, expected, rtol=1e-9)
 
 

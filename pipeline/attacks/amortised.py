@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -52,8 +53,10 @@ JUDGED_ROWS = 50_000  # scored at once
 LABEL_FOLDS = 5
 # Inverse strength, for each labelled record, of the ridge on the weights of log-odds.
 LABEL_WEIGHT = 1e-2
-# Of the judge's log-odds beside those of the networks: docs/amortised.md has others.
-JUDGE_SHARE = 0.15
+# Nats that each kind of fit loses to noise, so that with as many to learn from, half of
+# its say is the judge's: docs/amortised.md has how they were found.
+LABEL_NATS, NETWORK_NATS = 30.0, 300.0
+LEAST_SHARE = 0.1  # of the judge beside networks, however much these learn from
 
 
 def rows(
@@ -265,6 +268,27 @@ def scores_by_labels(
     return out
 
 
+def share(
+    log_odds: NDArray[np.float64], n_rows: int, nats: float, least: float = 0.0
+) -> float:
+    """Return the judge's share beside a fit, which is small where much can be learned.
+
+    Of a fit to n rows, each of which tells as many nats of its membership as the
+    judge's log-odds claim, a part is noise: about half a nat for each number that is
+    fitted (the loss of a maximum-likelihood fit, Akaike 1974). So where a leak is weak
+    or rows are few, the judge, which no row of the audit has moved, has more to say.
+
+    Args:
+        log_odds: (n_records,) by the judge; no membership is used.
+        n_rows: that the fit learns from.
+        nats: by which the fit loses to noise.
+        least: share that the judge has in any case.
+    """
+    p = special.expit(log_odds - log_odds.mean())
+    told = np.log(2) - special.entr((p, 1 - p)).sum(axis=0).mean()
+    return float(least + (1 - least) * nats / (nats + n_rows * max(told, 0.0)))
+
+
 class Opinion(NamedTuple):
     """What the judge makes of each record, and the likelihood ratios that it knows."""
 
@@ -296,21 +320,26 @@ def opinion(view: View, signals: Sequence[Signal | None]) -> Opinion:
 
 
 def score(view: View) -> Scored:
-    """Score by networks and judge, by the judge and labels, or by the judge alone."""
+    """Score by a fit and the judge together, or by the judge alone."""
     signals = signals_of(view)
     log_odds, ratios = opinion(view, signals)
     if not len(view.references):
         return Scored(log_odds)
     if needs_labels(view):
         described = np.column_stack((log_odds, ratios))
+        fitted_to = view.fitted
         known = view.attack_train, view.member
-        return Scored(
-            scores_by_labels(described, *known, view.seed, view.unit, view.fitted)
+        learned = scores_by_labels(described, *known, view.seed, view.unit, fitted_to)
+        n_rows, nats, least = int(fitted_to.sum()), LABEL_NATS, 0.0
+    else:
+        present = [signal for signal in signals if signal is not None]
+        arrays = view.in_models, view.kept, view.audited
+        learned = scores(
+            present, *arrays, view.seed, view.jobs, view.unit, view.max_fit
         )
-    present = [signal for signal in signals if signal is not None]
-    arrays = view.in_models, view.kept, view.audited
-    learned = scores(present, *arrays, view.seed, view.jobs, view.unit, view.max_fit)
-    return Scored(learned + JUDGE_SHARE * (log_odds - learned))
+        n_rows, nats, least = int(view.kept.sum()), NETWORK_NATS, LEAST_SHARE
+    of_judge = share(log_odds[view.audited], min(n_rows, MOST_ROWS), nats, least)
+    return Scored(learned + of_judge * (log_odds - learned))
 
 
 def signals_of(view: View) -> list[Signal | None]:
