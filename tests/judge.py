@@ -51,12 +51,12 @@ def of_target(bed: Bed, target: int, count: int, rng: np.random.Generator) -> Ro
     chosen = rng.permutation(len(bed.label))[:ROWS]
     own = view.logits, view.margin, view.recalibrated, view.label, view.audited
     no_logits = view.logits[:, :, :0], view.margin, view.margin, *own[3:]
-    signals = amortised.signals_of(view)
-    beside = judge.beside(signals, view.in_models, view.kept, view.audited)
+    of_signals = [s and s.features for s in amortised.prepared(view)]
+    beside = judge.beside(of_signals, view.in_models, view.kept, view.audited)
     return Rows(
         judge.outputs(*own)[chosen].astype(np.float32),
         judge.outputs(*no_logits)[chosen].astype(np.float32),
-        beside.features[chosen].astype(np.float32),
+        beside.features(chosen).astype(np.float32),
         np.full(len(chosen), count),
         bed.member[target][chosen],
     )

@@ -72,7 +72,8 @@ def scored(
     """Return scores; unless it is said, references count and records are audited."""
     kept = np.ones_like(in_models) if kept is None else kept
     audited = every(signals[0].target) if audited is None else audited
-    return amortised.scores(signals, in_models, kept, audited, 1, jobs)
+    ready = [traits.prepared(signal, in_models, kept, audited) for signal in signals]
+    return amortised.scores(ready, in_models, kept, 1, jobs)
 
 
 def view_of(
@@ -186,12 +187,13 @@ def test_no_row_of_a_record_trains_the_networks_that_score_it(
     assert metrics.auc(score, bed.in_models[0]) < 0.6
 
 
-@pytest.mark.parametrize(("n_models", "able"), [(0, False), (1, False), (2, False)])
-def test_few_references_cannot_play(n_models: int, able: bool) -> None:
+@pytest.mark.parametrize("n_models", [0, 1, 2])
+def test_few_references_cannot_play(n_models: int) -> None:
     bed = toy(n_models, 100)
-    assert actors.can_play(bed.in_models, np.ones_like(bed.in_models)) is able
+    kept = np.ones_like(bed.in_models)
+    assert not actors.can_play(bed.in_models, kept)
     with pytest.raises(LacksError, match=f"{n_models} references are too few"):
-        scored([Signal(np.zeros((100, 1)), bed.margin)], bed.in_models)
+        amortised.scores([], bed.in_models, kept, seed=1)
 
 
 def test_equal_seeds_give_equal_scores_and_the_order_of_views_does_not_matter(
@@ -409,7 +411,7 @@ def test_the_judges_share_is_that_of_a_fit_that_loses_so_many_nats() -> None:
 def test_the_judge_has_its_share_beside_networks_and_labels(n_models: int) -> None:
     bed = toy(n_models, 300)
     view = view_of(bed, np.arange(300) < 150, bed.member)
-    judged, ratios = amortised.opinion(view, amortised.signals_of(view))
+    judged, ratios = amortised.opinion(view, amortised.prepared(view))
     if n_models == 4:
         learned = scored(bed.signals, bed.in_models)
         of_judge = amortised.share(judged, 4 * 300, 300.0, least=0.1)

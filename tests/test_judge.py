@@ -31,7 +31,7 @@ def outputs_of(view: View) -> NDArray[np.float64]:
 
 
 def opinion_of(view: View) -> NDArray[np.float64]:
-    return amortised.opinion(view, amortised.signals_of(view)).log_odds
+    return amortised.opinion(view, amortised.prepared(view)).log_odds
 
 
 def with_order(view: View, records: NDArray[Any], models: NDArray[Any]) -> View:
@@ -93,7 +93,7 @@ def test_standardised_features_are_clipped_and_constant_ones_are_zero() -> None:
     features[:, 1] = 1e6 + 1e-6 * rng.random(500)
     features[0, 2] = 1e3
     audited = np.arange(500) < 400
-    ready = judge.standardised(features, audited)
+    ready = judge.standard(features, audited).of(features)
     own = features[:400, 0]
     expected = (features[:, 0] - own.mean()) / own.std()
     np.testing.assert_allclose(ready[:, 0], expected, rtol=1e-12)
@@ -122,7 +122,8 @@ def test_outputs_are_their_definition_in_a_loop() -> None:
                 ]
             )
         expected.append(np.mean(rows, axis=0))
-    table = judge.standardised(np.array(expected), view.audited)
+    expected_table = np.array(expected)
+    table = judge.standard(expected_table, view.audited).of(expected_table)
     ready = outputs_of(view)
     # After the four of the margins; what is right comes last but for its class.
     np.testing.assert_allclose(ready[:, 4:9], table[:, :5], atol=1e-9)
@@ -135,7 +136,8 @@ def test_outputs_are_their_definition_in_a_loop() -> None:
         / ((view.label == own).sum() + 3)
         for own in view.label
     ]
-    within = judge.standardised((phi - usual)[:, None], view.audited)
+    away = (phi - usual)[:, None]
+    within = judge.standard(away, view.audited).of(away)
     np.testing.assert_allclose(ready[:, 12], within[:, 0], atol=1e-9)
 
 
@@ -226,10 +228,10 @@ def test_memberships_of_attack_train_do_not_tell_those_that_say_nothing() -> Non
 def test_margins_alone_are_seen_as_the_training_showed_them() -> None:
     view = views.drawn(2, 80)
     arrays = view.in_models, view.kept, view.audited
-    signals = amortised.signals_of(view)
-    known = judge.beside(signals, *arrays).features
-    signals[1] = None
-    hidden = judge.beside(signals, *arrays).features
+    own = [None if each is None else each.features for each in amortised.prepared(view)]
+    known = judge.beside(own, *arrays).features(slice(None))
+    own[1] = None
+    hidden = judge.beside(own, *arrays).features(slice(None))
     np.testing.assert_allclose(by_margins(known), hidden, rtol=1e-6)
 
 

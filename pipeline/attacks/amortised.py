@@ -30,9 +30,9 @@ from threadpoolctl import threadpool_limits
 
 from pipeline import draws
 from pipeline.attacks import actors, catalogue, folds, judge, traits
-from pipeline.attacks.evidence import evidence
+from pipeline.attacks.evidence import blocks, evidence
 from pipeline.attacks.lira import Hierarchy
-from pipeline.attacks.traits import Signal, clipped, first_view_excess
+from pipeline.attacks.traits import Prepared, Signal, clipped, first_view_excess
 from pipeline.attacks.view import Scored, View, can_play
 from pipeline.errors import LacksError
 from pipeline.signals.stored import OfViews, parts
@@ -50,6 +50,9 @@ RATE = 2e-3
 # More rows than these do not improve the fit; a million records have 64 times as many.
 MOST_ROWS = 200_000
 JUDGED_ROWS = 50_000  # scored at once
+JUDGED_WIDTH = (
+    256  # numbers of each record that are at hand while the judge looks at it
+)
 LABEL_FOLDS = 5
 # Inverse strength, for each labelled record, of the ridge on the weights of log-odds.
 LABEL_WEIGHT = 1e-2
@@ -160,10 +163,9 @@ def judged(learned: Learned, inputs: NDArray[np.float32]) -> NDArray[np.float64]
 
 
 def scores(
-    signals: Sequence[Signal],
+    ready: Sequence[Prepared],
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
-    audited: NDArray[np.bool_],
     seed: int,
     jobs: int = 1,
     unit: Units = None,
@@ -172,11 +174,9 @@ def scores(
     """Score every record of the target; no membership of the target is used.
 
     Args:
-        signals: kinds of margins, each of all models and records.
+        ready: kinds of margins, each of all models and records.
         in_models: (n_models, n_records) whether a reference was trained on a record.
         kept: (n_models, n_records) whether it counts there: `coverage.balanced`.
-        audited: (n_records,) whether the target may be trained on it; other records
-            only train the networks.
         seed: of the config, for folds, samples and networks.
         jobs: worker processes that train networks. The scores do not depend on it.
         unit: (n_records,) or None.
@@ -191,8 +191,7 @@ def scores(
     if not actors.can_play(in_models, kept):
         msg = f"{len(in_models)} references are too few to attack one another"
         raise LacksError(msg)
-    ready = [traits.prepared(signal, in_models, kept, audited) for signal in signals]
-    n_records = len(audited)
+    n_records = in_models.shape[1]
     place = draws.rng(seed, "amortised.order").permutation(n_records)
     groups = units.grouped(unit, len(place))
     folds_of_records = place[groups.first][groups.place] % FOLDS
@@ -296,12 +295,12 @@ class Opinion(NamedTuple):
     ratios: NDArray[np.float64]  # (n_records, n_signals); none without references
 
 
-def opinion(view: View, signals: Sequence[Signal | None]) -> Opinion:
+def opinion(view: View, ready: Sequence[Prepared | None]) -> Opinion:
     """Return what the judge says, by references where there are any.
 
     Args:
         view: what there is to look at, without memberships.
-        signals: of `judge.beside`.
+        ready: by `prepared`; not looked at without references.
     """
     shipped = judge.shipped()
     has_logits = "logits" not in view.unknown
@@ -311,9 +310,15 @@ def opinion(view: View, signals: Sequence[Signal | None]) -> Opinion:
     )
     if not len(view.references):
         return Opinion(judge.log_odds(shipped.alone, outputs), outputs[:, :0])
-    beside = judge.beside(signals, view.in_models, view.kept, view.audited)
-    inputs = np.hstack((beside.features, outputs))
-    return Opinion(judge.log_odds(shipped.beside, inputs), beside.ratios)
+    of_signals = [None if signal is None else signal.features for signal in ready]
+    beside = judge.beside(of_signals, view.in_models, view.kept, view.audited)
+    log_odds = [
+        judge.log_odds(
+            shipped.beside, np.hstack((beside.features(rows), outputs[rows]))
+        )
+        for rows in blocks(len(outputs), JUDGED_WIDTH)
+    ]
+    return Opinion(np.concatenate(log_odds), beside.ratios)
 
 
 # The attack of the catalogue.
@@ -321,8 +326,8 @@ def opinion(view: View, signals: Sequence[Signal | None]) -> Opinion:
 
 def score(view: View) -> Scored:
     """Score by a fit and the judge together, or by the judge alone."""
-    signals = signals_of(view)
-    log_odds, ratios = opinion(view, signals)
+    ready = prepared(view)
+    log_odds, ratios = opinion(view, ready)
     if not len(view.references):
         return Scored(log_odds)
     if needs_labels(view):
@@ -332,14 +337,25 @@ def score(view: View) -> Scored:
         learned = scores_by_labels(described, *known, view.seed, view.unit, fitted_to)
         n_rows, nats, least = int(fitted_to.sum()), LABEL_NATS, 0.0
     else:
-        present = [signal for signal in signals if signal is not None]
-        arrays = view.in_models, view.kept, view.audited
         learned = scores(
-            present, *arrays, view.seed, view.jobs, view.unit, view.max_fit
+            [signal for signal in ready if signal is not None],
+            *(view.in_models, view.kept, view.seed, view.jobs, view.unit),
+            max_fit=view.max_fit,
         )
         n_rows, nats, least = int(view.kept.sum()), NETWORK_NATS, LEAST_SHARE
     of_judge = share(log_odds[view.audited], min(n_rows, MOST_ROWS), nats, least)
     return Scored(learned + of_judge * (log_odds - learned))
+
+
+def prepared(view: View) -> list[Prepared | None]:
+    """Return each signal with the target's features by it; none without references."""
+    if not len(view.references):
+        return []
+    arrays = view.in_models, view.kept, view.audited
+    return [
+        None if signal is None else traits.prepared(signal, *arrays)
+        for signal in signals_of(view)
+    ]
 
 
 def signals_of(view: View) -> list[Signal | None]:

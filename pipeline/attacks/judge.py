@@ -10,15 +10,15 @@ trained. Every score is higher for a likelier member.
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from pipeline.attacks import traits
 from pipeline.attacks.evidence import blocks, view_spread
-from pipeline.attacks.traits import FARTHEST, Signal
+from pipeline.attacks.traits import FARTHEST, RATIO
 from pipeline.signals import margins
 from pipeline.signals.stored import Stored
 
@@ -107,26 +107,35 @@ def log_odds(
     return out / len(networks)
 
 
-def standardised(
+class Standard(NamedTuple):
+    """What features are measured against."""
+
+    centre: NDArray[np.float64]  # (n_features,)
+    spread: NDArray[np.float64]  # (n_features,) infinite where a feature is constant
+
+    def of(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return (n_rows, n_features) less the centre, by the spread, clipped."""
+        ready = (np.asarray(features, dtype=np.float64) - self.centre) / self.spread
+        return np.clip(ready, -FARTHEST, FARTHEST, out=ready)
+
+
+def standard(
     features: NDArray[np.floating[Any]], audited: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return features less their mean, by their standard deviation, clipped.
+) -> Standard:
+    """Return mean and standard deviation of features.
 
     Args:
         features: (n_records, n_features).
         audited: (n_records,) the records of which both are taken.
     """
-    wide = np.asarray(features, dtype=np.float64)
-    own = wide[audited]
-    centre, spread = own.mean(axis=0), own.std(axis=0)
-    constant = spread <= ROUNDING * np.abs(own).max(axis=0)
-    return np.asarray(
-        np.clip(
-            (wide - centre) / np.where(constant, 1.0, spread) * ~constant,
-            -FARTHEST,
-            FARTHEST,
-        )
-    )
+    centre, spread = np.empty((2, features.shape[1]))
+    # One after the other: all together need as much room again as the features.
+    for place, column in enumerate(features.T):
+        own = column[audited].astype(np.float64)
+        centre[place], spread[place] = own.mean(), own.std()
+        if spread[place] <= ROUNDING * np.abs(own).max():
+            spread[place] = np.inf
+    return Standard(centre, spread)
 
 
 def outputs(
@@ -161,14 +170,16 @@ def outputs(
     rest = margins.log_confidence(-np.asarray(margin, dtype=np.float64)).mean(axis=1)
     pattern = _pattern(logits, label)
     in_class = [phi, log_p, corrected, log_corrected, *pattern[:-1]]
-    columns = [*in_class, rest, corrected - phi, pattern[-1]]
-    columns += [_within_class(values, label, audited) for values in in_class]
-    columns += [
-        view_spread(margin),
-        margin[:, 0] - phi,
-        recalibrated[:, 0] - corrected,
-    ]
-    return standardised(np.stack(columns, axis=1), audited)
+    columns = chain(
+        [*in_class, rest, corrected - phi, pattern[-1]],
+        (_within_class(values, label, audited) for values in in_class),
+        [view_spread(margin), margin[:, 0] - phi, recalibrated[:, 0] - corrected],
+    )
+    out = np.empty((len(label), 2 * len(in_class) + 6))
+    for place, values in enumerate(columns):
+        values = values[:, None]
+        out[:, place, None] = standard(values, audited).of(values)
+    return out
 
 
 def _pattern(logits: Stored, label: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -219,49 +230,62 @@ def _within_class(
 class Beside(NamedTuple):
     """What references say of each record."""
 
-    features: NDArray[np.float64]  # (n_records, n_features) for `Judge.beside`
+    # Of each signal that is there (n_records, n_features) of its traits.
+    signals: tuple[tuple[NDArray[np.float32], Standard] | None, ...]
     ratios: NDArray[np.float64]  # (n_records, n_signals) log likelihood ratios, clipped
+    power: NDArray[np.float64]  # (n_signals,) how far the ratios vary over the records
+    counts: NDArray[np.int64]  # (n_records, 2) IN and OUT references
+
+    def features(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return (n_rows, n_features) of some records for `Judge.beside`."""
+        counts = self.counts[rows]
+        columns = np.zeros((len(counts), len(self.signals), WIDTH))
+        for place, signal in enumerate(self.signals):
+            if signal is not None:
+                own, usual = signal
+                columns[:, place, : own.shape[1]] = usual.of(own[rows])
+        return np.hstack(
+            [
+                columns.reshape(len(counts), -1),
+                self.ratios[rows] / RATIO_UNIT,
+                np.log1p(counts),
+                counts > 0,
+                np.broadcast_to(self.power, (len(counts), len(self.power))),
+            ]
+        )
 
 
 def beside(
-    signals: Sequence[Signal | None],
+    traits_of_signals: Sequence[NDArray[np.float32] | None],
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
 ) -> Beside:
     """Return features of what a model says of each record beside its references.
 
-    They are the traits of each signal, standardised; the likelihood ratios by it, which
+    They are the traits by each signal, standardised; the likelihood ratios by it, which
     keep their scale, and how far these vary over the records; and how many references
     there are on either side.
 
     Args:
-        signals: kinds of margins, in a fixed order; None for one that is not there.
+        traits_of_signals: (n_records, n_features) of `traits.features`, of kinds of
+            margins in a fixed order; None for one that is not there.
         in_models: (n_models, n_records) whether a reference was trained on a record.
         kept: (n_models, n_records) whether it counts there.
         audited: (n_records,) whether the target may be trained on it.
     """
-    n_records = in_models.shape[1]
-    columns = []
-    ratios = np.zeros((n_records, len(signals)))
-    for place, signal in enumerate(signals):
-        wide = np.zeros((n_records, WIDTH))
-        if signal is not None:
-            own = traits.prepared(signal, in_models, kept, audited).features
-            wide[:, : own.shape[1]] = standardised(own, audited)
-            ratios[:, place] = own[:, traits.RATIO]
-        columns.append(wide)
+    ratios = np.zeros((in_models.shape[1], len(traits_of_signals)))
+    for place, own in enumerate(traits_of_signals):
+        if own is not None:
+            ratios[:, place] = own[:, RATIO]
     ratios = np.clip(ratios, -FARTHEST_RATIO, FARTHEST_RATIO)
-    scaled = ratios / RATIO_UNIT
-    power = np.log(scaled[audited].std(axis=0) + LEAST_POWER)
     counts = [(side & kept).sum(axis=0) for side in (in_models, ~in_models)]
-    numbers = [np.log1p(count) for count in counts] + [count > 0 for count in counts]
-    features = np.hstack(
-        [
-            *columns,
-            scaled,
-            np.stack(numbers, axis=1),
-            np.broadcast_to(power, scaled.shape),
-        ]
+    return Beside(
+        tuple(
+            None if own is None else (own, standard(own, audited))
+            for own in traits_of_signals
+        ),
+        ratios,
+        np.log((ratios[audited] / RATIO_UNIT).std(axis=0) + LEAST_POWER),
+        np.stack(counts, axis=1),
     )
-    return Beside(features, ratios)
