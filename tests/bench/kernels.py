@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.attacks import amortised, lira, rmia
+from pipeline.attacks import lira, rmia, traits
 from pipeline.attacks.evidence import evidence
 from pipeline.attacks.moments import moments
 from pipeline.signals import margins
@@ -125,7 +125,7 @@ def _prior(bed: Drawn) -> lira.Hierarchy:
 def _amortised(bed: Drawn) -> NDArray[np.float32]:
     sides = bed.in_models, ~bed.in_models
     of_references = evidence(bed.margin[..., None], *sides)
-    return amortised.features(bed.target[:, None], of_references, _prior(bed))
+    return traits.features(bed.target[:, None], of_references, _prior(bed))
 
 
 KERNELS = {
