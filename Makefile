@@ -146,7 +146,8 @@ bench: $(READY)
 ## judge: train the amortised attack's judge anew, in the folder DATA
 .PHONY: judge
 judge: $(READY)
-	@"$$PYTHON" -m tests.judge "$$DATA" --out pipeline/attacks/judge.npz
+	@"$$PYTHON" -m tests.judge "$$DATA" --jobs "$${JOBS:-1}" \
+	  --out pipeline/attacks/judge.npz
 
 ## lint: check the code's form and types
 .PHONY: lint

@@ -16,7 +16,8 @@ from pipeline.attacks.division import Division, withholding
 from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.view import View, unknown
 from pipeline.audit import experiment, search
-from pipeline.audit.experiment import Outcome
+from pipeline.audit.experiment import Outcome, Runner
+from pipeline.audit.kept import Keeper
 from pipeline.cache import arrays, documents, kinds, shards, summaries
 from pipeline.cache.scratch import Scratch
 from pipeline.cache.stages import SEARCH, TIMINGS
@@ -67,22 +68,24 @@ def attacked(job: Job, scratch: Path) -> tuple[kinds.Scores, str]:
     view = view_of(
         job, settings, signals, records.label, division, in_models, kept, unit, scratch
     )
-    memory = job.folder("attack") / "fits"
-    outcome = experiment.run(settings, view, memory)
+    memory, runner = job.folder("attack") / "fits", Keeper(job).score
+    outcome = experiment.run(settings, view, memory, runner=runner)
 
     seconds = dict(outcome.seconds)
     started = time.perf_counter()
-    null = null_control(settings, view, outcome, records.member, division, memory)
+    null = null_control(
+        settings, view, outcome, records.member, division, memory, runner
+    )
     seconds["null control"] = time.perf_counter() - started
     started = time.perf_counter()
     repeats = [measured(outcome, records.member, division)]
     for other in others:
         repeated = view.divided(other)
-        again = experiment.run(settings, repeated, memory, outcome.scored)
+        again = experiment.run(settings, repeated, memory, outcome.scored, runner)
         repeats.append(measured(again, records.member, other))
     seconds["repeats"] = time.perf_counter() - started
     started = time.perf_counter()
-    points = grown(settings, view, outcome, division)
+    points = grown(settings, view, outcome, division, runner)
     seconds["growth"] = time.perf_counter() - started
 
     uses_slope = {*catalogue.RMIA} & {*outcome.scored}
@@ -121,6 +124,7 @@ def null_control(
     member: NDArray[np.bool_],
     division: Division,
     memory: Path,
+    runner: Runner,
 ) -> schema.Null:
     """Run the attacks on shuffled memberships, which no attack can infer.
 
@@ -134,13 +138,14 @@ def null_control(
         member: (n_records,) all memberships.
         division: of the first run.
         memory: folder of the fits that are kept.
+        runner: of attacks that are not learned.
     """
     attack_eval = division.attack_eval
     parts = division.attack_train, attack_eval
     shuffled = controls.shuffled(member, parts, settings.seed, view.unit)
     evaluation = attack_eval[division.audited]
     null = withholding(division.audited, evaluation, shuffled)
-    scores = experiment.rerun(settings, view.divided(null), outcome, memory)
+    scores = experiment.rerun(settings, view.divided(null), outcome, memory, runner)
     informed = [name for name, scored in outcome.scored.items() if scored.informed]
     on_eval = {name: score[attack_eval] for name, score in scores.items()}
     judged = units.of(view.unit, attack_eval)
@@ -172,7 +177,7 @@ def measured(
 
 
 def grown(
-    settings: Attack, view: View, outcome: Outcome, division: Division
+    settings: Attack, view: View, outcome: Outcome, division: Division, runner: Runner
 ) -> list[growth.Point]:
     """Return what attacks say of attack-eval by fewer references, attack by attack."""
     if not settings.growth:
@@ -181,7 +186,7 @@ def grown(
     # The other records' scores are let go at once: of a million they are large.
     points = [
         point._replace(score=point.score[division.attack_eval])
-        for point in growth.points(view, names)
+        for point in growth.points(view, names, runner)
     ]
     return sorted(points, key=lambda point: names.index(point.attack))
 

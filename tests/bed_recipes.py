@@ -2,7 +2,7 @@
 
 Images and tables, 2 to 100 classes, known by heart or barely leaking, with and without
 mirroring, noise, dropout, weight decay, smooth labels or an early stop, balanced or
-not, 300 to 5,000 records. Images are CIFAR-100's from IMAGES on: the records before are
+not, 300 to 5,000 records. Images are CIFAR-100's from FIRST_IMAGE on: those before are
 those of beds that are kept for development.
 """
 
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from tests import beds
-from tests.bed_networks import Recipe, trained
+from pipeline.config import Training
+from tests import bed_networks, beds
+from tests.bed_networks import Recipe
 from tests.beds import Bed
 
 CIFAR = Path("cifar-100-binary") / "train.bin"
@@ -26,8 +27,15 @@ FIRST_IMAGE, IMAGES = 5000, 6000
 class Records(NamedTuple):
     """What models learn."""
 
-    inputs: NDArray[np.float32]  # (n_views, n_records, n_features)
+    inputs: NDArray[np.float32]  # (n_views, n_records, n_features), or images
     label: NDArray[np.int64]  # (n_records,)
+
+
+class Convolutional(NamedTuple):
+    """How small convolutional networks are built and trained."""
+
+    widths: tuple[int, ...]  # channels of the blocks
+    training: Training
 
 
 Source = Callable[[Path, np.random.Generator], Records]
@@ -37,7 +45,7 @@ class Plan(NamedTuple):
     """How a bed is made."""
 
     source: Source
-    recipe: Recipe
+    recipe: Recipe | Convolutional
     models: int
 
 
@@ -156,6 +164,23 @@ def pixels(first: int, n: int, n_features: int = 64) -> Source:
     return source
 
 
+def photographs(kind: str, first: int, n: int) -> Source:
+    """Return CIFAR-100's images, and their mirror images as a view."""
+
+    def source(folder: Path, rng: np.random.Generator) -> Records:
+        coarse, fine, image = _cifar(folder, first, n)
+        label = {
+            "fine": fine,
+            "coarse": coarse,
+            "ten": coarse // 2,
+            "binary": (coarse < 10).astype(np.int64),
+        }[kind]
+        both = np.stack([image, image[..., ::-1]]) * np.float32(4)
+        return Records(both, label)
+
+    return source
+
+
 def digits(folder: Path, rng: np.random.Generator) -> Records:
     """Return scikit-learn's digits; shifted by a pixel they are a view."""
     bunch = datasets.load_digits()
@@ -245,6 +270,12 @@ def teacher(n: int, n_features: int, n_classes: int, sharp: float) -> Source:
     return source
 
 
+def adam(epochs: int, **settings: Any) -> Convolutional:
+    """Return a recipe of three blocks."""
+    training = Training(learning_rate=1e-3, epochs=epochs, **settings)
+    return Convolutional((32, 64, 64), training)
+
+
 R = Recipe
 PLANS = {
     "im-ten": Plan(images("ten", 2400), R((128,), 16, views=True), 12),
@@ -298,6 +329,25 @@ PLANS = {
     "rate-blobs10": Plan(
         blobs(2500, 40, 10, 0.5, 0.05), R((64,), 14, rate=5e-3, constant=True), 12
     ),
+    "conv-coarse": Plan(
+        photographs("coarse", 5000, 4000), adam(11, augmentation="flip"), 12
+    ),
+    "conv-plain": Plan(photographs("coarse", 9000, 4000), adam(6), 12),
+    "conv-ten": Plan(
+        photographs("ten", 13000, 3500),
+        adam(14, augmentation="flip", schedule="cosine", weight_decay=1e-3),
+        12,
+    ),
+    "conv-fine": Plan(
+        photographs("fine", 5000, 5000),
+        adam(14, schedule="cosine", label_smoothing=0.1),
+        10,
+    ),
+    "conv-binary": Plan(
+        photographs("binary", 16500, 3500),
+        adam(6, augmentation="flip", schedule="cosine", weight_decay=1e-2),
+        12,
+    ),
     "digits": Plan(digits, R((64,), 30), 12),
     "digits-early": Plan(digits, R((32,), 5, views=True), 12),
     "digits-noise": Plan(digits, R((64,), 30, noise=0.3), 12),
@@ -332,10 +382,13 @@ PLANS = {
 }
 
 
+OF_CIFAR = "images", "photographs", "pixels"  # sources that need it
+
+
 def possible(folder: Path) -> Iterator[str]:
     """Yield the beds that can be made, those of CIFAR-100 only where it is there."""
     for name, plan in PLANS.items():
-        needs_images = plan.source.__qualname__.startswith(("images", "pixels"))
+        needs_images = plan.source.__qualname__.startswith(OF_CIFAR)
         if not needs_images or (folder / CIFAR).exists():
             yield name
 
@@ -347,6 +400,23 @@ def memberships(n: int, n_models: int, rng: np.random.Generator) -> NDArray[np.b
         member[model, rng.permutation(n)[: n // 2]] = True
         member[model + 1] = ~member[model]
     return member
+
+
+def trained(
+    inputs: NDArray[np.float32],
+    label: NDArray[np.int64],
+    member: NDArray[np.bool_],
+    n_classes: int,
+    recipe: Recipe | Convolutional,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Return the logits of models by either kind of recipe."""
+    if isinstance(recipe, Recipe):
+        return bed_networks.trained(inputs, label, member, n_classes, recipe, rng)
+    # MindSpore takes long to import.
+    from tests import bed_convolutions
+
+    return bed_convolutions.trained(inputs, label, member, n_classes, recipe, rng)
 
 
 def made(folder: Path, name: str) -> Bed:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
@@ -138,20 +139,36 @@ def write(made: Judge, path: Path) -> None:
     np.savez_compressed(path, **small)
 
 
-def prepared(folder: Path) -> Iterator[tuple[str, Rows]]:
-    """Make the beds and rows that are missing, and yield the rows of each bed."""
-    for name in bed_recipes.possible(folder):
-        path = folder / "rows" / f"{name}.npz"
-        if not path.exists():
-            bed = bed_recipes.made(folder, name)
-            path.parent.mkdir(exist_ok=True)
-            fresh = path.with_name(f"new-{path.name}")
-            np.savez(fresh, **of_bed(bed)._asdict())
-            fresh.rename(path)
-            sys.stdout.write(f"{name}\n")
-            sys.stdout.flush()
-        with np.load(path) as arrays:
+def prepared(folder: Path, jobs: int = 1) -> Iterator[tuple[str, Rows]]:
+    """Make the beds and rows that are missing, and yield the rows of each bed.
+
+    Args:
+        folder: of beds and rows.
+        jobs: processes that make them; what they make does not depend on it.
+    """
+    names = [*bed_recipes.possible(folder)]
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        joblib.Parallel(jobs)(joblib.delayed(_prepare)(folder, name) for name in names)
+    for name in names:
+        with np.load(_path(folder, name)) as arrays:
             yield name, Rows(**arrays)
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / "rows" / f"{name}.npz"
+
+
+def _prepare(folder: Path, name: str) -> None:
+    path = _path(folder, name)
+    if path.exists():
+        return
+    bed = bed_recipes.made(folder, name)
+    path.parent.mkdir(exist_ok=True)
+    fresh = path.with_name(f"new-{path.name}")
+    np.savez(fresh, **of_bed(bed)._asdict())
+    fresh.rename(path)
+    sys.stdout.write(f"{name}\n")
+    sys.stdout.flush()
 
 
 def figures(networks: Sequence[Network], rows: Rows, *, beside: bool) -> Figures:
@@ -164,10 +181,11 @@ def main() -> None:
     """Make what is missing, and write the judge, or judge each family by the others."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="where the judge is written")
     parser.add_argument("--leave-out", action="store_true", help="a family at a time")
     options = parser.parse_args()
-    rows = dict(prepared(options.folder))
+    rows = dict(prepared(options.folder, options.jobs))
     if options.out:
         write(fitted(joined([*rows.values()]), seed=0), options.out)
     families = sorted({name.partition("-")[0] for name in rows})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.attacks import judge as attack_judge
+from pipeline.config import Training
 from tests import bed_networks, bed_recipes, beds, judge
 from tests.bed_networks import Recipe
 
@@ -58,10 +59,33 @@ def test_models_learn_their_own_records_and_repeat() -> None:
     assert np.array_equal(models(), logits)
 
 
+def test_convolutions_learn_their_own_images_and_repeat() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(1, 40, 3, 8, 8)).astype(np.float32)
+    inputs = np.concatenate([images, images[..., ::-1]])
+    label = rng.integers(0, 3, 40)
+    member = bed_recipes.memberships(40, 2, rng)
+    training = Training(learning_rate=1e-2, epochs=30, batch_size=10)
+    recipe = bed_recipes.Convolutional((8,), training)
+
+    def models() -> np.ndarray:
+        fresh = np.random.default_rng(1)
+        return bed_recipes.trained(inputs, label, member, 3, recipe, fresh)
+
+    logits = models()
+    assert logits.shape == (2, 40, 2, 3)
+    right = logits.argmax(axis=-1) == label[:, None]
+    assert right[..., 0][member].mean() > 0.95
+    assert right[..., 0][~member].mean() < 0.6
+    # The mirror image is a view that it has not seen.
+    assert right[..., 1][member].mean() < 0.95
+    assert np.array_equal(models(), logits)
+
+
 @pytest.mark.parametrize("name", [*bed_recipes.PLANS])
 def test_every_source_gives_records_of_every_class(name: str, tmp_path: Path) -> None:
     if name not in [*bed_recipes.possible(tmp_path)]:
-        assert name.startswith(("im-", "rate-"))
+        assert name.startswith(("im-", "rate-", "conv-"))
         return
     plan = bed_recipes.PLANS[name]
     inputs, label = plan.source(tmp_path, np.random.default_rng(0))

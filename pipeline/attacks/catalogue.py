@@ -30,6 +30,7 @@ class Entry:
     # Whether it may see memberships of attack-train; or "module:function" that decides
     # it from a view without them.
     informed: bool | str = False
+    costly: bool = False  # takes long enough for its scores to be kept
     recalibrated: bool = False  # reads the references' recalibrated margins
     reads: tuple[Part, ...] = ()  # of the target, besides its margins
 
@@ -95,11 +96,14 @@ ATTACKS = {
     ),
     "attack_r": Entry("reference", "percentiles:score_r", OUT),
     "difficulty": Entry("reference", "difficulty:score", OUT),
-    "qmia": Entry("quantile", "quantile:score", informed=True, reads=LOGITS),
+    "qmia": Entry(
+        "quantile", "quantile:score", informed=True, costly=True, reads=LOGITS
+    ),
     "amortised": Entry(
         "amortised",
         "amortised:score",
         informed="amortised:needs_labels",
+        costly=True,
         recalibrated=True,
     ),
 }

@@ -3,7 +3,7 @@
 The parts are nested: 2, 4, 8 and so on of the references there are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline import draws
 from pipeline.attacks import catalogue, coverage, roster
 from pipeline.attacks.evidence import in_blocks
-from pipeline.attacks.view import View
+from pipeline.attacks.view import Scored, View
 from pipeline.errors import LacksError
 from pipeline.signals.stored import OfModels
 
@@ -102,7 +102,11 @@ def narrowed(view: View, models: NDArray[np.int64], kept: NDArray[np.bool_]) -> 
     )
 
 
-def points(view: View, names: Sequence[str]) -> Iterator[Point]:
+def points(
+    view: View,
+    names: Sequence[str],
+    runner: Callable[[str, View], Scored] = roster.score,
+) -> Iterator[Point]:
     """Run attacks by ever more of the references, but not by all of them.
 
     A point is left out where the attack lacks references or gives scores that are not
@@ -111,6 +115,7 @@ def points(view: View, names: Sequence[str]) -> Iterator[Point]:
     Args:
         view: with all references, and with a division.
         names: of the attacks.
+        runner: of one of them.
 
     Yields:
         The points of the smallest part first.
@@ -130,7 +135,7 @@ def points(view: View, names: Sequence[str]) -> Iterator[Point]:
         part = narrowed(view, models, kept)
         for name in names:
             try:
-                score = roster.score(name, part).score
+                score = runner(name, part).score
             except LacksError:
                 continue
             if np.isfinite(score).all():

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ from pipeline.errors import AuditError, LacksError
 from pipeline.findings.schema import AttackChoice
 from pipeline.statistics import metrics, units
 
+# Runs an attack by its name, as `roster.score`.
+Runner = Callable[[str, View], Scored]
 # Standard errors of the difference by which the favourite must be beaten.
 BEYOND = 2.0
 # What to do about an attack that lacks references, or what it reads of the target.
@@ -61,6 +63,7 @@ def run(
     view: View,
     memory: Path,
     before: Mapping[str, Scored] | None = None,
+    runner: Runner = roster.score,
 ) -> Outcome:
     """Run every attack.
 
@@ -70,6 +73,7 @@ def run(
         memory: folder of the fits that are kept.
         before: what the attacks said on another division of the same records. Those
             that saw no membership would say the same again, and are not run.
+        runner: of those that are not learned.
 
     Raises:
         AuditError: if an attack lacks what it needs, or gives scores that are not
@@ -80,7 +84,7 @@ def run(
     if before is None:
         for reason, names in left_out.items():
             cli.note(f"left out ({reason}): {', '.join(names)}; {LEARNABLE}")
-    scored = _direct(settings, view, seconds, before)
+    scored = _direct(settings, view, seconds, before, runner)
     train, member = view.attack_train, view.member[view.attack_train]
     decided = {}
     for name, (score, *_) in scored.items():
@@ -100,7 +104,11 @@ def run(
 
 
 def rerun(
-    settings: Attack, view: View, outcome: Outcome, memory: Path
+    settings: Attack,
+    view: View,
+    outcome: Outcome,
+    memory: Path,
+    runner: Runner = roster.score,
 ) -> dict[str, NDArray[np.float64]]:
     """Run every attack once more, on other memberships of the same records.
 
@@ -112,13 +120,14 @@ def rerun(
         view: that of the first run, with other memberships.
         outcome: of the first run.
         memory: folder of the fits that are kept.
+        runner: as of the first run.
 
     Returns:
         (n_records,) scores by name; only those of attack-eval are out of sample.
     """
     settings, _ = _possible(settings, view.unknown)
     scored = {
-        name: roster.score(name, view) if before.informed else before
+        name: runner(name, view) if before.informed else before
         for name, before in outcome.scored.items()
         if name in catalogue.names()
     }
@@ -256,6 +265,7 @@ def _direct(
     view: View,
     seconds: dict[str, float],
     before: Mapping[str, Scored] | None,
+    runner: Runner,
 ) -> dict[str, Scored]:
     """Run the attacks that are not learned, and note how long each took."""
     scored: dict[str, Scored] = {}
@@ -269,7 +279,7 @@ def _direct(
                 scored[name] = before[name]
                 continue
         try:
-            scored[name] = roster.score(name, view)
+            scored[name] = runner(name, view)
         except LacksError as error:
             if settings.attacks != "all":
                 where = f"attack.attacks ({name})"

@@ -8,6 +8,7 @@ work are one task of the pool; what each gives does not depend on that.
 import base64
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,8 @@ UNITS = "unit.npy"  # beside the features, where records have units
 JUDGED_ROWS, READ_ROWS = 50_000, 8192  # predicted, and read, at once
 # The slowest methods first, so that none of their fits is left for the end.
 SLOWEST_FIRST = ("mlp", "gbm", "rf", "knn", "lr")
+QUICK = SLOWEST_FIRST[-2:]
+START = 1.0  # seconds of quick fits before workers are started
 
 
 @dataclass(frozen=True)
@@ -406,13 +409,27 @@ def _run(
     if not missing:
         return
     tasks = _tasks([same[0] for same in missing.values()], setting)
-    for results in processes(joblib.delayed(_fit)(task, setting) for task in tasks):
+    for results in _results(processes, tasks, setting):
         ready |= results
         for key in missing.keys() & results.keys():
             # Written here and not in the worker: with one writer, a run that is stopped
             # loses no fit but those under way.
             result = _written(key, results[key], setting)
             yield from ({key: result} for _ in missing[key])
+
+
+def _results(
+    processes: joblib.Parallel, tasks: list[list[Fit]], setting: Setting
+) -> Iterator[dict[str, Result]]:
+    """Yield the results of tasks as they are finished, whatever fits them."""
+    started = time.monotonic()
+    # Workers take longer to start than a few quick fits take.
+    while tasks and tasks[-1][0].method in QUICK:
+        if time.monotonic() - started > START:
+            break
+        yield _fit(tasks.pop(), setting)
+    if tasks:
+        yield from processes(joblib.delayed(_fit)(task, setting) for task in tasks)
 
 
 def _tasks(fits: Sequence[Fit], setting: Setting) -> list[list[Fit]]:

@@ -123,3 +123,12 @@ class Scores:
     growth_references: NDArray[np.int64]  # (n_points,)
     # (n_points, n_eval) of the records on the attack-eval side alone
     growth_score: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one attack says of all records."""
+
+    score: NDArray[np.float64]  # (n_records,) higher for a likelier member
+    reading: NDArray[np.float64]  # (n_records,) what it means; (0,) if nothing
+    informed: NDArray[np.bool_]  # (1,) it saw memberships of attack-train

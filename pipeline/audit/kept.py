@@ -1,0 +1,76 @@
+"""Kept: scores of the costliest attacks, each in a file, so that they outlast edits.
+
+A value added to a grid changes nothing of what other attacks say; they are not run
+again.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from pipeline.attacks import catalogue, roster
+from pipeline.attacks.view import Scored, View
+from pipeline.cache import arrays, keys
+from pipeline.cache.kinds import Kept
+from pipeline.cache.stamps import Job
+
+
+class Keeper:
+    """Runs attacks as `roster.score` does, and keeps what costly ones say.
+
+    Args:
+        job: of the stage that runs attacks.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._folder = job.folder(job.stage) / "kept"
+        self._origin = job.origin
+        # All that decides the stage's numbers but its own settings.
+        own = job.stamps[job.stage]
+        others = {k: v for k, v in own["settings"].items() if k != job.stage}
+        self._inputs: dict[str, Any] = {**own, "settings": others}
+
+    def score(self, name: str, view: View) -> Scored:
+        """Run an attack, unless it has run on these signals and this division.
+
+        Args:
+            name: of the catalogue.
+            view: with a division.
+
+        Raises:
+            AuditError: if the file of its scores is corrupt.
+            LacksError: as `roster.score`.
+        """
+        if not catalogue.ATTACKS[name].costly:
+            return roster.score(name, view)
+        key = keys.digest(
+            {
+                **self._inputs,
+                "attack": name,
+                "seed": view.seed,
+                "max_fit": view.max_fit,
+                "view": digest(view),
+            }
+        )
+        path = self._folder / f"{key}.h5"
+        if path.exists():
+            kept = arrays.read(path, Kept, key=key, fix=f"run `rm {path}`")
+            reading = kept.reading if len(kept.reading) else None
+            return Scored(kept.score, reading, bool(kept.informed[0]))
+        scored = roster.score(name, view)
+        reading = np.empty(0) if scored.reading is None else scored.reading
+        kept = Kept(scored.score, reading, np.array([scored.informed]))
+        arrays.write(path, kept, key=key, origin=self._origin)
+        return scored
+
+
+def digest(view: View) -> str:
+    """Return the SHA-256 of which memberships a view tells, and of which references."""
+    division = view.disclosed
+    known = division.attack_train & division.member
+    told = hashlib.sha256()
+    for array in (division.attack_train, known, view.in_models, view.kept):
+        told.update(np.packbits(array).tobytes())
+        told.update(repr(array.shape).encode())
+    return told.hexdigest()
