@@ -97,7 +97,8 @@ def null_control(run: Run, seed: int = 1) -> Null:
     seeded = run.settings.model_copy(update={"seed": seed})
     view, division = run.audit.view, run.audit.division
     return attack.null_control(
-        seeded, view, run.outcome, run.audit.member, division, run.memory
+        *(seeded, view, run.outcome, run.audit.member, division, run.memory),
+        roster.score,
     )
 
 
@@ -151,32 +152,24 @@ def test_it_is_known_which_attacks_saw_memberships(ran: Callable[[float], Run]) 
 
 
 def test_a_second_division_runs_only_the_attacks_that_saw_memberships(
-    ran: Callable[[float], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ran: Callable[[float], Run], tmp_path: Path
 ) -> None:
     drawn, how, first, memory = ran(2.0)
     evaluation = np.random.default_rng(7).permutation(drawn.division.attack_eval)
     other = withholding(drawn.view.audited, evaluation, drawn.member)
     view = replace(drawn.view, division=other)
     anew = experiment.run(how, view, tmp_path / "anew")
-    names = spied(monkeypatch)
-    again = experiment.run(how, view, memory, first.scored)
+    names: list[str] = []
+
+    def runner(name: str, view: View) -> Scored:
+        names.append(name)
+        return roster.score(name, view)
+
+    again = experiment.run(how, view, memory, first.scored, runner)
     assert {*names} == INFORMED - {"knn", "stacked"}
     for name, scored in anew.scored.items():
         assert np.array_equal(scored.score, again.scored[name].score), name
     assert again.strongest == anew.strongest
-
-
-def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that fills with the names of the attacks that run."""
-    names: list[str] = []
-    real = roster.score
-
-    def score(name: str, view: View) -> Scored:
-        names.append(name)
-        return real(name, view)
-
-    monkeypatch.setattr(roster, "score", score)
-    return names
 
 
 def test_records_beyond_max_fit_are_scored_by_fits_without_them(
@@ -472,13 +465,11 @@ def test_an_attack_is_described_by_what_was_chosen_for_it(
     assert (knn.n_candidates, knn.threshold) == (2, None)
 
 
-def test_scores_that_are_not_finite_are_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_scores_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     nothing = Scored(np.array([0.0, np.nan]))
-    monkeypatch.setattr(roster, "score", lambda name, view: nothing)
+    how = Attack(attacks=("loss",))
     with pytest.raises(AuditError) as caught:
-        experiment.run(Attack(attacks=("loss",)), audit().view, tmp_path)
+        experiment.run(how, audit().view, tmp_path, runner=lambda name, view: nothing)
     assert str(caught.value) == (
         "attack.attacks (loss): gives scores that are not finite. Fix: look for "
         "records or references that are all alike, or leave it out."

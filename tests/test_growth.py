@@ -165,17 +165,15 @@ def test_points_that_attacks_lack_references_for_are_left_out() -> None:
     assert [*growth.points(few, CHEAP)] == []
 
 
-def test_scores_that_are_not_finite_make_no_point(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_scores_that_are_not_finite_make_no_point() -> None:
     view = views.drawn(6, 100, n_views=1)
 
     def score(name: str, part: View) -> Scored:
         value = np.nan if len(part.references) == 2 else 0.5
         return Scored(np.full(100, value))
 
-    monkeypatch.setattr(roster, "score", score)
-    assert [p.references for p in growth.points(view, ("rmia_online",))] == [4]
+    points = growth.points(view, ("rmia_online",), score)
+    assert [point.references for point in points] == [4]
 
 
 def test_parts_that_give_the_memberships_away_are_levelled_or_left_out() -> None:

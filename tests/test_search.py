@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,34 @@ def test_the_number_of_jobs_changes_nothing(accelerated: bool, tmp_path: Path) -
     for first, second in zip(alone, shared, strict=True):
         assert search.summary(first) == search.summary(second)
         assert np.array_equal(first.score, second.score)
+
+
+def test_a_few_quick_fits_start_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[str] = []
+
+    def workers(tasks: Iterable[Any]) -> Iterator[Any]:
+        handed.extend(task[0].method for _, (task, _), _ in tasks)
+        return iter(())
+
+    def fitted(*names: str) -> int:
+        handed.clear()
+        params = {
+            name: candidates(**{name: GRIDS[name]})[name].candidates[0]
+            for name in names
+        }
+        tasks = [[search.Fit(n, n, params[n], fold=0, keep=False)] for n in names]
+        return len([*search._results(workers, tasks, setting(tmp_path))])
+
+    assert fitted("knn", "lr", "lr") == 3
+    assert handed == []
+    assert fitted("mlp", "rf", "knn", "lr") == 2
+    assert handed == ["mlp", "rf"]
+    # Once they have taken long, the others are left to workers.
+    monkeypatch.setattr(search, "START", -1.0)
+    assert fitted("knn", "lr") == 0
+    assert handed == ["knn", "lr"]
 
 
 def test_what_was_fitted_is_not_fitted_again(

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import rankdata
-from sklearn.isotonic import isotonic_regression
 
 from pipeline.attacks import lira, percentiles
 from pipeline.attacks.moments import Moments
@@ -324,6 +323,9 @@ def _log_odds(
     A member is added at the lowest known score and a non-member at the highest, so that
     n members above all others have odds of n to 1, not infinite ones.
     """
+    # Of those that import this module, only the report needs it, which takes long.
+    from sklearn.isotonic import isotonic_regression
+
     distinct, place = np.unique(known_score, return_inverse=True)
     total = np.bincount(place).astype(np.float64)
     of_members = np.bincount(place, weights=member)
