@@ -1,9 +1,9 @@
 """Beds on which the judge learns: data and recipes, diverse in what matters.
 
-Images and tables, 2 to 100 classes, known by heart or barely leaking, with and without
-mirroring, noise, dropout, weight decay, smooth labels or an early stop, balanced or
-not, 300 to 5,000 records. Images are CIFAR-100's from FIRST_IMAGE on: those before are
-those of beds that are kept for development.
+Images and tables, 2 to 100 classes, perceptrons and networks of convolutions, known by
+heart or barely leaking, with and without mirroring, noise, dropout, weight decay,
+smooth labels or an early stop, balanced or not, 300 to 5,000 records. Images are
+CIFAR-100's from FIRST_IMAGE on: those before are of beds kept for development.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,6 +47,14 @@ class Plan(NamedTuple):
     source: Source
     recipe: Recipe | Convolutional
     models: int
+
+    @property
+    def rows(self) -> int:
+        """Records of each target, with each count of references, for the judge.
+
+        Of networks of convolutions there are few beds, and most audits are of such.
+        """
+        return 1400 if isinstance(self.recipe, Convolutional) else 350
 
 
 def standard(inputs: NDArray[Any]) -> NDArray[np.float32]:

@@ -26,7 +26,6 @@ from tests import bed_recipes, beds
 from tests.beds import Bed, Figures
 
 COUNTS = (1, 2, 4, 8)  # of references
-ROWS = 350  # records of each target with each count
 BESIDE, ALONE = (40, 20), (24, 12)  # hidden units
 EPOCHS, NETWORKS = 6, 3
 # Of the rows, seen as in an audit of margins alone.
@@ -43,13 +42,15 @@ class Rows(NamedTuple):
     member: NDArray[np.bool_]  # (n_rows,)
 
 
-def of_target(bed: Bed, target: int, count: int, rng: np.random.Generator) -> Rows:
+def of_target(
+    bed: Bed, target: int, count: int, n_rows: int, rng: np.random.Generator
+) -> Rows:
     """Return rows of some records of a target with references drawn from its bed."""
     models = beds.drawn(bed.member, target, count, rng)
     if models is None:
         return joined([])
     view = beds.view_of(bed, target, models, seed=0)
-    chosen = rng.permutation(len(bed.label))[:ROWS]
+    chosen = rng.permutation(len(bed.label))[:n_rows]
     own = view.logits, view.margin, view.recalibrated, view.label, view.audited
     no_logits = view.logits[:, :, :0], view.margin, view.margin, *own[3:]
     of_signals = [s and s.features for s in amortised.prepared(view)]
@@ -63,11 +64,16 @@ def of_target(bed: Bed, target: int, count: int, rng: np.random.Generator) -> Ro
     )
 
 
-def of_bed(bed: Bed) -> Rows:
+def of_bed(bed: Bed, n_rows: int) -> Rows:
     """Return rows of every model as the target, with every count of references."""
     rng = np.random.default_rng([*bed.name.encode()])
-    targets = range(len(bed.member))
-    return joined([of_target(bed, t, count, rng) for t in targets for count in COUNTS])
+    return joined(
+        [
+            of_target(bed, target, count, n_rows, rng)
+            for target in range(len(bed.member))
+            for count in COUNTS
+        ]
+    )
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -165,7 +171,7 @@ def _prepare(folder: Path, name: str) -> None:
     bed = bed_recipes.made(folder, name)
     path.parent.mkdir(exist_ok=True)
     fresh = path.with_name(f"new-{path.name}")
-    np.savez(fresh, **of_bed(bed)._asdict())
+    np.savez(fresh, **of_bed(bed, bed_recipes.PLANS[name].rows)._asdict())
     fresh.rename(path)
     sys.stdout.write(f"{name}\n")
     sys.stdout.flush()
