@@ -414,7 +414,7 @@ def test_the_judge_has_its_share_beside_networks_and_labels(n_models: int) -> No
     judged, ratios = amortised.opinion(view, amortised.prepared(view))
     if n_models == 4:
         learned = scored(bed.signals, bed.in_models)
-        of_judge = amortised.share(judged, 4 * 300, 300.0, least=0.1)
+        of_judge = amortised.share(judged, 4 * 300, 1000.0, least=0.1)
     else:
         described = np.column_stack((judged, ratios))
         known = view.attack_train, view.member

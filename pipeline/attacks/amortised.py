@@ -58,7 +58,7 @@ LABEL_FOLDS = 5
 LABEL_WEIGHT = 1e-2
 # Nats that each kind of fit loses to noise, so that with as many to learn from, half of
 # its say is the judge's: docs/amortised.md has how they were found.
-LABEL_NATS, NETWORK_NATS = 30.0, 300.0
+LABEL_NATS, NETWORK_NATS = 30.0, 1000.0
 LEAST_SHARE = 0.1  # of the judge beside networks, however much these learn from
 
 
