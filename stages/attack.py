@@ -17,7 +17,7 @@ from pipeline.attacks.evidence import evidence, together
 from pipeline.attacks.view import View, unknown
 from pipeline.audit import experiment, search
 from pipeline.audit.experiment import Outcome, Runner
-from pipeline.audit.kept import Keeper
+from pipeline.audit.memo import Memo
 from pipeline.cache import arrays, documents, kinds, shards, summaries
 from pipeline.cache.scratch import Scratch
 from pipeline.cache.stages import SEARCH, TIMINGS
@@ -68,7 +68,7 @@ def attacked(job: Job, scratch: Path) -> tuple[kinds.Scores, str]:
     view = view_of(
         job, settings, signals, records.label, division, in_models, kept, unit, scratch
     )
-    memory, runner = job.folder("attack") / "fits", Keeper(job).score
+    memory, runner = job.folder("attack") / "fits", Memo(job).score
     outcome = experiment.run(settings, view, memory, runner=runner)
 
     seconds = dict(outcome.seconds)

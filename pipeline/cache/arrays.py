@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache import files, keys
 from pipeline.cache.kinds import (
-    Kept,
+    AttackScores,
     Records,
     References,
     ReferenceShard,
@@ -31,7 +31,7 @@ CHUNK_ROWS = 1024
 CHUNK_BYTES = 2**23  # unless a row is larger: a chunk is copied when it is read
 
 Artifact = TypeVar(
-    "Artifact", Records, Split, References, Shard, ReferenceShard, Scores, Kept
+    "Artifact", Records, Split, References, Shard, ReferenceShard, Scores, AttackScores
 )
 # Raised when the arrays of a format change; those of one file format alone.
 VERSIONS = {
@@ -41,7 +41,7 @@ VERSIONS = {
     Shard: 3,
     ReferenceShard: 3,
     Scores: 6,
-    Kept: 1,
+    AttackScores: 1,
 }
 
 

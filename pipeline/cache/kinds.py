@@ -126,7 +126,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Kept:
+class AttackScores:
     """What one attack says of all records."""
 
     score: NDArray[np.float64]  # (n_records,) higher for a likelier member

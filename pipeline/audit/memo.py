@@ -1,4 +1,4 @@
-"""Kept: scores of the costliest attacks, each in a file, so that they outlast edits.
+"""Memo: scores of the costliest attacks, each in a file, so that they outlast edits.
 
 A value added to a grid changes nothing of what other attacks say; they are not run
 again.
@@ -12,11 +12,11 @@ import numpy as np
 from pipeline.attacks import catalogue, roster
 from pipeline.attacks.view import Scored, View
 from pipeline.cache import arrays, keys
-from pipeline.cache.kinds import Kept
+from pipeline.cache.kinds import AttackScores
 from pipeline.cache.stamps import Job
 
 
-class Keeper:
+class Memo:
     """Runs attacks as `roster.score` does, and keeps what costly ones say.
 
     Args:
@@ -24,7 +24,7 @@ class Keeper:
     """
 
     def __init__(self, job: Job) -> None:
-        self._folder = job.folder(job.stage) / "kept"
+        self._folder = job.folder(job.stage) / "scores"
         self._origin = job.origin
         # All that decides the stage's numbers but its own settings.
         own = job.stamps[job.stage]
@@ -55,13 +55,13 @@ class Keeper:
         )
         path = self._folder / f"{key}.h5"
         if path.exists():
-            kept = arrays.read(path, Kept, key=key, fix=f"run `rm {path}`")
-            reading = kept.reading if len(kept.reading) else None
-            return Scored(kept.score, reading, bool(kept.informed[0]))
+            known = arrays.read(path, AttackScores, key=key, fix=f"run `rm {path}`")
+            reading = known.reading if len(known.reading) else None
+            return Scored(known.score, reading, bool(known.informed[0]))
         scored = roster.score(name, view)
         reading = np.empty(0) if scored.reading is None else scored.reading
-        kept = Kept(scored.score, reading, np.array([scored.informed]))
-        arrays.write(path, kept, key=key, origin=self._origin)
+        scores = AttackScores(scored.score, reading, np.array([scored.informed]))
+        arrays.write(path, scores, key=key, origin=self._origin)
         return scored
 
 

@@ -10,8 +10,8 @@ import pytest
 from pipeline.attacks import catalogue, roster
 from pipeline.attacks.division import Division
 from pipeline.attacks.view import Scored, View
-from pipeline.audit import kept
-from pipeline.audit.kept import Keeper
+from pipeline.audit import memo
+from pipeline.audit.memo import Memo
 from pipeline.cache.stamps import Job
 from pipeline.errors import AuditError
 from tests import jobs, views
@@ -21,8 +21,8 @@ COSTLY = ("amortised", "qmia")
 
 
 def files(audit: Checkout) -> dict[Path, int]:
-    """Return the files that are kept, with the times at which they were written."""
-    folder = audit.run / "attack" / "kept"
+    """Return the files of scores, with the times at which they were written."""
+    folder = audit.run / "attack" / "scores"
     return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
@@ -61,10 +61,10 @@ def job_of(folder: Path) -> Job:
     return jobs.job("attack", folder)
 
 
-def test_what_is_kept_is_what_was_said(tmp_path: Path, played: list[str]) -> None:
+def test_what_is_remembered_is_what_was_said(tmp_path: Path, played: list[str]) -> None:
     view = views.drawn(4, 120)
     for name in catalogue.names():
-        first, again = (Keeper(job_of(tmp_path)).score(name, view) for _ in range(2))
+        first, again = (Memo(job_of(tmp_path)).score(name, view) for _ in range(2))
         assert np.array_equal(first.score, again.score)
         assert first.informed == again.informed
         assert (first.reading is None) == (again.reading is None)
@@ -88,20 +88,20 @@ def test_scores_of_other_memberships_references_or_limits_are_others(
         replace(view, seed=view.seed + 1),
         replace(view, max_fit=50),
     ]
-    digests = {kept.digest(other) for other in (view, *others[:4])}
+    digests = {memo.digest(other) for other in (view, *others[:4])}
     assert len(digests) == 5
     for other in (view, *others, view):
-        Keeper(job_of(tmp_path)).score("qmia", other)
+        Memo(job_of(tmp_path)).score("qmia", other)
     assert len(played) == 1 + len(others)
 
 
 def test_scores_that_were_changed_on_disk_are_refused(tmp_path: Path) -> None:
     view = views.drawn(2, 120)
-    keeper = Keeper(job_of(tmp_path))
-    keeper.score("qmia", view)
-    (path,) = (tmp_path / "attack" / "kept").iterdir()
+    remembered = Memo(job_of(tmp_path))
+    remembered.score("qmia", view)
+    (path,) = (tmp_path / "attack" / "scores").iterdir()
     with h5py.File(path, "r+") as file:
         file["score"][7] += 1e-9
     with pytest.raises(AuditError) as caught:
-        keeper.score("qmia", view)
+        remembered.score("qmia", view)
     assert str(caught.value) == f"{path}: is corrupt. Fix: run `rm {path}`."
