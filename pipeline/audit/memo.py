@@ -5,7 +5,6 @@ again.
 """
 
 import hashlib
-from typing import Any
 
 import numpy as np
 
@@ -26,10 +25,7 @@ class Memo:
     def __init__(self, job: Job) -> None:
         self._folder = job.folder(job.stage) / "scores"
         self._origin = job.origin
-        # All that decides the stage's numbers but its own settings.
-        own = job.stamps[job.stage]
-        others = {k: v for k, v in own["settings"].items() if k != job.stage}
-        self._inputs: dict[str, Any] = {**own, "settings": others}
+        self._stamp = job.stamps[job.stage]
 
     def score(self, name: str, view: View) -> Scored:
         """Run an attack, unless it has run on these signals and this division.
@@ -44,15 +40,7 @@ class Memo:
         """
         if not catalogue.ATTACKS[name].costly:
             return roster.score(name, view)
-        key = keys.digest(
-            {
-                **self._inputs,
-                "attack": name,
-                "seed": view.seed,
-                "max_fit": view.max_fit,
-                "view": digest(view),
-            }
-        )
+        key = self._key(name, view)
         path = self._folder / f"{key}.h5"
         if path.exists():
             known = arrays.read(path, AttackScores, key=key, fix=f"run `rm {path}`")
@@ -63,6 +51,12 @@ class Memo:
         scores = AttackScores(scored.score, reading, np.array([scored.informed]))
         arrays.write(path, scores, key=key, origin=self._origin)
         return scored
+
+    def _key(self, name: str, view: View) -> str:
+        # All that decides the stage's numbers, and of its settings those that are read.
+        settings = {"name": name, "seed": view.seed, "max_fit": view.max_fit}
+        inputs = {**self._stamp["inputs"], "view": digest(view)}
+        return keys.digest({**self._stamp, "settings": settings, "inputs": inputs})
 
 
 def digest(view: View) -> str:
