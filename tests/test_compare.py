@@ -127,7 +127,10 @@ def test_settings_and_digests_of_files_are_compared_and_words_are_not(
     job = compare.job_of(Path("artifacts/tiny"), "")
     job.stamps["target"]["inputs"]["files"]["checkpoint"] = 64 * "c"
     shown = compare.shown(job, job.settings())
-    assert shown["files"] == {"target: checkpoint": 12 * "c"}
+    assert shown["files"] == {
+        "target: checkpoint": 12 * "c",
+        "attack: the judge": files.sha256(stamps.JUDGE)[:12],
+    }
     assert shown["target"]["training"]["epochs"] == 2
     assert "about" not in shown
 
