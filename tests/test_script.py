@@ -91,7 +91,7 @@ def test_a_script_in_the_tutorials_shape_runs(tmp_path: Path) -> None:
     # The report's own lines are of the same attacks on the same records.
     assert names[4:] == ["lr", "knn", "mlp", "rf"]
     assert eval(shown[4].partition(", ")[2]) == rates
-    assert lines[-2] == "['attack_p', 'confidence', 'confidence_per_class']"
+    assert lines[-2] == "['amortised', 'attack_p', 'confidence']"
     assert "'labels', 'null'" in lines[-1]
     assert (tmp_path / "cache" / "artifacts" / "script" / "report").is_dir()
 
