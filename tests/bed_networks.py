@@ -27,9 +27,8 @@ class Recipe:
     smoothing: float = 0.0  # of the labels
     dropout: float = 0.0  # share of hidden units dropped in a step
     noise: float = 0.0  # standard deviation added to inputs in training
-    constant: bool = (
-        False  # a rate that does not fall, so that models differ by classes
-    )
+    # A rate that does not fall, so that models differ by classes.
+    constant: bool = False
     views: bool = False  # train on any view of a record, not on the first alone
 
 

@@ -439,8 +439,5 @@ def made(folder: Path, name: str) -> Bed:
         member = memberships(even, plan.models, rng)
         n_classes = int(label.max()) + 1
         logits = trained(inputs, label, member, n_classes, plan.recipe, rng)
-        path.parent.mkdir(exist_ok=True)
-        fresh = path.with_name(f"new-{path.name}")
-        np.savez(fresh, logits=logits, label=label.astype(np.int32), member=member)
-        fresh.rename(path)
+        beds.save(path, logits=logits, label=label.astype(np.int32), member=member)
     return beds.load(path)

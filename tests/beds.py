@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,14 @@ class Figures(NamedTuple):
 
     auc: float
     tpr: tuple[float, ...]  # at each of RATES
+
+
+def save(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write arrays to a file, which is whole or absent."""
+    path.parent.mkdir(exist_ok=True)
+    fresh = path.with_name(f"new-{path.name}")
+    np.savez(fresh, **arrays)
+    fresh.rename(path)
 
 
 def load(path: Path) -> Bed:

@@ -53,8 +53,8 @@ def of_target(
     chosen = rng.permutation(len(bed.label))[:n_rows]
     own = view.logits, view.margin, view.recalibrated, view.label, view.audited
     no_logits = view.logits[:, :, :0], view.margin, view.margin, *own[3:]
-    of_signals = [s and s.features for s in amortised.prepared(view)]
-    beside = judge.beside(of_signals, view.in_models, view.kept, view.audited)
+    ready = amortised.prepared(view)
+    beside = judge.beside(ready, view.in_models, view.kept, view.audited)
     return Rows(
         judge.outputs(*own)[chosen].astype(np.float32),
         judge.outputs(*no_logits)[chosen].astype(np.float32),
@@ -169,10 +169,7 @@ def _prepare(folder: Path, name: str) -> None:
     if path.exists():
         return
     bed = bed_recipes.made(folder, name)
-    path.parent.mkdir(exist_ok=True)
-    fresh = path.with_name(f"new-{path.name}")
-    np.savez(fresh, **of_bed(bed, bed_recipes.PLANS[name].rows)._asdict())
-    fresh.rename(path)
+    beds.save(path, **of_bed(bed, bed_recipes.PLANS[name].rows)._asdict())
     sys.stdout.write(f"{name}\n")
     sys.stdout.flush()
 

@@ -228,10 +228,10 @@ def test_memberships_of_attack_train_do_not_tell_those_that_say_nothing() -> Non
 def test_margins_alone_are_seen_as_the_training_showed_them() -> None:
     view = views.drawn(2, 80)
     arrays = view.in_models, view.kept, view.audited
-    own = [None if each is None else each.features for each in amortised.prepared(view)]
-    known = judge.beside(own, *arrays).features(slice(None))
-    own[1] = None
-    hidden = judge.beside(own, *arrays).features(slice(None))
+    ready = amortised.prepared(view)
+    known = judge.beside(ready, *arrays).features(slice(None))
+    ready[1] = None
+    hidden = judge.beside(ready, *arrays).features(slice(None))
     np.testing.assert_allclose(by_margins(known), hidden, rtol=1e-6)
 
 

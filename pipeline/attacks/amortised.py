@@ -50,9 +50,7 @@ RATE = 2e-3
 # More rows than these do not improve the fit; a million records have 64 times as many.
 MOST_ROWS = 200_000
 JUDGED_ROWS = 50_000  # scored at once
-JUDGED_WIDTH = (
-    256  # numbers of each record that are at hand while the judge looks at it
-)
+JUDGED_WIDTH = 256  # numbers of each record that are at hand while the judge scores
 LABEL_FOLDS = 5
 # Inverse strength, for each labelled record, of the ridge on the weights of log-odds.
 LABEL_WEIGHT = 1e-2
@@ -284,8 +282,8 @@ def share(
         least: share that the judge has in any case.
     """
     p = special.expit(log_odds - log_odds.mean())
-    told = np.log(2) - special.entr((p, 1 - p)).sum(axis=0).mean()
-    return float(least + (1 - least) * nats / (nats + n_rows * max(told, 0.0)))
+    nats_of_row = np.log(2) - special.entr((p, 1 - p)).sum(axis=0).mean()
+    return float(least + (1 - least) * nats / (nats + n_rows * max(nats_of_row, 0.0)))
 
 
 class Opinion(NamedTuple):
@@ -310,8 +308,7 @@ def opinion(view: View, ready: Sequence[Prepared | None]) -> Opinion:
     )
     if not len(view.references):
         return Opinion(judge.log_odds(shipped.alone, outputs), outputs[:, :0])
-    of_signals = [None if signal is None else signal.features for signal in ready]
-    beside = judge.beside(of_signals, view.in_models, view.kept, view.audited)
+    beside = judge.beside(ready, view.in_models, view.kept, view.audited)
     log_odds = [
         judge.log_odds(
             shipped.beside, np.hstack((beside.features(rows), outputs[rows]))

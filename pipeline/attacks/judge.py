@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from pipeline.attacks.evidence import blocks, view_spread
-from pipeline.attacks.traits import FARTHEST, RATIO
+from pipeline.attacks.traits import RATIO, Prepared, clipped
 from pipeline.signals import margins
 from pipeline.signals.stored import Stored
 
@@ -115,8 +115,8 @@ class Standard(NamedTuple):
 
     def of(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return (n_rows, n_features) less the centre, by the spread, clipped."""
-        ready = (np.asarray(features, dtype=np.float64) - self.centre) / self.spread
-        return np.clip(ready, -FARTHEST, FARTHEST, out=ready)
+        wide = np.asarray(features, dtype=np.float64)
+        return clipped(wide, self.centre, self.spread)
 
 
 def standard(
@@ -169,16 +169,17 @@ def outputs(
     log_p, log_corrected = map(margins.log_mean_confidence, (margin, recalibrated))
     rest = margins.log_confidence(-np.asarray(margin, dtype=np.float64)).mean(axis=1)
     pattern = _pattern(logits, label)
+    place = np.unique(label, return_inverse=True)[1]
     in_class = [phi, log_p, corrected, log_corrected, *pattern[:-1]]
     columns = chain(
         [*in_class, rest, corrected - phi, pattern[-1]],
-        (_within_class(values, label, audited) for values in in_class),
+        (_within_class(values, place, audited) for values in in_class),
         [view_spread(margin), margin[:, 0] - phi, recalibrated[:, 0] - corrected],
     )
     out = np.empty((len(label), 2 * len(in_class) + 6))
-    for place, values in enumerate(columns):
+    for column, values in enumerate(columns):
         values = values[:, None]
-        out[:, place, None] = standard(values, audited).of(values)
+        out[:, column, None] = standard(values, audited).of(values)
     return out
 
 
@@ -216,12 +217,17 @@ def _pattern_of(
 
 def _within_class(
     values: NDArray[np.float64],
-    label: NDArray[np.integer[Any]],
+    place: NDArray[np.integer[Any]],
     audited: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Return values less the mean of their class, which is shrunk to that of all."""
+    """Return values less the mean of their class, which is shrunk to that of all.
+
+    Args:
+        values: (n_records,).
+        place: (n_records,) of each record's class among those there are.
+        audited: (n_records,) the records of which the means are taken.
+    """
     usual = values[audited].mean()
-    place = np.unique(label, return_inverse=True)[1]
     away = np.bincount(place, (values - usual) * audited)
     count = np.bincount(place, audited)
     return np.asarray(values - usual - (away / (count + CLASS_WEIGHT))[place])
@@ -256,7 +262,7 @@ class Beside(NamedTuple):
 
 
 def beside(
-    traits_of_signals: Sequence[NDArray[np.float32] | None],
+    ready: Sequence[Prepared | None],
     in_models: NDArray[np.bool_],
     kept: NDArray[np.bool_],
     audited: NDArray[np.bool_],
@@ -268,22 +274,21 @@ def beside(
     there are on either side.
 
     Args:
-        traits_of_signals: (n_records, n_features) of `traits.features`, of kinds of
-            margins in a fixed order; None for one that is not there.
+        ready: kinds of margins in a fixed order; None for one that is not there.
         in_models: (n_models, n_records) whether a reference was trained on a record.
         kept: (n_models, n_records) whether it counts there.
         audited: (n_records,) whether the target may be trained on it.
     """
-    ratios = np.zeros((in_models.shape[1], len(traits_of_signals)))
-    for place, own in enumerate(traits_of_signals):
-        if own is not None:
-            ratios[:, place] = own[:, RATIO]
+    ratios = np.zeros((in_models.shape[1], len(ready)))
+    for place, signal in enumerate(ready):
+        if signal is not None:
+            ratios[:, place] = signal.features[:, RATIO]
     ratios = np.clip(ratios, -FARTHEST_RATIO, FARTHEST_RATIO)
     counts = [(side & kept).sum(axis=0) for side in (in_models, ~in_models)]
     return Beside(
         tuple(
-            None if own is None else (own, standard(own, audited))
-            for own in traits_of_signals
+            signal and (signal.features, standard(signal.features, audited))
+            for signal in ready
         ),
         ratios,
         np.log((ratios[audited] / RATIO_UNIT).std(axis=0) + LEAST_POWER),

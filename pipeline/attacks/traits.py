@@ -5,7 +5,7 @@ margins of the target beside those of references, and what the target's outputs 
 like by themselves.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from pipeline.attacks.moments import along, mean_axis
 from pipeline.signals import margins
 from pipeline.signals.stored import Stored
 
+Float = TypeVar("Float", np.float32, np.float64)
 WIDTH = 64  # numbers of each record that are at hand while its features are computed
 RATIO = 11  # the place of the log likelihood ratio among `features`
 FARTHEST = 6.0  # standard deviations at which features are clipped
@@ -181,10 +182,8 @@ def prepared(
 
 
 def clipped(
-    inputs: NDArray[np.float32],
-    centre: NDArray[np.float32],
-    spread: NDArray[np.float32],
-) -> NDArray[np.float32]:
+    inputs: NDArray[Float], centre: NDArray[Float], spread: NDArray[Float]
+) -> NDArray[Float]:
     """Return standardised features, the farthest clipped.
 
     Args:

@@ -23,9 +23,8 @@ class Memo:
     """
 
     def __init__(self, job: Job) -> None:
+        self._job = job
         self._folder = job.folder(job.stage) / "scores"
-        self._origin = job.origin
-        self._stamp = job.stamps[job.stage]
 
     def score(self, name: str, view: View) -> Scored:
         """Run an attack, unless it has run on these signals and this division.
@@ -49,22 +48,23 @@ class Memo:
         scored = roster.score(name, view)
         reading = np.empty(0) if scored.reading is None else scored.reading
         scores = AttackScores(scored.score, reading, np.array([scored.informed]))
-        arrays.write(path, scores, key=key, origin=self._origin)
+        arrays.write(path, scores, key=key, origin=self._job.origin)
         return scored
 
     def _key(self, name: str, view: View) -> str:
         # All that decides the stage's numbers, and of its settings those that are read.
         settings = {"name": name, "seed": view.seed, "max_fit": view.max_fit}
-        inputs = {**self._stamp["inputs"], "view": digest(view)}
-        return keys.digest({**self._stamp, "settings": settings, "inputs": inputs})
+        stamp = self._job.stamps[self._job.stage]
+        inputs = {**stamp["inputs"], "view": digest(view)}
+        return keys.digest({**stamp, "settings": settings, "inputs": inputs})
 
 
 def digest(view: View) -> str:
     """Return the SHA-256 of which memberships a view tells, and of which references."""
     division = view.disclosed
     known = division.attack_train & division.member
-    told = hashlib.sha256()
+    sha = hashlib.sha256()
     for array in (division.attack_train, known, view.in_models, view.kept):
-        told.update(np.packbits(array).tobytes())
-        told.update(repr(array.shape).encode())
-    return told.hexdigest()
+        sha.update(np.packbits(array).tobytes())
+        sha.update(repr(array.shape).encode())
+    return sha.hexdigest()
